@@ -1,0 +1,76 @@
+"""The harness's one error tree; the command line turns it into one line and an exit code.
+
+    HarnessError                 exit code 2, one line: the thing, the place, the mend
+    |- UnknownNameError          a name (model, variant, policy, op ...) that nothing answers to
+    |- ZooFileError              a models/<key>.toml that cannot be used
+    |- OutputError               a folder or file that cannot be written
+    |- ExportError               a PyTorch model that cannot be built, traced or exported
+    |- ConversionError           coremltools refused the program
+    `- ExecutorError             the reference executor
+       |- PackageError           a package that cannot be read
+       |- UnsupportedOpError     an op (or a form of one) without an implementation
+       `- InputError             wrong names, shapes or dtypes given to predict
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """What the user or the environment must mend. ``str()`` is the one line shown."""
+
+    exit_code = 2
+
+
+class UnknownNameError(HarnessError):
+    """A name that nothing answers to; the message offers the nearest known ones.
+
+    Parameters
+    ----------
+    kind: what was looked for, for example ``"model"``.
+    name: the name as given.
+    known: every name that would have been right.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
+        super().__init__(f"unknown {kind} {name!r}. {hint}")
+
+
+class ZooFileError(HarnessError):
+    """A zoo file that cannot be used: ``models/qwen3.toml: hidden_size: expected an integer, got '64k'``."""
+
+
+class OutputError(HarnessError):
+    """A folder or file that cannot be written."""
+
+
+class ExportError(HarnessError):
+    """A PyTorch model that cannot be built, traced or exported."""
+
+
+class ConversionError(HarnessError):
+    """A program that coremltools refuses to convert."""
+
+
+class ExecutorError(HarnessError):
+    """Anything the reference executor refuses; the parent of its own errors."""
+
+
+class PackageError(ExecutorError):
+    """A package that cannot be read: missing, truncated, of a newer specification."""
+
+
+class UnsupportedOpError(ExecutorError):
+    """An op, or a form of one, that the executor has no implementation for."""
+
+
+class InputError(ExecutorError):
+    """Wrong input names, shapes or dtypes given to ``predict``."""
