@@ -1,0 +1,206 @@
+"""The model zoo: one ``models/<key>.toml`` a model, the key being the file's name.
+
+A zoo file names a transformers architecture, the true configuration of one published size (``[full]``), what
+makes it small enough for a quick run (``[quick]``, laid over ``[full]``), and how many RMSNorms one forward
+pass executes, as a formula (see `harness.formula`). TOML has no null: the string ``"null"`` in ``[full]`` or
+``[quick]`` stands for Python's None.
+
+Reading a file needs neither torch nor transformers; `ModelSpec.config` does.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from harness import formula, toml_struct
+from harness.errors import UnknownNameError, ZooFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Size = Literal["quick", "full"]
+Tier = Literal["quick", "nightly"]
+Wrapper = Literal["causal"]
+
+_NULL = "null"
+_INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
+_MAY_BE_ZERO = frozenset({"num_kv_shared_layers"})
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model of the zoo, as its file describes it."""
+
+    key: str
+    """The file's name without ``.toml``; not written in the file."""
+    title: str
+    """The family's name as people write it."""
+    architecture: str
+    """The transformers class, for example ``"LlamaForCausalLM"``."""
+    config_class: str
+    """The transformers configuration class, for example ``"LlamaConfig"``."""
+    published: str
+    """The published size that ``full`` describes, for example ``"meta-llama/Llama-3.2-1B"``."""
+    tier: Tier
+    """``"quick"`` models run in every check, ``"nightly"`` ones once a night."""
+    norms: str
+    """RMSNorms executed in one forward pass, as a formula; ``"0"`` for a control."""
+    gamma_seed: int
+    """Seeds every weight, the norms' own included."""
+    full: dict[str, Any]
+    """The configuration of the published size; a field left out has transformers' default."""
+    quick: dict[str, Any]
+    """What the small configuration changes of ``full``."""
+    counts: dict[str, str] = {}
+    """Names used by ``norms`` besides ``L``, or another meaning of ``L``; see `harness.formula.count`."""
+    control: bool = False
+    """Whether the model has norms that look like RMSNorm and are not, so that nothing may fuse."""
+    wrapper: Wrapper = "causal"
+    """How the model is called; see `harness.export`."""
+    unconvertible: str = ""
+    """Why coremltools cannot convert it yet; empty if it can."""
+    notes: str = ""
+    """What a reader of the table should know."""
+
+    def fields(self, size: Size = "quick") -> dict[str, Any]:
+        """Return the configuration's fields at a size, ``full`` overlaid with ``quick`` for the small one.
+
+        Raises
+        ------
+        UnknownNameError: for a size that is neither ``"quick"`` nor ``"full"``.
+        """
+        if size not in get_args(Size):
+            raise UnknownNameError("size", size, get_args(Size))
+        fields = self.full | self.quick if size == "quick" else self.full
+        return {name: None if value == _NULL else value for name, value in fields.items()}
+
+    def config(self, size: Size = "quick") -> Any:
+        """Build the transformers configuration at a size, with eager attention and without a cache.
+
+        Raises
+        ------
+        ZooFileError: if the class does not exist, or does not take the file's fields.
+        """
+        import transformers
+
+        where = f"models/{self.key}.toml"
+        config_class = getattr(transformers, self.config_class, None)
+        if config_class is None:
+            raise ZooFileError(f"{where}: config_class: transformers has no {self.config_class!r}")
+        fields = self.fields(size)
+        known = {*getattr(config_class, "__dataclass_fields__", ()), *config_class.attribute_map}
+        for name in fields:
+            if name not in known:
+                table = "quick" if name in self.quick else "full"
+                problem = f"{self.config_class} has no such field{toml_struct.hint(name, known)}"
+                raise ZooFileError(f"{where}: {table}.{name}: {problem}")
+        try:
+            return config_class(**fields, attn_implementation="eager", use_cache=False)
+        except (
+            Exception
+        ) as error:  # the classes raise errors of several libraries, all of them about the fields
+            raise ZooFileError(f"{where}: {size}: {' '.join(str(error).split())}") from error
+
+    def expected_norms(self, config_or_size: Any = "quick") -> int:
+        """Return the number of RMSNorms one forward pass executes.
+
+        Parameters
+        ----------
+        config_or_size: a size, or a transformers configuration of this architecture.
+
+        Raises
+        ------
+        ZooFileError: if the configuration lacks a field that a count needs.
+        """
+        rules = {"L": "num_hidden_layers"} | self.counts
+        rules = {name: rule for name, rule in rules.items() if name in formula.names(self.norms)}
+        if isinstance(config_or_size, str):
+            fields = self.fields(config_or_size)  # type: ignore[arg-type]
+            if all(rule.partition("==")[0].strip() in fields for rule in rules.values()):
+                return self._evaluate(rules, fields.__getitem__)
+            config_or_size = self.config(config_or_size)  # type: ignore[arg-type]
+        return self._evaluate(rules, lambda name: getattr(config_or_size, name))
+
+    def _evaluate(self, rules: Mapping[str, str], field: Any) -> int:
+        try:
+            return formula.evaluate(
+                self.norms, {name: formula.count(rule, field) for name, rule in rules.items()}
+            )
+        except (formula.FormulaError, AttributeError) as error:
+            raise ZooFileError(f"models/{self.key}.toml: norms: {error}") from error
+
+
+def _check_sizes(fields: Mapping[str, Any], where: str) -> None:
+    for name, value in fields.items():
+        if not _INTEGER.match(name) or value == _NULL:
+            continue
+        for item in value if isinstance(value, list) else (value,):
+            if not isinstance(item, int) or isinstance(item, bool):
+                raise ZooFileError(f"{where}.{name}: expected an integer, got {value!r}")
+            if item < 1 and name not in _MAY_BE_ZERO:
+                raise ZooFileError(f"{where}.{name}: expected a positive integer, got {value!r}")
+
+
+def _check(spec: ModelSpec, where: str) -> ModelSpec:
+    _check_sizes(spec.full, f"{where}: full")
+    _check_sizes(spec.quick, f"{where}: quick")
+    try:
+        formula.evaluate(spec.norms, dict.fromkeys({"L", *spec.counts}, 10**6))
+    except formula.FormulaError as error:
+        raise ZooFileError(f"{where}: norms: {error}") from error
+    if spec.control and spec.norms != "0":
+        raise ZooFileError(f"{where}: norms: expected '0' for a control, got {spec.norms!r}")
+    return spec
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read and check one zoo file.
+
+    Raises
+    ------
+    ZooFileError: one line with the file, the key and what was expected there.
+    """
+    where = toml_struct.place(path)
+    return _check(toml_struct.read(path, ModelSpec, key=path.stem), where)
+
+
+def models_folder() -> Path:
+    """Return the folder of the zoo files: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "_models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def load_zoo(folder: Path | None = None) -> dict[str, ModelSpec]:
+    """Read every zoo file of a folder (default: `models_folder`), sorted by key.
+
+    Raises
+    ------
+    ZooFileError: for the first file that cannot be used, or if there is none.
+    """
+    folder = models_folder() if folder is None else folder
+    paths = sorted(folder.glob("*.toml"), key=lambda path: path.stem)
+    if not paths:
+        raise ZooFileError(f"{folder}: no models/<key>.toml found")
+    return {path.stem: load_spec(path) for path in paths}
+
+
+def select(
+    zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | None = None
+) -> list[ModelSpec]:
+    """Return the models named, or all of them, in the zoo's order, narrowed to a tier if one is given.
+
+    Raises
+    ------
+    UnknownNameError: for a key that is not in the zoo, or an unknown tier.
+    """
+    if tier is not None and tier not in get_args(Tier):
+        raise UnknownNameError("tier", tier, get_args(Tier))
+    wanted = list(dict.fromkeys(keys))
+    for key in wanted:
+        if key not in zoo:
+            raise UnknownNameError("model", key, zoo)
+    return [zoo[key] for key in wanted or zoo if tier in (None, zoo[key].tier)]
