@@ -1,0 +1,24 @@
+"""Makes every RMSNorm of a PyTorch language model run, and stay correct, on the Apple Neural Engine.
+
+``import ane_rms`` registers the MIL op ``ane_rms_norm`` and the passes with coremltools. ``ane_rms.convert`` then
+takes the place of ``ct.convert``; for ``compute_units=ct.ComputeUnit.CPU_AND_NE`` it fuses and lowers every RMSNorm.
+"""
+
+from ane_rms import op as _op  # registers mb.ane_rms_norm
+from ane_rms import passes as _passes  # registers the passes
+from ane_rms.find import find
+from ane_rms.pipeline import convert, install, installed, pipeline, uninstall
+from ane_rms.report import FusionReport, Miss, Site, report
+
+__all__ = [
+    "FusionReport",
+    "Miss",
+    "Site",
+    "convert",
+    "find",
+    "install",
+    "installed",
+    "pipeline",
+    "report",
+    "uninstall",
+]

@@ -1,0 +1,35 @@
+"""``ane_rms.find``: what would fuse in a program, and what would not and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import coremltools as ct
+
+from ane_rms.scan import scan
+
+if TYPE_CHECKING:
+    from ane_rms import mil
+    from ane_rms.report import FusionReport
+
+
+def find(program: mil.Program) -> FusionReport:
+    """Return the norm sites of a MIL program, which is left as it is.
+
+    Parameters
+    ----------
+    program: a MIL program, for example of ``ct.convert(..., convert_to="milinternal")``, or a model that was
+        converted in this process. A lowered program has no site left: ask :func:`ane_rms.report` what was fused.
+
+    Raises
+    ------
+    TypeError: for anything else, a model loaded from disk among them: its program is not kept.
+    """
+    if isinstance(program, ct.models.MLModel):
+        program = program._mil_program  # noqa: SLF001 - the only way to the program of a converted model
+    if not isinstance(program, ct.converters.mil.mil.Program):
+        raise TypeError(
+            "find() takes a MIL program, or a model converted in this process; "
+            "for a package on disk use ane_rms.report()"
+        )
+    return scan(program).report()

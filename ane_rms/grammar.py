@@ -1,0 +1,525 @@
+r"""The algebra of RMSNorm: recognise it in a MIL graph, or say why not.
+
+.. math::  y = \gamma \cdot x \cdot \big(\tfrac1d \textstyle\sum x^2 + \epsilon\big)^{-1/2}
+
+Four productions compose; each returns a match, a :class:`Refusal` (nearly, but), or None (something else altogether).
+
+``quadratic``   a mean or sum of squares, times a number, plus a number:  ``a * sum(x^2) + e``
+``root``        its square root or the inverse of that, times a number, plus a number, floored by a number
+``product``     a tree of ``mul``, ``real_div`` and ``cast``, flattened: constants, and factors to the power of 1 or -1
+``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma
+
+Scales are carried exactly, so that ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * d**-0.5)``, a sum divided by d and a
+mean are one thing. Casts between float types are looked through. Two values are the same when they are the same
+variable before such casts.
+
+What is not exactly an RMSNorm carries a bound of the relative deviation for rows whose RMS is at least
+:data:`RMS_FLOOR`, and is refused when that bound exceeds :data:`DEVIATION_LIMIT`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ane_rms import mil
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+RMS_FLOOR = 1e-2
+"""Deviation bounds hold for rows whose RMS is at least this: embeddings of published models stand at about 0.02."""
+
+DEVIATION_LIMIT = 2e-3
+"""Twice the spacing of float16 at 1 (2**-10): a fused form may deviate by no more, relative to the value written."""
+
+SMALLEST_FP16 = 2.0**-24
+"""The smallest positive float16: a smaller epsilon becomes this one in a float16 program."""
+
+SCALE_TOLERANCE = 2.0**-11
+"""float16's unit roundoff: a factor sqrt(d) that was stored in float16 is off by no more."""
+
+SCALE_EXACT = 1e-6
+"""float32's rounding of d and sqrt(d): no deviation worth stating."""
+
+RSQRT_GUARD = 1e-12
+INVERSE_GUARD = 1e-4
+"""What coremltools adds by itself under ``rsqrt`` and to the argument of ``inverse``. Torch's own ops have no such
+term: the first is kept only where the user wrote no epsilon, the second is taken as not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Nearly an RMSNorm, but: ``reason`` is a sentence, ``op`` the root it is about."""
+
+    reason: str
+    op: mil.Op | None = None
+    is_layer_norm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quadratic:
+    """``scale * sum(x^2 over axes) + epsilon``, at least ``floor``; ``kept`` if the summed axes stay as 1."""
+
+    x: mil.Var
+    axes: tuple[int, ...]
+    scale: float
+    kept: bool
+    spelling: str
+    epsilon: float = 0.0
+    floor: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """``number * (scale * sqrt(quadratic) + outside)^power``, the base at least ``floor``; ``op`` takes the root."""
+
+    quadratic: Quadratic
+    op: mil.Op
+    power: int
+    spelling: str
+    scale: float = 1.0
+    outside: float = 0.0
+    floor: float = 0.0
+    number: float = 1.0
+
+
+@dataclass(slots=True)
+class Product:
+    """A flattened product. ``ops`` are the multiplications and casts it is made of."""
+
+    constants: list[tuple[npt.NDArray[np.float64], int]] = field(default_factory=list)
+    factors: list[tuple[mil.Var, int]] = field(default_factory=list)
+    ops: list[mil.Op] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RmsNorm:
+    """One RMSNorm: ``op`` computes its result from ``x``; ``gamma`` is float64 of shape (d,), or None."""
+
+    op: mil.Op
+    x: mil.Var
+    gamma: npt.NDArray[np.float64] | None
+    epsilon: float
+    spelling: str
+    deviation_bound: float
+    root: mil.Op
+    interior: tuple[mil.Op, ...]
+
+
+def same(a: mil.Var, b: mil.Var) -> bool:
+    """Return whether two variables are one value, but for casts between float types."""
+    return mil.base(a) is mil.base(b)
+
+
+def _constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
+    """Return (the other operand, the number) of a commutative op with one constant of one element."""
+    for value, constant in ((op.x, op.y), (op.y, op.x)):
+        number = mil.scalar(constant)
+        if number is not None and mil.const_value(value) is None:
+            return value, number
+    return None
+
+
+# --- quadratic ---------------------------------------------------------------------------------------------------
+
+
+def squared(var: mil.Var) -> mil.Var | Refusal | None:
+    """Return x where ``var`` is ``x^2``."""
+    op = mil.producer(mil.base(var), "square", "mul", "pow")
+    if op is None:
+        return None
+    if op.op_type == "square":
+        found = op.x
+    elif op.op_type == "mul":
+        if not same(op.x, op.y):
+            return Refusal("the mean is over a product of two different values, not over a square")
+        found = op.x
+    else:
+        exponent = mil.scalar(op.y)
+        if exponent != 2:
+            power = "a power that is not constant" if exponent is None else f"x**{exponent:g}"
+            return Refusal(f"the mean is over {power}, not over a square")
+        found = op.x
+    magnitude = mil.producer(mil.base(found), "abs")
+    return found if magnitude is None else magnitude.x
+
+
+def _reduction(op: mil.Op) -> Quadratic | Refusal | None:
+    """Return the quadratic of a reduction op."""
+    if op.op_type in ("reduce_sum_square", "reduce_l2_norm"):
+        x = op.x
+    else:
+        x = squared(op.x)
+        if isinstance(x, Refusal):
+            return x
+        if x is None:
+            inner = mil.base(op.x).op
+            what = "an input of the program" if inner is None else f"`{inner.op_type}`"
+            return Refusal(f"the {op.op_type[7:]} is over {what}, not over a square")
+    given = range(op.x.rank) if op.axes is None else np.atleast_1d(op.axes.val)
+    axes = mil.positive_axes([int(axis) for axis in given], op.x.rank)
+    spelling, scale = op.op_type.removeprefix("reduce_").removesuffix("_square"), 1.0
+    if op.op_type == "reduce_mean":
+        counts = [mil.shape(op.x)[axis] for axis in axes]
+        if not all(isinstance(n, int) for n in counts):
+            return Refusal("the normalised axis has no fixed size")
+        scale = 1.0 / math.prod(int(n) for n in counts)
+    return Quadratic(x=x, axes=axes, scale=scale, kept=bool(op.keep_dims.val), spelling=spelling)
+
+
+def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
+    """Return the form ``a * sum(x^2) + e`` that ``var`` has."""
+    op = mil.base(var).op
+    if op is None:
+        return None
+    if op.op_type in ("reduce_mean", "reduce_sum", "reduce_sum_square"):
+        return _reduction(op)
+    if op.op_type == "expand_dims":
+        return _kept(quadratic(op.x), op)
+    if op.op_type in ("square", "pow"):
+        return _squared_root(op)
+    if op.op_type in ("add", "maximum", "mul", "real_div", "sub"):
+        return _arithmetic(op)
+    return None
+
+
+def _kept(found: Any, op: mil.Op) -> Any:
+    """Let an ``expand_dims`` of the reduced axes stand for ``keep_dims=True``, in a quadratic or a root."""
+    inner = found.quadratic if isinstance(found, Root) else found
+    if not isinstance(inner, Quadratic) or inner.kept:
+        return found
+    inserted = mil.positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.outputs[0].rank)
+    if inserted != inner.axes:
+        return found
+    kept = replace(inner, kept=True)
+    return replace(found, quadratic=kept) if isinstance(found, Root) else kept
+
+
+def _squared_root(op: mil.Op) -> Quadratic | None:
+    """Return the quadratic of ``norm(x)^2``."""
+    inner = root(op.x) if op.op_type == "square" or mil.scalar(op.y) == 2 else None
+    if not isinstance(inner, Root) or inner.power != 1 or inner.outside or inner.floor or inner.quadratic.floor:
+        return None
+    q, factor = inner.quadratic, inner.scale**2
+    return replace(q, scale=q.scale * factor, epsilon=q.epsilon * factor)
+
+
+def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
+    """Return the quadratic of one plus, times, divided by or floored by a number."""
+    if op.op_type in ("real_div", "sub"):
+        number = mil.scalar(op.y)
+        operand = None if number is None else (op.x, number)
+    else:
+        operand = _constant_operand(op)
+    if operand is None:
+        return _not_a_number(op)
+    inner, number = operand
+    q = quadratic(inner)
+    if not isinstance(q, Quadratic):
+        return q
+    if op.op_type in ("add", "sub"):
+        epsilon = q.epsilon + (number if op.op_type == "add" else -number)
+        if not (math.isfinite(epsilon) and epsilon >= 0):
+            return Refusal(f"epsilon is {epsilon:g}; it must be a finite number, 0 or more")
+        return replace(q, epsilon=epsilon)
+    if op.op_type == "maximum":
+        return replace(q, floor=max(q.floor, number))
+    factor = number if op.op_type == "mul" else (1 / number if number else math.nan)
+    if not (math.isfinite(factor) and factor > 0):
+        return Refusal(f"the mean square is scaled by {factor:g}; it must be a positive number")
+    return replace(q, scale=q.scale * factor, epsilon=q.epsilon * factor, floor=q.floor * factor)
+
+
+def _not_a_number(op: mil.Op) -> Refusal | None:
+    """Say what is wrong with a mean square plus something that is not one number; None if there is no mean square."""
+    for value, other in ((op.x, op.y), (op.y, op.x)):
+        reduction = mil.producer(mil.base(value), "reduce_mean", "reduce_sum", "reduce_sum_square")
+        if reduction is None or not isinstance(_reduction(reduction), Quadratic):
+            continue
+        known = mil.const_value(other)
+        if op.op_type == "sub":
+            return Refusal("something is subtracted from the mean square, as for a variance")
+        what = "is computed at run time" if known is None else f"has shape {list(known.shape)}"
+        return Refusal(f"what is added to the mean square (epsilon) {what}; it must be one constant number")
+    return None
+
+
+# --- root --------------------------------------------------------------------------------------------------------
+
+
+def root(var: mil.Var) -> Root | Refusal | None:
+    """Return the root form that ``var`` has."""
+    op = mil.base(var).op
+    if op is None:
+        return None
+    if op.op_type in ("sqrt", "rsqrt", "pow"):
+        return _taken(op)
+    if op.op_type == "reduce_l2_norm":
+        q = _reduction(op)
+        return Root(replace(q, spelling="l2_norm"), op, 1, "l2_norm") if isinstance(q, Quadratic) else q
+    if op.op_type == "expand_dims":
+        found: Root | Refusal | None = _kept(root(op.x), op)
+        return found
+    if op.op_type == "tile":
+        return _tiled(op)
+    if op.op_type == "inverse":
+        return _inverted(root(op.x), 1.0, guard=mil.scalar(op.epsilon) or 0.0)
+    if op.op_type == "real_div" and (number := mil.scalar(op.x)) is not None:
+        return _inverted(root(op.y), number)
+    if op.op_type in ("add", "maximum", "mul", "real_div"):
+        return _adjusted(op)
+    return None
+
+
+def _taken(op: mil.Op) -> Root | Refusal | None:
+    """Return the root of a quadratic that ``sqrt``, ``rsqrt`` or ``pow`` takes."""
+    exponent = {"sqrt": 0.5, "rsqrt": -0.5}.get(op.op_type) or mil.scalar(op.y)
+    if exponent not in (0.5, -0.5):
+        return None
+    q = quadratic(op.x)
+    if isinstance(q, Refusal):
+        return replace(q, op=op)
+    if q is None:
+        return None
+    if op.op_type == "rsqrt" and (guard := mil.scalar(op.epsilon)):
+        written = q.epsilon > 0 or q.floor > 0
+        default = math.isclose(guard, RSQRT_GUARD, rel_tol=1e-6) or mil.dtype(op.x) == "fp16"
+        q = q if written and default and guard <= SMALLEST_FP16 else replace(q, epsilon=q.epsilon + guard)
+    return Root(q, op, 1 if exponent > 0 else -1, f"{q.spelling}_{op.op_type}")
+
+
+def _tiled(op: mil.Op) -> Root | Refusal | None:
+    """Look through a ``tile`` that only spreads the reduced axes, as ``expand_as`` does."""
+    found, reps = root(op.x), mil.const_value(op.reps)
+    if not isinstance(found, Root) or reps is None:
+        return found if isinstance(found, Refusal) else None
+    spread = all(n == 1 or axis in found.quadratic.axes for axis, n in enumerate(np.atleast_1d(reps)))
+    return found if spread else None
+
+
+def _inverted(found: Root | Refusal | None, number: float, guard: float = 0.0) -> Root | Refusal | None:
+    """Return ``number / (found + guard)``."""
+    if not isinstance(found, Root):
+        return found
+    if found.power != 1 or number <= 0:
+        return Refusal("an inverse of the inverse root, or a negative one", found.op)
+    written = guard > SMALLEST_FP16 and not math.isclose(guard, INVERSE_GUARD, rel_tol=1e-2)
+    outside = found.outside + (guard if written else 0.0)
+    return replace(found, power=-1, number=number, outside=outside, spelling=f"{found.spelling}_inverse")
+
+
+def _adjusted(op: mil.Op) -> Root | Refusal | None:
+    """Return a root plus, times, divided by or floored by a number."""
+    if op.op_type == "real_div":
+        divisor = mil.scalar(op.y)
+        operand = None if not divisor else (op.x, 1 / divisor)
+    else:
+        operand = _constant_operand(op)
+    if operand is None:
+        return None
+    inner, number = operand
+    found = root(inner)
+    if not isinstance(found, Root):
+        return found
+    if number < 0 or not math.isfinite(number):
+        return Refusal(f"the root is combined with {number:g}; it must be a finite number, 0 or more", found.op)
+    if op.op_type in ("mul", "real_div"):
+        return _scaled(found, number)
+    if found.power != 1:
+        return Refusal("something is added to the inverse root", found.op)
+    if op.op_type == "add":
+        return replace(found, outside=found.outside + number)
+    return replace(found, floor=max(found.floor, number))
+
+
+def _scaled(found: Root, number: float) -> Root:
+    """Return ``number * found``."""
+    if found.power == -1:
+        return replace(found, number=found.number * number)
+    return replace(found, scale=found.scale * number, outside=found.outside * number, floor=found.floor * number)
+
+
+# --- product and the whole ---------------------------------------------------------------------------------------
+
+
+def product(op: mil.Op) -> Product:
+    """Flatten the product that ends in ``op``, through intermediates that nothing else uses."""
+    result = Product()
+
+    def visit(var: mil.Var, power: int, *, last: bool) -> None:
+        constant = mil.floats(var)
+        if constant is not None:
+            result.constants.append((constant, power))
+            return
+        inner = mil.producer(var, "mul", "real_div", "cast")
+        opaque = inner is None or (inner.op_type == "cast" and not mil.is_float(inner.x))
+        if opaque or not (last or mil.is_interior(var)):
+            result.factors.append((var, power))
+            return
+        result.ops.append(inner)
+        visit(inner.x, power, last=False)
+        if inner.op_type != "cast":
+            visit(inner.y, power if inner.op_type == "mul" else -power, last=False)
+
+    visit(op.outputs[0], 1, last=True)
+    return result
+
+
+def rms_norm(op: mil.Op) -> RmsNorm | Refusal | None:
+    """Return the RMSNorm whose last multiplication or division is ``op``."""
+    flat = product(op)
+    dividing: list[tuple[Root, mil.Var]] = []
+    refusal: Refusal | None = None
+    for var, power in flat.factors:
+        found = root(var)
+        if isinstance(found, Refusal):
+            refusal = found
+        elif isinstance(found, Root) and found.power * power == -1:
+            dividing.append((found, var))
+    if not dividing:
+        return refusal
+    found, root_var = dividing[0]
+    rest = [factor for factor in flat.factors if factor[0] is not root_var]
+    result = _whole(op, flat, found, rest)
+    return replace(result, op=found.op) if isinstance(result, Refusal) else result
+
+
+def _whole(
+    op: mil.Op, flat: Product, found: Root, rest: list[tuple[mil.Var, int]]
+) -> RmsNorm | Refusal:
+    """Check the parts of a product around one inverse root against each other."""
+    x, spelling = found.quadratic.x, found.spelling
+    rescale = _rescale(x, rest)
+    if rescale is not None:
+        x, rest, spelling = *rescale, f"max_abs_{spelling}"
+    refusal = _refuse_factors(x, rest) or _refuse_shape(op, found.quadratic, x)
+    if refusal is not None:
+        return refusal
+    width = int(x.shape[-1])
+    scale, epsilon, bound = _normalised(found, width)
+    if bound > DEVIATION_LIMIT:
+        return Refusal(
+            f"not exactly an RMSNorm: deviates by up to {bound:.2g} for rows whose RMS is {RMS_FLOOR:g} or more, "
+            f"above the limit of {DEVIATION_LIMIT:g}"
+        )
+    gamma = _gamma(flat, scale, width)
+    if isinstance(gamma, Refusal):
+        return gamma
+    values, drift = gamma
+    tail = "mul" if found.power == -1 else "div"
+    if found.outside:
+        tail += "_epsilon_outside"
+    return RmsNorm(
+        op=op, x=x, gamma=values, epsilon=epsilon, spelling=f"{spelling}_{tail}",
+        deviation_bound=bound + drift, root=found.op, interior=tuple(flat.ops),
+    )  # fmt: skip
+
+
+def _rescale(
+    x: mil.Var, rest: list[tuple[mil.Var, int]]
+) -> tuple[mil.Var, list[tuple[mil.Var, int]]] | None:
+    """Undo a rescale of x by a value m per row, ``x / (m * sqrt(mean((x/m)^2) + e))``: return x and the rest.
+
+    coremltools writes ``torch.nn.RMSNorm`` so, with m the largest magnitude. Its epsilon then acts as ``e * m^2``;
+    ``e`` is what the user wrote, and what is fused (coremltools issue 2821).
+    """
+    scaled = mil.producer(mil.base(x), "real_div")
+    if scaled is None or mil.const_value(scaled.y) is not None:
+        return None
+    if any(same(var, x) for var, _ in rest):
+        return None
+    undone = [factor for factor in rest if not (factor[1] == -1 and same(factor[0], scaled.y))]
+    return (scaled.x, undone) if len(undone) < len(rest) else None
+
+
+def _refuse_factors(x: mil.Var, rest: list[tuple[mil.Var, int]]) -> Refusal | None:
+    """Refuse unless the factors beside the inverse root are x alone."""
+    if len(rest) == 1 and rest[0][1] == 1 and same(rest[0][0], x):
+        if _centred_on(x) is not None:
+            return Refusal("a LayerNorm: the mean is subtracted before", is_layer_norm=True)
+        return None
+    centre = _centred_on(x)
+    if centre is not None:
+        if any(same(var, centre) for var, _ in rest):
+            return Refusal("the mean square is a variance: the mean is subtracted from x before it is squared")
+        return Refusal("a variance scales something else", is_layer_norm=True)
+    if any(same(var, x) and power == 1 for var, power in rest):
+        return Refusal("the normalised value is multiplied by something that is not constant")
+    return Refusal("what is scaled is not the value whose mean square is taken")
+
+
+def _centred_on(x: mil.Var) -> mil.Var | None:
+    """Return h where x is ``h - mean(h)``."""
+    op = mil.producer(mil.base(x), "sub")
+    if op is None:
+        return None
+    mean = mil.producer(mil.base(op.y), "reduce_mean")
+    return op.x if mean is not None and same(mean.x, op.x) else None
+
+
+def _refuse_shape(op: mil.Op, q: Quadratic, x: mil.Var) -> Refusal | None:
+    """Refuse unless the last axis, of fixed size, is reduced and kept, and the result has x's shape."""
+    if q.axes != (x.rank - 1,):
+        signed = [mil.signed_axis(axis, x.rank) for axis in q.axes]
+        return Refusal(f"the mean is over axes {signed} of rank {x.rank}; only the last axis is fused")
+    if not q.kept and x.rank > 1:
+        return Refusal("the mean drops its axis (keepdim=False), so that it scales along another one")
+    if not isinstance(mil.shape(x)[-1], int):
+        return Refusal("the normalised axis has no fixed size")
+    if mil.shape(op.outputs[0]) != mil.shape(x):
+        return Refusal(f"the result has shape {list(mil.shape(op.outputs[0]))}, x has {list(mil.shape(x))}")
+    return None
+
+
+def _normalised(found: Root, width: int) -> tuple[float, float, float]:
+    """Return (scale, epsilon, deviation bound): the product is ``scale * x * (mean(x^2) + epsilon)^(-1/2)``.
+
+    With t the factor from RMS to root, ``t * sqrt(mean + e0) + outside`` divides. An outside term delta = outside / t
+    is met by epsilon = delta^2, which keeps the value at zero rows: off by at most delta / rms. A floor g on the RMS
+    (``clamp_min``) leaves rows above it untouched: a tiny epsilon stands for it.
+    """
+    q = found.quadratic
+    stretch = q.scale * width
+    to_root = found.scale * math.sqrt(stretch)
+    epsilon = q.epsilon / stretch
+    delta = found.outside / to_root
+    floor = max(found.floor / to_root, math.sqrt(max(q.floor, 0.0) / stretch))
+    bound = 0.0
+    if delta:
+        epsilon += delta * delta
+        bound += delta / RMS_FLOOR
+    if floor:
+        tiny = min(floor * floor, SMALLEST_FP16)
+        epsilon = max(epsilon, tiny)
+        bound += 0.5 * tiny / RMS_FLOOR**2 if floor <= RMS_FLOOR else floor / RMS_FLOOR
+    return found.number / to_root, epsilon, bound
+
+
+def _gamma(
+    flat: Product, scale: float, width: int
+) -> tuple[npt.NDArray[np.float64] | None, float] | Refusal:
+    """Return (gamma of shape (width,) or None, relative deviation) from the constants of the product."""
+    number, vector = 1.0, None
+    for constant, power in flat.constants:
+        with np.errstate(divide="ignore"):
+            value = constant if power == 1 else 1.0 / constant
+        if value.size == 1:
+            number *= float(value.reshape(()))
+        elif value.size == width and value.shape[-1] == width:
+            vector = value.reshape(width) if vector is None else vector * value.reshape(width)
+        else:
+            return Refusal(f"a constant factor of shape {list(value.shape)} varies along other axes than the last")
+    total = number * scale
+    if vector is not None:
+        gamma = vector * total
+        return (gamma, 0.0) if np.isfinite(gamma).all() else Refusal("gamma is not finite")
+    if abs(total - 1.0) <= SCALE_TOLERANCE:
+        drift = abs(total - 1.0)
+        return None, drift if drift > SCALE_EXACT else 0.0
+    if abs(scale - 1.0) <= SCALE_TOLERANCE and math.isfinite(total):
+        return np.full(width, total), 0.0
+    return Refusal(f"an L2 normalisation: the result is {total:.4g} times an RMSNorm, with no gamma to take it up")

@@ -1,0 +1,59 @@
+"""``common::fuse_rms_norm``: replace every RMSNorm of a program by one ``ane_rms_norm``.
+
+Precondition: casts, no-ops and constant arithmetic are folded (``1 + w`` is one constant), nothing is float16 unless
+the model is. Postcondition: the value at each site is one ``ane_rms_norm``; only that last value is replaced, so an
+intermediate that something else uses stays. Running it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+from coremltools.converters.mil.mil.passes.pass_registry import register_pass
+
+from ane_rms import mil
+from ane_rms.passes.units import acts, units_name
+from ane_rms.report import remember
+from ane_rms.scan import scan
+
+if TYPE_CHECKING:
+    from ane_rms.grammar import RmsNorm
+
+
+@register_pass(namespace="common")
+class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
+    """Fuse RMSNorm spelled in primitives into ``ane_rms_norm``.
+
+    Options
+    -------
+    compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
+    """
+
+    compute_units: Any = None
+
+    def apply(self, prog: mil.Program) -> None:
+        """Fuse in place, and remember the report of what was found."""
+        if not acts(self.compute_units):
+            return
+        found = scan(prog)
+        remember(prog, replace(found.report(), compute_units=units_name(self.compute_units)))
+        by_op = {id(norm.op): norm for norm in found.norms}
+        mil.rewrite_each(prog, [norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
+
+
+def _fused(norm: RmsNorm) -> mil.Var:
+    """Build the ``ane_rms_norm`` of one match, in the type of x; cast to the type of the value replaced."""
+    result = norm.op.outputs[0]
+    converts = mil.dtype(norm.x) != mil.dtype(result)
+    name = f"{result.name}_rms_norm" if converts else result.name
+    value = mb.ane_rms_norm(
+        x=norm.x,
+        gamma=None if norm.gamma is None else mil.cast_like(norm.x, norm.gamma),
+        epsilon=mil.epsilon_like(norm.x, norm.epsilon),
+        axes=[-1],
+        name=name,
+    )
+    return mb.cast(x=value, dtype=mil.dtype(result), name=result.name) if converts else value

@@ -1,0 +1,101 @@
+"""Walk a program and find its norm sites: what :mod:`ane_rms.grammar` recognises, and what it nearly does.
+
+Ops are visited from the last to the first, so that the longest product is tried first and takes gamma with it. A
+refused product is no miss while a part of it still matches; a root that no match took is one, with the innermost
+reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ane_rms import mil
+from ane_rms.grammar import Refusal, RmsNorm, rms_norm
+from ane_rms.report import FusionReport, Miss, Site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a walk found: ``norms`` and ``refusals`` in program order, and ops ``ane_rms_norm`` that stand already."""
+
+    norms: list[RmsNorm] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    standing: list[mil.Op] = field(default_factory=list)
+
+    def report(self) -> FusionReport:
+        """Return the sites as users read them."""
+        return FusionReport(fused=tuple(self._sites()), missed=tuple(_miss(one) for one in self.refusals))
+
+    def _sites(self) -> Iterator[Site]:
+        for norm in self.norms:
+            yield Site(
+                name=norm.op.outputs[0].name,
+                spelling=norm.spelling,
+                shape=mil.shape(norm.x),
+                axes=(-1,),
+                epsilon=norm.epsilon,
+                has_gamma=norm.gamma is not None,
+                deviation_bound=norm.deviation_bound,
+                module=mil.module_path(norm.op),
+            )
+        for op in self.standing:
+            axes = [int(axis) for axis in np.atleast_1d(op.axes.val)]
+            yield Site(
+                name=op.outputs[0].name,
+                spelling=op.op_type,
+                shape=mil.shape(op.x),
+                axes=tuple(mil.signed_axis(axis, op.x.rank) for axis in mil.positive_axes(axes, op.x.rank)),
+                epsilon=mil.scalar(op.epsilon) or 0.0,
+                has_gamma=op.gamma is not None,
+                deviation_bound=0.0,
+                module=mil.module_path(op),
+            )
+
+
+def _miss(refusal: Refusal) -> Miss:
+    assert refusal.op is not None  # noqa: S101 - every refusal that reaches a report names its root
+    value = refusal.op.outputs[0]
+    return Miss(
+        name=value.name,
+        op_type=refusal.op.op_type,
+        reason=refusal.reason,
+        shape=mil.shape(value),
+        module=mil.module_path(refusal.op),
+    )
+
+
+def scan(program: mil.Program) -> Scan:
+    """Return every norm site of ``program``, which is only read."""
+    found = Scan()
+    for block in mil.blocks(program):
+        ops = list(block.operations)
+        norms, refusals = _scan_block(ops)
+        found.norms.extend(norms)
+        found.refusals.extend(refusals)
+        found.standing.extend(op for op in ops if op.op_type == "ane_rms_norm")
+    roots = {id(norm.root) for norm in found.norms}
+    found.refusals = [one for one in found.refusals if id(one.op) not in roots]
+    return found
+
+
+def _scan_block(ops: list[mil.Op]) -> tuple[list[RmsNorm], list[Refusal]]:
+    norms: list[RmsNorm] = []
+    refused: dict[int, Refusal] = {}
+    taken: set[int] = set()
+    for op in reversed(ops):
+        if op.op_type not in ("mul", "real_div") or id(op) in taken:
+            continue
+        result = rms_norm(op)
+        if isinstance(result, RmsNorm):
+            norms.append(result)
+            taken.update(id(inner) for inner in result.interior)
+        elif isinstance(result, Refusal):
+            refused[id(result.op)] = result
+    misses = [one for one in reversed(refused.values()) if not one.is_layer_norm]
+    return norms[::-1], misses
