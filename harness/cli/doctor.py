@@ -1,0 +1,21 @@
+"""``doctor``: what this machine can do, and what is missing."""
+
+from __future__ import annotations
+
+import typer
+
+
+def doctor() -> None:
+    """Say what this machine can do and what is missing.
+
+    Exit code 2 if the main job cannot run here.
+    """
+    from tabulate import tabulate
+
+    from harness.diagnosis import diagnose
+
+    findings = diagnose()
+    rows = [[finding.subject, finding.state, finding.detail] for finding in findings]
+    typer.echo(tabulate(rows, headers=["", "", ""], tablefmt="plain", disable_numparse=True).strip())
+    if any(finding.state == "missing" for finding in findings):
+        raise typer.Exit(2)

@@ -1,0 +1,53 @@
+"""``explain``: every norm site of a zoo model or of a package, fused or not, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import ane_rms
+
+
+def explain(
+    target: Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")],
+    *,
+    frontend: Annotated[str, typer.Option(help="trace or export, for a zoo model.")] = "trace",
+) -> None:
+    """List every norm site: fused or not, spelling, axes, epsilon, shape, reason.
+
+    Example: ane-harness explain qwen3
+    """
+    from tabulate import tabulate
+
+    from harness.explain import of_model, of_package
+
+    is_package = target.endswith((".mlpackage", ".mlpackage/")) or Path(target).is_dir()
+    report = of_package(Path(target)) if is_package else of_model(target, frontend)
+    rows = list(_rows(report))
+    headers = ["site", "module", "", "spelling", "axes", "epsilon", "gamma", "shape", "reason"]
+    if rows:
+        typer.echo(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    typer.echo(f"{len(report.fused)} fused, {len(report.missed)} missed{_how(report)}")
+
+
+def _how(report: ane_rms.FusionReport) -> str:
+    if not report.compute_units:
+        return " (as this program stands: it was not converted through ane_rms, and `fused` means it would be)"
+    return f" (converted for {report.compute_units}{', ' + report.lowering if report.lowering else ''})"
+
+
+def _rows(report: ane_rms.FusionReport) -> Any:
+    for site in report.fused:
+        bound = f"deviates by up to {site.deviation_bound:.1e}" if site.deviation_bound else ""
+        gamma = "yes" if site.has_gamma else "no"
+        axes, shape = _plain(site.axes), _plain(site.shape)
+        yield [site.name, site.module, "fused", site.spelling, axes, f"{site.epsilon:g}", gamma, shape, bound]
+    for miss in report.missed:
+        yield [miss.name, miss.module, "missed", miss.op_type, "", "", "", _plain(miss.shape), miss.reason]
+
+
+def _plain(values: tuple[int | str, ...]) -> str:
+    return ", ".join(map(str, values))

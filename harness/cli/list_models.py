@@ -1,0 +1,32 @@
+"""``list``: the zoo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def list_models(tier: Annotated[str | None, typer.Option(help="Only this tier.")] = None) -> None:
+    """List the models of the zoo.
+
+    Example: ane-harness list --tier quick
+    """
+    from tabulate import tabulate
+
+    from harness import zoo
+
+    specs = zoo.select(zoo.load_zoo(), tier=tier)  # type: ignore[arg-type]
+    rows = [
+        [
+            spec.key,
+            spec.tier,
+            spec.title,
+            spec.published,
+            spec.norms,
+            "control" if spec.control else spec.unconvertible or spec.notes,
+        ]
+        for spec in specs
+    ]
+    headers = ["model", "tier", "family", "published size", "norms", "notes"]
+    typer.echo(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))

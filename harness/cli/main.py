@@ -1,0 +1,48 @@
+"""The command line's entry: options common to all commands, errors turned into one line and an exit code.
+
+Exit codes: 0 fine, 1 a regression or a failed check, 2 the user or the environment is at fault.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from harness import quiet
+from harness.cli import doctor, explain, list_models, run
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    name="ane-harness",
+    help="Convert a zoo of language models with and without ane_rms, count their norms, measure their precision.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("list")(list_models.list_models)
+app.command("run")(run.run)
+app.command("explain")(explain.explain)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def common(
+    *, verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all that the libraries say.")] = False
+) -> None:
+    """Convert a zoo of language models with and without ane_rms, count their norms, measure their precision."""
+    if not verbose:
+        quiet.hush()
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except HarnessError as error:
+        typer.echo(f"ane-harness: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("ane-harness: interrupted; what was recorded is kept", err=True)
+        sys.exit(130)

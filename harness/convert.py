@@ -1,0 +1,113 @@
+"""One exported model in one variant: to a Core ML model, and what its program holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ane_rms
+from harness import torch_ops
+from harness.errors import ConversionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.export import ExportedModel
+    from harness.variants import Variant
+
+DEPLOYMENT_TARGET = "iOS17"
+"""Minimum deployment target of zoo conversions: the first whose layer_norm takes a float32 epsilon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A converted model."""
+
+    model: Any
+    """``coremltools.models.MLModel``"""
+
+    @property
+    def program(self) -> Any:
+        """The MIL program."""
+        return self.model._mil_program  # noqa: SLF001 - the only way to the program of a converted model
+
+    def op_count(self) -> int:
+        """Return the number of ops, those of inner blocks included, constants not."""
+        return sum(
+            op.op_type != "const" for function in self.program.functions.values() for op in iterate_ops(function)
+        )
+
+
+def iterate_ops(block: Any) -> Iterator[Any]:
+    """Yield every op of a MIL block and of the blocks inside it."""
+    for op in block.operations:
+        yield op
+        for inner in op.blocks:
+            yield from iterate_ops(inner)
+
+
+def convert(
+    exported: ExportedModel, variant: Variant, *, compute_precision: str = "FLOAT16", lowering: str = "layer_norm"
+) -> Converted:
+    """Convert an exported model in a variant.
+
+    Parameters
+    ----------
+    exported: the traced or exported program with its inputs.
+    variant: the compute units, and whether through ``ane_rms``.
+    compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
+    lowering: strategy of ``ane_rms``, where the variant goes through it.
+
+    Raises
+    ------
+    ConversionError: with coremltools' own reason.
+    """
+    import coremltools as ct
+
+    arguments = {
+        "inputs": exported.ct_inputs(),
+        "convert_to": "mlprogram",
+        "compute_units": ct.ComputeUnit[variant.compute_units],
+        "compute_precision": ct.precision[compute_precision],
+        "minimum_deployment_target": ct.target[DEPLOYMENT_TARGET],
+        "skip_model_load": True,
+    }
+    try:
+        with torch_ops.registered():
+            if variant.through == "ct.convert":
+                return Converted(ct.convert(exported.program, **arguments))
+            return Converted(ane_rms.convert(exported.program, lowering=lowering, **arguments))
+    except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
+
+
+def difference(a: Converted, b: Converted) -> str:
+    """Return "" if two programs are the same op by op and weight by weight, else a sentence on the first difference."""
+    spec_a, spec_b = a.model.get_spec().mlProgram, b.model.get_spec().mlProgram
+    if set(spec_a.functions) != set(spec_b.functions):
+        return f"functions {sorted(spec_a.functions)} and {sorted(spec_b.functions)}"
+    for name in spec_a.functions:
+        function_a, function_b = spec_a.functions[name], spec_b.functions[name]
+        if function_a == function_b:
+            continue
+        ops_a = [op for block in function_a.block_specializations.values() for op in block.operations]
+        ops_b = [op for block in function_b.block_specializations.values() for op in block.operations]
+        for op_a, op_b in zip(ops_a, ops_b, strict=False):
+            if op_a != op_b:
+                return f"{name}: {op_a.type} {op_a.outputs[0].name!r} against {op_b.type} {op_b.outputs[0].name!r}"
+        return f"{name}: {len(ops_a)} ops against {len(ops_b)}"
+    return "" if _weights(a) == _weights(b) else "the weights differ"
+
+
+def _weights(converted: Converted) -> bytes:
+    from hashlib import sha256
+    from pathlib import Path
+
+    digest = sha256()
+    folder = Path(converted.model.weights_dir)
+    for path in sorted(folder.glob("*.bin")):
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    return digest.digest()

@@ -1,0 +1,65 @@
+"""The fusion report of a zoo model, converted for it, or of a package on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ane_rms
+from harness import zoo
+from harness.errors import PackageError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def of_model(key: str, frontend: str = "trace") -> ane_rms.FusionReport:
+    """Convert a zoo model for the Neural Engine and return its report.
+
+    Raises
+    ------
+    UnknownNameError: for a key that is not in the zoo, or an unknown frontend.
+    ExportError, ConversionError: if the model cannot be converted.
+    """
+    from harness.convert import convert
+    from harness.export import export
+    from harness.variants import VARIANTS
+
+    known = zoo.load_zoo()
+    if key not in known:
+        raise UnknownNameError("model", key, known)
+    return ane_rms.report(convert(export(known[key], frontend=frontend), VARIANTS["on"]).model)
+
+
+def of_package(path: Path) -> ane_rms.FusionReport:
+    """Return the report stored in a package, or, for a package of other tools, what would fuse in its program.
+
+    Raises
+    ------
+    PackageError: if there is no package, or it cannot be read.
+    """
+    if not path.exists():
+        raise PackageError(f"{path}: no such package")
+    try:
+        return ane_rms.report(path)
+    except ValueError as error:
+        if "holds no fusion report" not in str(error):
+            raise PackageError(f"{path}: {error}") from None
+    except Exception as error:  # the loader raises errors of several libraries, all of them about the package
+        raise PackageError(f"{path}: not a Core ML package: {' '.join(str(error).split())}") from None
+    return ane_rms.find(_program(path))
+
+
+def _program(path: Path) -> Any:
+    """Return a package's program in MIL."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    model = ct.models.MLModel(str(path), skip_model_load=True)
+    spec = model.get_spec()
+    if spec.WhichOneof("Type") != "mlProgram":
+        raise PackageError(f"{path}: not an ML program, so there is no MIL to look at")
+    return load(
+        spec,
+        specification_version=spec.specificationVersion,
+        file_weights_dir=model.weights_dir,
+    )

@@ -1,0 +1,1 @@
+"""Tables of records: the columns, and one module an output format."""

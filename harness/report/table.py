@@ -1,0 +1,51 @@
+"""A results table as GitHub Markdown, tab-separated values, or JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+from tabulate import tabulate
+
+from harness.errors import UnknownNameError
+from harness.report.columns import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.store.schema import Record
+
+
+def github(records: Sequence[Record]) -> str:
+    """Return a GitHub Markdown table, and a line for each record that is not ok."""
+    rows = [[column.text(record) for column in COLUMNS] for record in records]
+    table = tabulate(rows, headers=[column.header for column in COLUMNS], tablefmt="github", disable_numparse=True)
+    reasons = [f"- {record.model} {record.variant}: {record.reason}" for record in records if record.reason]
+    return "\n".join([table, *(["", *reasons] if reasons else [])])
+
+
+def tsv(records: Sequence[Record]) -> str:
+    """Return tab-separated values with a header line, the reason last; tabs and line ends in a value are spaces."""
+    lines = [[*(column.header for column in COLUMNS), "reason"]]
+    lines += [[*(column.text(record) for column in COLUMNS), " ".join(record.reason.split())] for record in records]
+    return "\n".join("\t".join(line) for line in lines)
+
+
+def json(records: Sequence[Record]) -> str:
+    """Return the whole records as a JSON array."""
+    return msgspec.json.format(msgspec.json.encode(list(records)), indent=2).decode()
+
+
+FORMATS: dict[str, Callable[[Sequence[Record]], str]] = {"github": github, "tsv": tsv, "json": json}
+
+
+def render(records: Sequence[Record], form: str) -> str:
+    """Return the table in a format.
+
+    Raises
+    ------
+    UnknownNameError: for an unknown format.
+    """
+    if form not in FORMATS:
+        raise UnknownNameError("format", form, FORMATS)
+    return FORMATS[form](records)

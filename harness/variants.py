@@ -1,0 +1,42 @@
+"""The variants a model is converted in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.errors import UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to convert a model."""
+
+    name: str
+    compute_units: str
+    """Name of a ``ct.ComputeUnit``."""
+    through: str
+    """``"ct.convert"`` or ``"ane_rms.convert"``."""
+    about: str
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("off", "CPU_AND_NE", "ct.convert", "plain coremltools, for the Neural Engine"),
+        Variant("on", "CPU_AND_NE", "ane_rms.convert", "every RMSNorm fused and lowered"),
+        Variant("cpu", "CPU_ONLY", "ane_rms.convert", "must leave the program as plain coremltools makes it"),
+    )
+}
+
+
+def resolve(names: list[str]) -> list[Variant]:
+    """Return the variants named, in the table's order; all of them if none is named.
+
+    Raises
+    ------
+    UnknownNameError: for a name that no variant has.
+    """
+    for name in names:
+        if name not in VARIANTS:
+            raise UnknownNameError("variant", name, VARIANTS)
+    return [variant for variant in VARIANTS.values() if not names or variant.name in names]
