@@ -1,0 +1,164 @@
+"""Prepare a function for a policy: find implementations, convert constants, decide when values die.
+
+Everything that can be known before the first input is known here, so that an unsupported op is an error at
+load time and the loop has nothing to decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.errors import ExecutorError
+from harness.interpreter.program import Constant, Ref, references
+from harness.interpreter.registry import CONTROL_FLOW, Context, Implementation, Parameter, find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from harness.interpreter.precision import Precision
+    from harness.interpreter.program import Argument, Block, Function, Op
+
+SMALL = 1 << 16
+"""Constants up to this many elements are held in the compute type; a larger one is widened while it is used,
+so that a float16 model never holds a float32 copy of its weights."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """An op ready to run.
+
+    Parameters
+    ----------
+    op: the op.
+    implementation: what evaluates it; ``None`` for control flow.
+    constants: arguments known by now, converted for the implementation.
+    references: the other arguments: the name, or names, of the values they will have.
+    blocks: nested blocks, ready to run.
+    dead: names no later step reads.
+    context: what the implementation is given if it asks.
+    """
+
+    op: Op
+    implementation: Implementation | None
+    constants: Mapping[str, Any]
+    references: Mapping[str, str | tuple[str | Constant, ...]]
+    blocks: tuple[BoundBlock, ...]
+    dead: tuple[str, ...]
+    context: Context
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoundBlock:
+    """A block ready to run; a constant output is held under the policy already."""
+
+    inputs: tuple[str, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[str | Any, ...]
+    output_constants: tuple[bool, ...]
+
+
+def bind(function: Function, policy: Precision) -> BoundBlock:
+    """Prepare a function to run under a policy.
+
+    Raises
+    ------
+    UnsupportedOpError: for the first op without an implementation.
+    ExecutorError: for an op whose parameters are not the implementation's.
+    """
+    return _bind_block(function.body, policy, function.name)
+
+
+def _bind_block(block: Block, policy: Precision, place: str) -> BoundBlock:
+    last_use: dict[str, int] = {}
+    for index, op in enumerate(block.ops):
+        for name in references(op):
+            last_use[name] = index
+        for value in op.outputs:
+            last_use.setdefault(value.name, index)
+    for item in block.outputs:
+        if isinstance(item, Ref):
+            last_use.pop(item.name, None)
+    dead: list[list[str]] = [[] for _ in block.ops]
+    for name, index in last_use.items():
+        dead[index].append(name)
+    steps = tuple(_bind_op(op, policy, tuple(dead[index]), place) for index, op in enumerate(block.ops))
+    outputs = tuple(item.name if isinstance(item, Ref) else hold(item, policy) for item in block.outputs)
+    return BoundBlock(
+        tuple(value.name for value in block.inputs),
+        steps,
+        outputs,
+        tuple(isinstance(item, Constant) for item in block.outputs),
+    )
+
+
+def hold(constant: Constant, policy: Precision) -> Any:
+    """Return a constant as the policy stores it; a large one is left as it is where that loses nothing."""
+    value = constant.value
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    target = policy.stored_dtype(constant.type.dtype)
+    if value.numel() > SMALL and target.itemsize >= value.dtype.itemsize:
+        return value
+    return policy.stored(value, constant.type.dtype)
+
+
+def _bind_op(op: Op, policy: Precision, dead: tuple[str, ...], function: str) -> Step:
+    place = f"op {op.name!r} ({op.op_type}) of function {function!r}"
+    context = Context(op, policy)
+    blocks = tuple(_bind_block(block, policy, function) for block in op.blocks)
+    if op.op_type in CONTROL_FLOW:
+        inputs = {name: _names(argument, policy) for name, argument in op.inputs.items()}
+        return Step(op, None, {}, inputs, blocks, dead, context)
+    implementation = find(op.op_type, op.opset, place)
+    _check_arity(op, implementation.parameters, place)
+    constants: dict[str, Any] = {}
+    open_inputs: dict[str, str | tuple[str | Constant, ...]] = {}
+    for name, argument in op.inputs.items():
+        parameter = implementation.parameters[name]
+        if isinstance(argument, Ref):
+            open_inputs[name] = (argument.name,) if parameter.is_tuple else argument.name
+        elif isinstance(argument, tuple) and any(isinstance(item, Ref) for item in argument):
+            open_inputs[name] = _names(argument, policy)
+        else:
+            constants[name] = _constant(argument, parameter, implementation, policy)
+    return Step(op, implementation, constants, open_inputs, blocks, dead, context)
+
+
+def _names(argument: Argument, policy: Precision) -> str | tuple[str | Constant, ...]:
+    if isinstance(argument, Ref):
+        return argument.name
+    items = argument if isinstance(argument, tuple) else (argument,)
+    return tuple(
+        item.name if isinstance(item, Ref) else replace(item, value=hold(item, policy)) for item in items
+    )
+
+
+def _constant(
+    argument: Constant | tuple[Ref | Constant, ...],
+    parameter: Parameter,
+    implementation: Implementation,
+    policy: Precision,
+) -> Any:
+    items = argument if isinstance(argument, tuple) else (argument,)
+    held = [hold(item, policy) for item in items if isinstance(item, Constant)]
+    if not implementation.moves:
+        held = [policy.widen(v) if isinstance(v, torch.Tensor) and v.numel() <= SMALL else v for v in held]
+    single = not (parameter.is_tuple or isinstance(argument, tuple))
+    return parameter.convert(held[0] if single else tuple(held))
+
+
+def _check_arity(op: Op, parameters: Mapping[str, Parameter], place: str) -> None:
+    unknown = [name for name in op.inputs if name not in parameters]
+    missing = [name for name, p in parameters.items() if p.required and name not in op.inputs]
+    if unknown or missing:
+        raise ExecutorError(
+            f"{place}: {_listed('unknown', unknown)}{_listed('missing', missing)}".rstrip("; ")
+        )
+
+
+def _listed(what: str, names: Iterable[str]) -> str:
+    joined = ", ".join(names)
+    return f"{what} parameter {joined}; " if joined else ""

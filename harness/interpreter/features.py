@@ -1,0 +1,124 @@
+"""Check what ``predict`` is given against what a function takes, and hand back what it promises.
+
+The conversions are those of ``MLModel.predict``: any real array is accepted for a float input and converted,
+an integer input takes any array that holds integers of its range.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import InputError, UnknownNameError
+from harness.interpreter.dtypes import DType, from_numpy, to_numpy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from harness.interpreter.precision import Precision
+    from harness.interpreter.program import Function, Input, Shape
+
+
+def prepare(function: Function, data: Mapping[str, Any], policy: Precision) -> dict[str, torch.Tensor]:
+    """Return the input tensors of a function, checked, converted and stored as the policy says.
+
+    Raises
+    ------
+    InputError: for a missing or unknown name, a wrong shape or a wrong dtype.
+    """
+    known = [item.value.name for item in function.inputs]
+    for name in data:
+        if name not in known:
+            raise InputError(f"{UnknownNameError('input', name, known)}")
+    prepared = {}
+    for item in function.inputs:
+        dtype = item.value.type.dtype
+        array = _array(item, data)
+        _check_shape(item, array)
+        prepared[item.value.name] = policy.stored(from_numpy(_converted(item, array, dtype), dtype), dtype)
+    return prepared
+
+
+def finish(function: Function, outputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
+    """Return a function's results as numpy arrays of the declared dtypes, by output name."""
+    return {
+        value.name: to_numpy(result, value.type.dtype)
+        for value, result in zip(function.outputs, outputs, strict=True)
+    }
+
+
+def _array(item: Input, data: Mapping[str, Any]) -> np.ndarray:
+    name = item.value.name
+    if name in data:
+        given = data[name]
+        if hasattr(given, "detach"):
+            given = given.detach().cpu()
+            given = given.float() if given.is_floating_point() and given.element_size() == 2 else given
+        return np.asarray(given)
+    if item.default is None:
+        raise InputError(f"input {name!r} is missing: expected {describe(item)}")
+    shape, fill = item.default
+    return np.full(shape, fill, item.value.type.dtype.numpy)
+
+
+def _converted(item: Input, array: np.ndarray, dtype: DType) -> np.ndarray:
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"input {item.value.name!r}: expected {dtype.name}, got an array of {array.dtype}")
+    if dtype.kind in ("int", "uint") and array.dtype != dtype.numpy and array.size:
+        low, high = dtype.bounds
+        if not (np.equal(np.trunc(array), array).all() and array.min() >= low and array.max() <= high):
+            raise InputError(
+                f"input {item.value.name!r}: expected {dtype.name}, got {array.dtype} values that are not "
+                f"integers from {low} to {high}"
+            )
+    with np.errstate(over="ignore"):  # beyond float16's range is inf, as on the device
+        return array.astype(dtype.numpy, copy=False)
+
+
+def _check_shape(item: Input, array: np.ndarray) -> None:
+    if not _accepts(item, array.shape):
+        raise InputError(
+            f"input {item.value.name!r}: expected shape {_shapes(item)}, got {_spelled(array.shape)}"
+        )
+
+
+def _accepts(item: Input, shape: tuple[int, ...]) -> bool:
+    flexible = item.flexible
+    if flexible is not None and flexible.enumerated:
+        return shape in flexible.enumerated
+    if flexible is not None and flexible.bounds:
+        return len(shape) == len(flexible.bounds) and all(
+            low <= n and (high is None or n <= high)
+            for n, (low, high) in zip(shape, flexible.bounds, strict=True)
+        )
+    declared = item.value.type.shape
+    if declared is None:
+        return True
+    return len(shape) == len(declared) and all(d in (None, n) for d, n in zip(declared, shape, strict=True))
+
+
+def describe(item: Input) -> str:
+    """Spell what an input takes: ``fp16 (1, 1..128, 64)``."""
+    return f"{item.value.type.dtype.name} {_shapes(item)}"
+
+
+def _shapes(item: Input) -> str:
+    flexible = item.flexible
+    if flexible is not None and flexible.enumerated:
+        return " or ".join(_spelled(shape) for shape in flexible.enumerated)
+    if flexible is not None and flexible.bounds:
+        dims = [
+            f"{low}" if low == high else f"{low}.." if high is None else f"{low}..{high}"
+            for low, high in flexible.bounds
+        ]
+        return f"({', '.join(dims)})"
+    return _spelled(item.value.type.shape)
+
+
+def _spelled(shape: Shape | None) -> str:
+    if shape is None:
+        return "of any rank"
+    return f"({', '.join('?' if dim is None else str(dim) for dim in shape)})"

@@ -1,0 +1,101 @@
+"""Open an ``.mlpackage``: manifest, model specification, folder of the weights.
+
+A package is a folder: ``Manifest.json`` names the item that is the model specification (a protobuf file);
+weights lie in files beside it, which the specification calls ``@model_path/...``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import coremltools as ct
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no stubs
+
+from harness.errors import PackageError
+
+NEWEST_SPECIFICATION = 10
+"""Specification version of iOS 26, the newest this executor knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A model specification and where its weights are."""
+
+    spec: Any
+    model_folder: Path | None
+    source: str
+
+
+def open_package(path: Path) -> Package:
+    """Read the specification of a package on disk.
+
+    Raises
+    ------
+    PackageError: when it is missing, not a package, corrupted, or of a kind or version not supported.
+    """
+    if not path.exists():
+        raise PackageError(f"{path}: no such package")
+    if path.is_file():
+        if path.suffix == ".mlmodel":
+            return Package(check_specification(_parse(path, str(path)), str(path)), None, str(path))
+        raise PackageError(f"{path}: not a package: an .mlpackage is a folder")
+    specification = path / "Data" / _root_item(path)
+    if not specification.is_file():
+        raise PackageError(f"{path}: the manifest names {specification.name}, which is missing")
+    spec = check_specification(_parse(specification, str(path)), str(path))
+    return Package(spec, specification.parent, str(path))
+
+
+def check_specification(spec: Any, source: str) -> Any:
+    """Return the specification if it is an ML program of a known version.
+
+    Raises
+    ------
+    PackageError: when it is not.
+    """
+    if spec.specificationVersion > NEWEST_SPECIFICATION:
+        raise PackageError(
+            f"{source}: specification version {spec.specificationVersion} is newer than the newest known, "
+            f"{NEWEST_SPECIFICATION} (iOS 26)"
+        )
+    kind = spec.WhichOneof("Type")
+    if kind != "mlProgram":
+        raise PackageError(f"{source}: holds a {kind or 'model without a type'}; only ML programs can be run")
+    return spec
+
+
+def _root_item(path: Path) -> str:
+    manifest = path / "Manifest.json"
+    if not manifest.is_file():
+        raise PackageError(f"{path}: not a package: Manifest.json is missing")
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PackageError(f"{manifest}: corrupted: {type(error).__name__}: {error}") from error
+    return str(inside(path / "Data", item, str(manifest)).relative_to(path / "Data"))
+
+
+def inside(folder: Path, relative: str, source: str) -> Path:
+    """Return ``folder / relative``, refusing a path that leaves the folder.
+
+    Raises
+    ------
+    PackageError: for an absolute path or one that climbs out.
+    """
+    candidate = Path(relative)
+    if candidate.is_absolute() or ".." in candidate.parts:
+        raise PackageError(f"{source}: the path {relative!r} leads out of the package")
+    return folder / candidate
+
+
+def _parse(path: Path, source: str) -> Any:
+    spec = ct.proto.Model_pb2.Model()
+    try:
+        spec.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise PackageError(f"{source}: {path.name} is corrupted: {error}") from error
+    return spec

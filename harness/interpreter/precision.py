@@ -1,0 +1,155 @@
+"""Numeric policies: in what floats are stored, computed and accumulated.
+
+An op under a policy is three steps. Its stored inputs are widened to ``compute``; its formula runs there, and
+sums inside it (reductions, the mean and variance of a normalisation, the products of a matmul or convolution,
+the denominator of a softmax) run in ``accumulate``; its result is rounded **once** to what ``store`` says.
+Integers and booleans are exact under every policy.
+
+What this means for RMSNorm in float16: ``mul(x, x)`` is an op, so its result is rounded to float16 and
+becomes inf from ``|x| = 256`` on, whatever it was computed in. ``layer_norm`` is one op: the squares inside
+it stay in ``compute`` and only the normalised result is rounded.
+
+The accumulator of the Neural Engine is not documented. ``fp16`` is what a device with a wide accumulator
+would give, ``fp16-sequential`` and ``fp16-blocked`` bracket what one with a narrow accumulator could; a
+result that holds under all three does not depend on the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.errors import UnknownNameError
+from harness.interpreter.dtypes import wrap
+
+if TYPE_CHECKING:
+    from harness.interpreter.dtypes import DType
+
+FLOATS = {"fp16": torch.float16, "fp32": torch.float32, "fp64": torch.float64}
+
+STORES = ("program", *FLOATS)
+COMPUTES = ("fp32", "fp64")
+ACCUMULATES = ("fp32", "fp64", "fp16-sequential", "fp16-blocked")
+
+
+@dataclass(frozen=True, slots=True)
+class Precision:
+    """How floats are treated; integers are exact under every policy.
+
+    Parameters
+    ----------
+    store: what an op's float result is rounded to: ``"program"`` (the declared type of the result) or one of
+        ``"fp16"``, ``"fp32"``, ``"fp64"`` for every float.
+    compute: the type inputs are widened to inside an op: ``"fp32"`` or ``"fp64"``.
+    accumulate: the type and order of sums: ``"fp32"`` and ``"fp64"`` (the library's own order),
+        ``"fp16-sequential"`` (one running sum, rounded to float16 after every term) or ``"fp16-blocked"``
+        (runs of 16 terms summed so, the partial sums then added pairwise, every sum rounded to float16).
+    flush_subnormals: whether a stored result smaller than its type's least normal number becomes zero.
+
+    Raises
+    ------
+    UnknownNameError: when a field has a value not listed here.
+    """
+
+    store: str
+    compute: str
+    accumulate: str
+    flush_subnormals: bool = False
+
+    def __post_init__(self) -> None:
+        for kind, value, known in (
+            ("store type", self.store, STORES),
+            ("compute type", self.compute, COMPUTES),
+            ("accumulate type", self.accumulate, ACCUMULATES),
+        ):
+            if value not in known:
+                raise UnknownNameError(kind, value, known)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The torch type arithmetic runs in."""
+        return FLOATS[self.compute]
+
+    @property
+    def narrow(self) -> bool:
+        """Whether sums are rounded to float16 term by term."""
+        return self.accumulate.startswith("fp16")
+
+    def stored_dtype(self, dtype: DType) -> torch.dtype:
+        """Return the torch type a value declared as ``dtype`` is held in."""
+        if dtype.is_float and self.store != "program":
+            return FLOATS[self.store]
+        return dtype.storage
+
+    def widen(self, value: torch.Tensor) -> torch.Tensor:
+        """Bring a float to the compute type; anything else passes."""
+        return value.to(self.compute_dtype) if value.is_floating_point() else value
+
+    def stored(self, value: torch.Tensor, dtype: DType) -> torch.Tensor:
+        """Round an op's result to the type it is held in: the one rounding an op makes.
+
+        Integers wrap around at their declared width, as two's complement hardware does.
+        """
+        target = self.stored_dtype(dtype)
+        if not dtype.is_float:
+            if value.dtype == target and dtype.storage.itemsize * 8 == dtype.bits:
+                return value
+            return (
+                wrap(_to_integer(value, dtype), dtype).to(target)
+                if dtype.kind != "bool"
+                else value.to(target)
+            )
+        result = value.to(target)
+        if self.flush_subnormals:
+            tiny = torch.finfo(target).tiny
+            result = torch.where(result.abs() < tiny, torch.zeros_like(result).copysign(result), result)
+        return result
+
+
+def _to_integer(value: torch.Tensor, dtype: DType) -> torch.Tensor:
+    """Truncate a float towards zero, saturating at the type's bounds; integers pass."""
+    if not value.is_floating_point() or dtype.kind not in ("int", "uint"):
+        return value
+    low, high = dtype.bounds
+    return value.double().nan_to_num(0.0).clamp(low, min(high, (1 << 53) - 1)).to(torch.int64)
+
+
+POLICIES = {
+    "fp64": Precision(store="fp64", compute="fp64", accumulate="fp64"),
+    "fp32": Precision(store="fp32", compute="fp32", accumulate="fp32"),
+    "fp16": Precision(store="program", compute="fp32", accumulate="fp32"),
+    "fp16-sequential": Precision(store="program", compute="fp32", accumulate="fp16-sequential"),
+    "fp16-blocked": Precision(store="program", compute="fp32", accumulate="fp16-blocked"),
+}
+"""The named policies.
+
+``fp64``
+    Everything in float64: the yardstick the others are measured against.
+``fp32``
+    Every float, whatever the program declares, stored and computed in float32: what the program means.
+``fp16``
+    Floats stored in the program's own types, computed and accumulated in float32, rounded once an op.
+``fp16-sequential``
+    As ``fp16``, but every sum is one sequential float16 running sum, as in a single narrow accumulator. Sums
+    of thousands of terms stagnate: at 2048 a running sum no longer notices an added 1.
+``fp16-blocked``
+    As ``fp16``, but sums are float16 runs of 16 terms, added pairwise, as in an array of narrow accumulators.
+
+The float16 accumulators apply to float16 results only: a float32 op inside the program keeps a float32 sum.
+"""
+
+
+def resolve_precision(precision: str | Precision) -> Precision:
+    """Return the policy of that name; a ``Precision`` passes as it is.
+
+    Raises
+    ------
+    UnknownNameError: for a name no policy has, with the nearest ones.
+    """
+    if isinstance(precision, Precision):
+        return precision
+    if precision not in POLICIES:
+        raise UnknownNameError("precision", precision, POLICIES)
+    return POLICIES[precision]
