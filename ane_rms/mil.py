@@ -133,9 +133,12 @@ def signed_axis(axis: int, rank: int) -> int:
 
 
 def module_path(op: Op) -> str:
-    """Return the path of the torch module that ``op`` came from, as far as coremltools knows it, or ``""``."""
+    """Return the path of the torch module that ``op`` came from, as far as coremltools knows it, or ``""``.
+
+    Traced programs carry it, in a scope whose last entry is the node's own name; exported ones do not.
+    """
     names = op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME) or []
-    return ".".join(str(name) for name in names if name)
+    return ".".join(str(name) for name in names[:-1])
 
 
 def epsilon_like(x: Var, epsilon: float) -> np.generic:

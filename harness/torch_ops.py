@@ -1,4 +1,4 @@
-"""Torch ops that coremltools lacks, registered from outside and only while the harness converts.
+"""Torch ops that coremltools lacks or mistakes, registered from outside and only while the harness converts.
 
 Each function translates one torch op into MIL, in the form coremltools' own frontend uses: it reads the
 node's inputs from the context and adds the result under the node's name. To add one, write the function and
@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _OPS: dict[str, Callable[[Any, Any], None]] = {}
+_MENDED: set[str] = set()
+
+
+def _mended(function: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """Take the place of a translation that coremltools has and that gives other values than torch."""
+    _MENDED.add(function.__name__)
+    return _op(function)
 
 
 def _op(function: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
@@ -27,7 +34,8 @@ def _op(function: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
 def registered() -> Iterator[None]:
     """Let coremltools translate the ops of this module inside the ``with`` block, and only there.
 
-    An op that coremltools has learnt by itself keeps coremltools' translation. The registry is put back as
+    An op that coremltools has learnt by itself keeps coremltools' translation, unless it is one that is mended
+    here. The registry is put back as
     it was, also after an exception. coremltools offers a public way to register but none to take back, hence
     the private registry.
     """
@@ -37,8 +45,8 @@ def registered() -> Iterator[None]:
     before = dict(_TORCH_OPS_REGISTRY.name_to_func_mapping)
     try:
         for name, function in _OPS.items():
-            if name not in before:
-                register_torch_op(function)
+            if name not in before or name in _MENDED:
+                register_torch_op(function, override=name in _MENDED)
         yield
     finally:
         _TORCH_OPS_REGISTRY.name_to_func_mapping.clear()
@@ -61,3 +69,19 @@ def alias(context: Any, node: Any) -> None:
     """``aten.alias(x)``, which torch.export leaves where a module returned its own input: x itself."""
     (x,) = _inputs(context, node, expected=1)
     context.add(x, torch_name=node.name)
+
+
+@_mended
+def gelu(context: Any, node: Any) -> None:
+    """``aten.gelu(x, approximate)``: torch.export passes ``approximate`` by keyword, where coremltools 9.0 does not look.
+
+    It then takes the exact form for the tanh one: 4e-5 relative L2 in the logits of a two-layer Gemma 2.
+    """
+    from coremltools.converters.mil.mil import Builder as mb
+
+    x, *rest = _inputs(context, node, expected=[1, 2])
+    # Read as it stands: looked up like other inputs, the word "tanh" finds a variable of that name where there is one.
+    (keyword,) = (node.kwinputs or {}).get("approximate", (None,))
+    approximate = rest[0].val if rest else keyword
+    mode = "TANH_APPROXIMATION" if approximate == "tanh" else "EXACT"
+    context.add(mb.gelu(x=x, mode=mode, name=node.name))
