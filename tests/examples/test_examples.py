@@ -1,0 +1,167 @@
+"""Every example does what it says, and fails when it does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.examples.conftest import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Example = Callable[[str], Any]
+
+FP16_LIMITS = {"mean_rel": 5e-4, "rel_l2": 5e-4}
+"""One rounding of float16 is 2**-11 = 4.9e-4 at most, 2.8e-4 or less on average."""
+
+
+def test_every_class_fuses_for_the_neural_engine_alone(
+    example: Example, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = example("pytorch_rms_norm_to_ane_example").main()
+    printed = capsys.readouterr().out
+
+    fused = {(one.norm, one.units): [site.spelling for site in one.report.fused] for one in results}
+    spellings = {
+        "EpsilonOutside": "l2_norm_div_epsilon_outside",
+        "MeanAndRoot": "mean_sqrt_div",
+        "WithoutEpsilon": "mean_sqrt_div",
+        "WithoutGamma": "mean_sqrt_div",
+    }
+    assert fused == {
+        (norm, units): [spelling] if units == "CPU_AND_NE" else []
+        for norm, spelling in spellings.items()
+        for units in ("CPU_AND_NE", "CPU_ONLY", "CPU_AND_GPU")
+    }
+    sites = {one.norm: one.report.fused[0] for one in results if one.units == "CPU_AND_NE"}
+    assert {norm: site.has_gamma for norm, site in sites.items()} == {
+        norm: norm != "WithoutGamma" for norm in spellings
+    }
+    assert {norm: site.epsilon for norm, site in sites.items()} == pytest.approx(
+        {"EpsilonOutside": 1e-12, "MeanAndRoot": 1e-6, "WithoutEpsilon": 0.0, "WithoutGamma": 1e-6}
+    )
+    bounds = {norm: site.deviation_bound for norm, site in sites.items()}
+    assert bounds.pop("EpsilonOutside") == pytest.approx(1e-4)  # eps / rms, 1e-6 / 1e-2
+    assert set(bounds.values()) == {0.0}
+    for one in results:
+        assert one.metrics["rel_l2"] < 6e-4  # the plain form rounds more often than the fused one
+    assert "l2_norm_div_epsilon_outside, epsilon 1e-12, with gamma, off by at most 1.0e-04" in printed
+    assert "stated bound 1.0e-04" in printed
+
+
+def test_the_deviation_bound_is_met_and_not_idle(example: Example) -> None:
+    module = example("pytorch_rms_norm_to_ane_example")
+    found = module.deviation(module.every_norm(module.SHAPE[-1])["EpsilonOutside"])
+    assert found == pytest.approx(1e-4, rel=0.05)  # rows of RMS 0.01, epsilon 1e-6: the bound itself
+    exact = module.deviation(module.every_norm(module.SHAPE[-1])["MeanAndRoot"])
+    assert exact < module.FLOAT32_ROUNDING
+
+
+def test_a_transformer_block_has_two_sites_and_its_twin_none(
+    example: Example, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = example("transformer_block_example").main()
+    report, layer_norms, rel_l2 = results["EpsilonOutside"]
+    assert [site.shape for site in report.fused] == [(1, 128, 512)] * 2
+    assert [site.module for site in report.fused] == ["before_attention", "before_linear"]
+    assert (layer_norms, report.missed) == (2, ())
+    assert rel_l2 < 1e-3
+    report, layer_norms, rel_l2 = results["LayerNorm"]
+    assert (report.fused, report.missed, layer_norms) == ((), (), 2)
+    assert rel_l2 < 1e-3
+    assert "LayerNorm: 0 sites fused, 2 ops layer_norm" in capsys.readouterr().out
+
+
+def test_five_cases_of_compute_units(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    results = example("ane_rms_norm_compute_units_example").main()
+    assert results == {
+        "ALL": (0, True),
+        "CPU_AND_GPU": (0, True),
+        "CPU_ONLY": (0, True),
+        "CPU_AND_NE": (1, False),
+        "unset": (0, True),
+    }
+    assert capsys.readouterr().out.count("as ct.convert makes it") == 4
+
+
+def test_a_hand_written_program_agrees_for_both_compute_units(example: Example) -> None:
+    results = example("mil_ane_rms_norm_example").main()
+    ops, lowered = results["CPU_AND_NE"]
+    assert ops == ["mul", "concat", "layer_norm", "slice_by_index", "mul"]
+    ops, expanded = results["CPU_ONLY"]
+    assert ops == ["mul", "reduce_mean", "rsqrt", "mul", "mul"]
+    assert lowered.shape == expanded.shape == (1, 128, 512)
+    difference = np.linalg.norm(lowered.astype(np.float64) - expanded) / np.linalg.norm(
+        expanded.astype(np.float64)
+    )
+    assert 0 < difference < 6e-4  # float16 rounds at different places in the two
+
+
+def test_validation_against_pytorch(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    module = example("validation_example")
+    results = module.main()
+    assert len(results) == 4 * 3 + 2
+    spiked = {name: metrics for (name, _), metrics in results.items() if name.startswith("spike")}
+    for (name, shape), metrics in results.items():
+        assert set(metrics) == {"max_abs", "mean_rel", "rel_l2"}
+        if name in spiked:
+            continue
+        assert metrics["mean_rel"] < FP16_LIMITS["mean_rel"], (name, shape)
+        assert metrics["rel_l2"] < FP16_LIMITS["rel_l2"], (name, shape)
+        assert metrics["max_abs"] < 1e-2, (name, shape)  # values reach 7: four roundings there are 2**-7
+    assert spiked["spike, fused"]["rel_l2"] < 6e-4
+    assert "spike, plain" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="what Core ML makes of an overflow is its own")
+def test_the_plain_form_collapses_at_a_spike(example: Example) -> None:
+    module = example("validation_example")
+    x = module.torch.ones(1, 4, 512)
+    x[..., 0] = module.SPIKE
+    metrics = module.validate(module.MeanAndRoot(512).eval(), x, module.ct.convert)
+    assert metrics["rel_l2"] == pytest.approx(1.0)  # every element is zero
+    assert metrics["mean_rel"] == pytest.approx(1.0, rel=1e-4)
+
+
+def test_only_the_last_axis_fuses_and_the_reason_says_so(
+    example: Example, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = example("axis_validation_example").main()
+    assert [len(report.fused) for report in results.values()] == [1, 0, 0]
+    assert results[(-1,)].missed == ()
+    reasons = [miss.reason for axes in ((0,), (0, 1)) for miss in results[axes].missed]
+    assert reasons == [
+        "the mean is over axes [-3] of rank 3; only the last axis is fused",
+        "the mean is over axes [-3, -2] of rank 3; only the last axis is fused",
+    ]
+    printed = capsys.readouterr().out
+    for reason in reasons:
+        assert reason in printed
+
+
+@pytest.mark.parametrize(
+    "name", ["axis_validation_example", "mil_ane_rms_norm_example", "validation_example"]
+)
+def test_an_example_ends_where_a_claim_does_not_hold(
+    example: Example, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    module = example(name)
+    monkeypatch.setattr(module, "REL_L2_LIMIT", 0.0)
+    with pytest.raises(SystemExit, match="does not hold") as ended:
+        module.main()
+    assert isinstance(ended.value.code, str)  # Python prints it and exits with 1
+
+
+def test_an_example_runs_as_a_script_without_chatter() -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/ane_rms_norm_compute_units_example.py"],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "CPU_AND_NE     1      fused and lowered" in done.stdout
