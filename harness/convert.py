@@ -63,6 +63,7 @@ def convert(
     ConversionError: with coremltools' own reason.
     """
     import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
 
     arguments = {
         "inputs": exported.ct_inputs(),
@@ -72,6 +73,7 @@ def convert(
         "minimum_deployment_target": ct.target[DEPLOYMENT_TARGET],
         "skip_model_load": True,
     }
+    mb.name_count.clear()  # a conversion that failed before leaves coremltools' numbering of new values where it was
     try:
         with torch_ops.registered():
             if variant.through == "ct.convert":

@@ -1,0 +1,237 @@
+"""The command line: what it prints, writes and returns, and one line for every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import ane_rms
+from harness.report.columns import COLUMNS
+from harness.store.files import read_records
+from harness.zoo import load_zoo, models_folder
+
+ROOT = Path(__file__).parents[2]
+
+
+def harness(*arguments, **environment):
+    """Run the command line as a user does, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a finished run of two models, one of them a control."""
+    out = tmp_path_factory.mktemp("results")
+    return harness("run", "llama", "olmo", "--out", out), out
+
+
+@pytest.mark.quick
+def test_a_run_prints_a_row_per_model_and_variant(run):
+    done, _ = run
+    assert done.returncode == 0, done.stderr
+    header, _, *rows = done.stdout.strip().splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == [column.header for column in COLUMNS]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert [row[:2] for row in cells] == [[m, v] for m in ("llama", "olmo") for v in ("off", "on", "cpu")]
+    assert {row[2] for row in cells} == {"reference"}
+    assert {row[-1] for row in cells} == {"ok"}
+    fused = {(row[0], row[1]): row[4:7] for row in cells}
+    assert fused["llama", "off"] == ["5", "0", "5"]
+    assert fused["llama", "on"] == ["5", "5", "0"]
+    assert fused["llama", "cpu"] == ["5", "0", "5"]
+    assert {tuple(fused["olmo", variant]) for variant in ("off", "on", "cpu")} == {("0", "0", "0")}
+
+
+@pytest.mark.quick
+def test_a_run_says_nothing_of_the_libraries(run):
+    done, _ = run
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "6 of 6 rows ok" in done.stderr
+
+
+def test_a_run_keeps_records_and_the_table(run):
+    done, out = run
+    (path,) = (out / "runs").glob("*.jsonl")
+    records = list(read_records(path))
+    assert [(record.model, record.variant) for record in records] == [
+        (model, variant) for model in ("llama", "olmo") for variant in ("off", "on", "cpu")
+    ]
+    (table,) = (out / "tables").glob("*.md")
+    assert table.read_text().strip() == done.stdout.strip()
+    on = records[1]
+    assert (on.executor, on.policy, on.status, on.compute_units) == ("reference", "fp16", "ok", "CPU_AND_NE")
+    assert [site.fused for site in on.sites] == [True] * 5
+    assert on.environment.versions["coremltools"]
+    assert on.metrics["top1"] >= 0.95
+    assert on.ops_after < on.ops_before
+    assert 0 < on.metrics["rel_l2"] < 5e-3
+    assert set(on.seconds) == {"export", "convert", "execute"}
+
+
+@pytest.mark.parametrize("form", ["tsv", "json"])
+def test_other_formats(form, tmp_path):
+    done = harness("run", "llama", "--variant", "on", "--format", form, "--precision", "fp32", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    if form == "json":
+        (record,) = json.loads(done.stdout)
+        assert (record["model"], record["policy"], record["compute_precision"]) == ("llama", "fp32", "FLOAT32")
+        assert record["metrics"]["rel_l2"] < 1e-5
+    else:
+        header, row = done.stdout.rstrip("\n").splitlines()
+        assert header.split("\t")[0] == "model"
+        assert len(header.split("\t")) == len(row.split("\t"))
+        assert row.split("\t")[:2] == ["llama", "on"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("run", "lama"), "unknown model 'lama'. Did you mean llama"),
+        (("run", "llama", "--variant", "onn"), "unknown variant 'onn'. Did you mean on"),
+        (("run", "llama", "--precision", "fp61"), "unknown precision policy 'fp61'. Did you mean fp16"),
+        (("run", "llama", "--frontend", "tracer"), "unknown frontend 'tracer'. Did you mean trace"),
+        (("run", "llama", "--format", "markdown"), "unknown format 'markdown'. Known: github, json, tsv."),
+        (("run", "--tier", "quickly"), "unknown tier 'quickly'. Did you mean quick"),
+        (("list", "--tier", "daily"), "unknown tier 'daily'"),
+        (("explain", "qwen33"), "unknown model 'qwen33'. Did you mean qwen3"),
+        (("explain", "absent.mlpackage"), "absent.mlpackage: no such package"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, line, tmp_path):
+    more = ("--out", tmp_path) if arguments[0] == "run" else ()
+    done = harness(*arguments, *more)
+    assert done.returncode == 2
+    assert line in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_an_unwritable_out_is_one_line(tmp_path):
+    blocked = tmp_path / "a-file"
+    blocked.write_text("in the way")
+    done = harness("run", "llama", "--out", blocked / "results")
+    assert done.returncode == 2
+    assert "cannot write results there" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_that_is_no_package_is_one_line(tmp_path):
+    (tmp_path / "broken.mlpackage").mkdir()
+    done = harness("explain", tmp_path / "broken.mlpackage")
+    assert done.returncode == 2
+    assert "broken.mlpackage: not a Core ML package" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def own_zoo(tmp_path, monkeypatch):
+    """Return a copy of three zoo files in a folder of their own."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for key in ("llama", "olmo", "qwen3"):
+        (folder / f"{key}.toml").write_text((models_folder() / f"{key}.toml").read_text())
+    return folder
+
+
+def run_in(folder, tmp_path, *arguments):
+    return harness("run", *arguments, "--out", tmp_path / "results", ANE_HARNESS_MODELS=str(folder))
+
+
+def test_a_malformed_zoo_file_is_one_line(own_zoo, tmp_path):
+    path = own_zoo / "qwen3.toml"
+    path.write_text(path.read_text().replace("[quick]\n", '[quick]\nintermediate_size = "64k"\n', 1))
+    done = run_in(own_zoo, tmp_path, "llama")
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "qwen3.toml" in done.stderr
+
+
+def test_one_models_failure_is_a_row_and_the_others_run(own_zoo, tmp_path):
+    path = own_zoo / "llama.toml"
+    path.write_text(path.read_text().replace('"LlamaForCausalLM"', '"LlamaForNothing"'))
+    done = run_in(own_zoo, tmp_path, "llama", "qwen3", "--variant", "on")
+    assert done.returncode == 1
+    (records,) = (tmp_path / "results" / "runs").glob("*.jsonl")
+    status = {record.model: (record.status, record.reason) for record in read_records(records)}
+    assert status["qwen3"] == ("ok", "")
+    assert status["llama"][0] == "failed"
+    assert "LlamaForNothing" in status["llama"][1]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_count_is_exit_code_1_and_names_model_and_sites(own_zoo, tmp_path):
+    path = own_zoo / "llama.toml"
+    path.write_text(path.read_text().replace('norms = "2*L + 1"', 'norms = "2*L"'))
+    done = run_in(own_zoo, tmp_path, "llama", "--variant", "on")
+    assert done.returncode == 1
+    assert "llama on: wrong: 5 RMSNorm modules are executed, the zoo file's formula says 4" in done.stderr
+    assert "5 of 4 norms fused" in done.stderr
+    assert "network.model.norm" in done.stderr
+
+
+def test_list_names_every_model():
+    done = harness("list")
+    assert done.returncode == 0
+    for key in load_zoo():
+        assert f"| {key} " in done.stdout
+
+
+def test_doctor_finds_nothing_missing_here():
+    done = harness("doctor")
+    assert done.returncode == 0, done.stdout
+    for subject in ("coremltools", "torch", "transformers", "numpy", "zoo", "Core ML", "Neural Engine"):
+        assert subject in done.stdout
+    assert "missing" not in done.stdout
+
+
+def test_explain_lists_the_sites_of_a_model():
+    done = harness("explain", "qwen3", "--frontend", "export")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| fused | mean_rsqrt_mul") == 9
+    assert "9 fused, 0 missed (converted for CPU_AND_NE, layer_norm)" in done.stdout
+
+
+def test_explain_reads_packages_of_ours_and_of_others(tmp_path):
+    import coremltools as ct
+
+    from tests.ane_rms.spellings import LOOK_ALIKES, SPELLINGS
+    from tests.mil_tools import NE, Norm, inputs, options, torch_program
+
+    def both(x, w):
+        return LOOK_ALIKES["pow(3)"].function(SPELLINGS["H: pow(-0.5) (Gemma3n)"].function(x, w), w)
+
+    program = torch_program(Norm(both), (2, 8, 64))
+    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
+    ane_rms.convert(program, inputs=inputs((2, 8, 64)), **arguments).save(str(tmp_path / "ours.mlpackage"))
+    ct.convert(program, inputs=inputs((2, 8, 64)), **arguments).save(str(tmp_path / "theirs.mlpackage"))
+    for name, note in (("ours", "converted for CPU_AND_NE, layer_norm"), ("theirs", "not converted through ane_rms")):
+        done = harness("explain", tmp_path / f"{name}.mlpackage")
+        assert done.returncode == 0, done.stderr
+        assert "mean_pow_mul" in done.stdout
+        assert "x**3" in done.stdout
+        assert "1 fused, 1 missed" in done.stdout
+        assert note in done.stdout
+
+
+def test_verbose_shows_what_the_libraries_say():
+    assert len(harness("-v", "explain", "llama").stderr) > len(harness("explain", "llama").stderr)
+
+
+def test_a_record_survives_a_round_trip(run):
+    _, out = run
+    (path,) = (out / "runs").glob("*.jsonl")
+    record = next(read_records(path))
+    assert msgspec.json.decode(msgspec.json.encode(record), type=type(record)) == record
