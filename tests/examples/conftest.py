@@ -1,4 +1,4 @@
-"""Run an example in this process, as a user runs it: its folder on the path, its own warnings and log levels."""
+"""Run an example in this process as a user does: its folder on the path, its own warnings and log levels."""
 
 from __future__ import annotations
 
