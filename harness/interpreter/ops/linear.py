@@ -55,6 +55,8 @@ def matmul(
     ctx: Context, x: Tensor, y: Tensor, *, transpose_x: bool = False, transpose_y: bool = False
 ) -> Tensor:
     """``x @ y``, batch dimensions broadcast; a vector is a row on the left and a column on the right."""
+    if x.is_floating_point() != y.is_floating_point():  # a constant of another type, from iOS 17 on
+        x, y = x.to(ctx.policy.compute_dtype), y.to(ctx.policy.compute_dtype)
     left = x[None, :] if x.dim() == 1 else x.mT if transpose_x else x
     right = y[:, None] if y.dim() == 1 else y.mT if transpose_y else y
     product = ctx.matmul(left, right)

@@ -1,0 +1,154 @@
+"""Run coremltools' own shipped op tests with ``ReferenceModel`` in place of ``MLModel.predict``.
+
+coremltools ships the tests of its ops inside the installed package; on a Mac they compare Core ML's results
+with expected ones, elsewhere they stop short of predicting. This script makes them predict anywhere::
+
+    python tests/contracts/coremltools_op_tests.py [FAMILY ...] [--precision fp32] [--opsets all] [-k EXPR]
+
+It prints passed and run cases a family and every failing case with its reason. Tolerances are the tests' own.
+The tests import ``PIL`` and ``attrs``, which the project does not need otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import importlib.util
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NEEDED = ("PIL", "attrs")
+MACOS = (15, 5)
+"""The version the tests are told they run on: the first that runs iOS 18 programs with all known fixes."""
+
+OTHER_FAMILIES = ("random", "recurrent", "image_resizing")
+"""Families beside those the executor promises; counted, but kept apart."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the chosen families; return 0 when at least 98 % of the promised families' cases pass."""
+    options = _options(argv)
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        _say(f"the shipped tests import {', '.join(missing)}: install pillow and attrs to run them")
+        return 2
+    os.environ["PYMIL_TEST_TARGETS"] = "mlprogram"
+    if options.precision in ("fp32", "both"):
+        os.environ["INCLUDE_MIL_FP32_UNIT_TESTS"] = "1"
+    if options.opsets == "all":
+        os.environ["RUN_BACKWARD_COMPATIBILITY"] = "1"
+    predict_with_reference()
+    outcome = Outcome()
+    arguments = [
+        "-c",
+        os.devnull,
+        "-q",
+        "-x" if options.stop else "-q",
+        "-p",
+        "no:cacheprovider",
+        "--no-header",
+    ]
+    arguments += ["-W", "ignore", "--tb=short", *(["-k", options.expression] if options.expression else [])]
+    arguments += [f"--timeout={options.timeout_s}"]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        pytest.main([*arguments, *_files(options.families)], plugins=[outcome])
+    return outcome.report()
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Run coremltools' op tests on the reference executor.")
+    parser.add_argument("families", nargs="*", help="for example reduction; all when left out")
+    parser.add_argument("--precision", choices=("fp16", "fp32", "both"), default="both")
+    parser.add_argument("--opsets", choices=("own", "all"), default="own")
+    parser.add_argument("-k", dest="expression", default="")
+    parser.add_argument("-x", dest="stop", action="store_true")
+    parser.add_argument("--timeout-s", type=int, default=120)
+    return parser.parse_args(argv)
+
+
+def _files(families: list[str]) -> list[str]:
+    import coremltools
+
+    root = Path(coremltools.__file__).parent / "converters" / "mil" / "mil" / "ops" / "tests"
+    found = sorted(root.glob("*/test_*.py"))
+    return [str(path) for path in found if not families or path.stem.removeprefix("test_") in families]
+
+
+def predict_with_reference() -> None:
+    """Make ``MLModel`` predict through ``ReferenceModel``, and the tests believe they run on a Mac."""
+    import coremltools as ct
+    from coremltools.converters.mil import testing_utils
+
+    from harness.interpreter import ReferenceModel
+
+    def reference(model: Any) -> Any:
+        if not hasattr(model, "_reference"):
+            model._reference = ReferenceModel(model, precision="fp16")
+        return model._reference
+
+    def predict(model: Any, data: Mapping[str, Any], state: Any = None) -> Any:
+        return reference(model).predict(data, state)
+
+    testing_utils._IS_MACOS = True
+    ct.utils._macos_version = lambda: MACOS
+    ct.models.MLModel.predict = predict
+    ct.models.MLModel.make_state = lambda model: reference(model).make_state()
+
+
+class Outcome:
+    """Collect results by family."""
+
+    def __init__(self) -> None:
+        self.passed: collections.Counter[str] = collections.Counter()
+        self.skipped: collections.Counter[str] = collections.Counter()
+        self.failed: dict[str, list[tuple[str, str]]] = collections.defaultdict(list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count a call that passed, and whatever failed or was skipped in any phase."""
+        path, _, case = report.nodeid.partition("::")
+        family = Path(path).stem.removeprefix("test_")
+        if report.failed:
+            self.failed[family].append((f"{Path(path).parent.name}::{case}", _reason(report)))
+        elif report.skipped:
+            self.skipped[family] += 1
+        elif report.when == "call":
+            self.passed[family] += 1
+
+    def report(self) -> int:
+        """Print the table and the failing cases; return the exit code."""
+        families = sorted({*self.passed, *self.failed, *self.skipped})
+        _say(f"{'family':24} {'passed':>7} {'run':>7} {'skipped':>8}")
+        for family in families:
+            run = self.passed[family] + len(self.failed[family])
+            _say(f"{family:24} {self.passed[family]:7d} {run:7d} {self.skipped[family]:8d}")
+        promised = [family for family in families if family not in OTHER_FAMILIES]
+        passed = sum(self.passed[family] for family in promised)
+        run = passed + sum(len(self.failed[family]) for family in promised)
+        _say(f"promised families: {passed} of {run} cases pass ({passed / max(run, 1):.2%})")
+        for family in families:
+            for case, reason in self.failed[family]:
+                _say(f"FAILED {family} {case}: {reason}")
+        return 0 if run and passed >= 0.98 * run else 1
+
+
+def _reason(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = crash.message if crash is not None else str(report.longrepr)
+    return " ".join(message.split())[:300]
+
+
+def _say(line: str) -> None:
+    sys.__stdout__.write(f"{line}\n") if sys.__stdout__ else None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
