@@ -10,6 +10,7 @@ Reading a file needs neither torch nor transformers; `ModelSpec.config` does.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -28,6 +29,8 @@ Wrapper = Literal["causal"]
 
 _NULL = "null"
 _INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
+_UNDECLARED = frozenset({"head_dim"})  # read by models whose configuration classes do not declare it
+_IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
 _MAY_BE_ZERO = frozenset({"num_kv_shared_layers"})
 
 
@@ -78,7 +81,10 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return {name: None if value == _NULL else value for name, value in fields.items()}
 
     def config(self, size: Size = "quick") -> Any:
-        """Build the transformers configuration at a size, with eager attention and without a cache.
+        """Build the transformers configuration at a size, in the forms that can be converted.
+
+        That is: eager attention, no cache, and experts that gather their weights for each token instead of
+        sorting the tokens by expert, whose shapes depend on values.
 
         Raises
         ------
@@ -91,17 +97,15 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if config_class is None:
             raise ZooFileError(f"{where}: config_class: transformers has no {self.config_class!r}")
         fields = self.fields(size)
-        known = {*getattr(config_class, "__dataclass_fields__", ()), *config_class.attribute_map}
+        known = {*config_class.__dataclass_fields__, *config_class.attribute_map, *_UNDECLARED}
         for name in fields:
             if name not in known:
                 table = "quick" if name in self.quick else "full"
                 problem = f"{self.config_class} has no such field{toml_struct.hint(name, known)}"
                 raise ZooFileError(f"{where}: {table}.{name}: {problem}")
         try:
-            return config_class(**fields, attn_implementation="eager", use_cache=False)
-        except (
-            Exception
-        ) as error:  # the classes raise errors of several libraries, all of them about the fields
+            return config_class(**fields, **_IMPLEMENTATIONS, use_cache=False)
+        except Exception as error:  # several libraries' errors, all of them about the fields
             raise ZooFileError(f"{where}: {size}: {' '.join(str(error).split())}") from error
 
     def expected_norms(self, config_or_size: Any = "quick") -> int:
@@ -126,9 +130,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     def _evaluate(self, rules: Mapping[str, str], field: Any) -> int:
         try:
-            return formula.evaluate(
-                self.norms, {name: formula.count(rule, field) for name, rule in rules.items()}
-            )
+            return formula.evaluate(self.norms, {name: formula.count(rule, field) for name, rule in rules.items()})
         except (formula.FormulaError, AttributeError) as error:
             raise ZooFileError(f"models/{self.key}.toml: norms: {error}") from error
 
@@ -168,7 +170,13 @@ def load_spec(path: Path) -> ModelSpec:
 
 
 def models_folder() -> Path:
-    """Return the folder of the zoo files: inside the package when installed, beside it in a checkout."""
+    """Return the folder of the zoo files.
+
+    The one that the environment variable ``ANE_HARNESS_MODELS`` names; else the zoo's own, inside the package
+    when installed, beside it in a checkout.
+    """
+    if own := os.environ.get("ANE_HARNESS_MODELS"):
+        return Path(own)
     package = Path(__file__).parent
     installed = package / "_models"
     return installed if installed.is_dir() else package.parent / "models"
@@ -188,9 +196,7 @@ def load_zoo(folder: Path | None = None) -> dict[str, ModelSpec]:
     return {path.stem: load_spec(path) for path in paths}
 
 
-def select(
-    zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | None = None
-) -> list[ModelSpec]:
+def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | None = None) -> list[ModelSpec]:
     """Return the models named, or all of them, in the zoo's order, narrowed to a tier if one is given.
 
     Raises

@@ -55,8 +55,7 @@ class ExportedModel:
         import coremltools as ct
 
         return [
-            ct.TensorType(name=name, shape=value.shape, dtype=value.dtype.type)
-            for name, value in self.inputs.items()
+            ct.TensorType(name=name, shape=value.shape, dtype=value.dtype.type) for name, value in self.inputs.items()
         ]
 
 

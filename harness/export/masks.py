@@ -19,6 +19,7 @@ program, and ``-inf - -inf`` is NaN. -1e4 is exact in float16 and leaves scores 
 """
 
 _WINDOW_FIELDS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
+_OF_HYBRID = ("full_attention", "linear_attention")  # what a hybrid layer asks for
 _WITHOUT_MASK = frozenset({"linear_attention", "conv", "mamba", "mamba2"})
 
 
@@ -51,7 +52,7 @@ def _of_type(config: Any, layer_type: str, sequence_length: int) -> torch.Tensor
     return additive(visible(sequence_length, width))
 
 
-def attention_masks(config: Any, sequence_length: int) -> torch.Tensor | dict[str, torch.Tensor | None]:
+def attention_masks(config: Any, sequence_length: int) -> torch.Tensor | dict[str, torch.Tensor | None] | None:
     """Return the mask a causal model expects, or one by layer type where its layers differ.
 
     Parameters
@@ -62,14 +63,18 @@ def attention_masks(config: Any, sequence_length: int) -> torch.Tensor | dict[st
 
     Returns
     -------
-    A float32 tensor of shape (1, 1, S, S), or such tensors by layer type (None for types without attention).
+    A float32 tensor of shape (1, 1, S, S), or such tensors by layer type (None for types without attention),
+    or None for a model without attention.
     """
     types = getattr(config, "layer_types", None)
     if types is None:
         return _of_type(config, "sliding_attention", sequence_length)
+    if set(types) <= _WITHOUT_MASK:
+        return None
     if set(types) == {"full_attention"}:
         return _of_type(config, "full_attention", sequence_length)
+    kinds = [*types, *(_OF_HYBRID if "hybrid" in types else ())]
     return {
         kind: None if kind in _WITHOUT_MASK else _of_type(config, kind, sequence_length)
-        for kind in dict.fromkeys(types)
+        for kind in dict.fromkeys(kinds)
     }

@@ -47,9 +47,7 @@ class NormCall:
 def looks_like_norm(module: torch.nn.Module) -> bool:
     """Whether a module's class is named a norm and no module inside it is."""
     inner = (child for child in module.modules() if child is not module)
-    return "norm" in type(module).__name__.lower() and not any(
-        "norm" in type(m).__name__.lower() for m in inner
-    )
+    return "norm" in type(module).__name__.lower() and not any("norm" in type(m).__name__.lower() for m in inner)
 
 
 def _call(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor | None:
@@ -118,9 +116,7 @@ def _epsilon(module: torch.nn.Module, x: torch.Tensor, gain: torch.Tensor) -> fl
     return float(f"{epsilon:.3g}") if epsilon > _TINY**2 * 1e-3 else 0.0
 
 
-def norms_executed(
-    module: torch.nn.Module, inputs: Mapping[str, np.ndarray[Any, Any]]
-) -> tuple[NormCall, ...]:
+def norms_executed(module: torch.nn.Module, inputs: Mapping[str, np.ndarray[Any, Any]]) -> tuple[NormCall, ...]:
     """Run a module once and list every norm it executes, in order.
 
     Parameters
@@ -136,9 +132,7 @@ def norms_executed(
     calls: list[tuple[str, torch.nn.Module, tuple[int, ...]]] = []
 
     def hook(path: str) -> Any:
-        def note(
-            norm: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _output: object
-        ) -> None:
+        def note(norm: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _output: object) -> None:
             x = next(value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor))
             calls.append((path, norm, tuple(x.shape)))
 

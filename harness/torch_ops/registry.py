@@ -1,0 +1,106 @@
+"""How translations of torch ops are lent to coremltools, and what they share."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+from coremltools.converters.mil.frontend.torch import utils
+from coremltools.converters.mil.frontend.torch.ops import _get_inputs
+from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Translation = Callable[[Any, Any], None]
+    Mend = Callable[[Translation, Any, Any], None]
+
+_OPS: dict[str, Translation] = {}
+_MENDS: dict[str, Mend] = {}
+_COMPLEX64 = {torch.complex64: 9}  # torch's own number of the type, as a trace holds it
+
+
+def op(*names: str) -> Callable[[Translation], Translation]:
+    """Translate torch ops that coremltools lacks.
+
+    The function has the form of coremltools' own ones: given (context, node), it reads the node's inputs from
+    the context and adds the result under the node's name.
+    """
+
+    def add(translation: Translation) -> Translation:
+        for name in names:
+            if name in _OPS:
+                raise ValueError(f"torch op {name!r} is translated twice")
+            _OPS[name] = translation
+        return translation
+
+    return add
+
+
+def mend(*names: str) -> Callable[[Mend], Mend]:
+    """Stand in for coremltools' translation of torch ops, which the function gets as its first argument."""
+
+    def add(function: Mend) -> Mend:
+        for name in names:
+            if name in _MENDS:
+                raise ValueError(f"torch op {name!r} is mended twice")
+            _MENDS[name] = function
+        return function
+
+    return add
+
+
+def names() -> tuple[str, ...]:
+    """Return the torch ops translated or mended."""
+    return (*_OPS, *_MENDS)
+
+
+@contextlib.contextmanager
+def registered() -> Iterator[None]:
+    """Let coremltools use the translations inside the ``with`` block, and only there.
+
+    An op that coremltools has learnt by itself keeps coremltools' translation; a mend wraps whichever it has.
+    What is changed is put back as it was, also after an exception. coremltools has a public way to register
+    but none to take back, hence its private registry; and its table of types, which lacks the complex ones.
+    """
+    known = _TORCH_OPS_REGISTRY.name_to_func_mapping
+    translations = {name: known.get(name, translation) for name, translation in _OPS.items()}
+    mends = {name: functools.partial(function, known[name]) for name, function in _MENDS.items()}
+    with _added(known, translations | mends), _added(utils.TORCH_DTYPE_TO_NUM, _COMPLEX64):
+        yield
+
+
+@contextlib.contextmanager
+def _added(mapping: dict[Any, Any], entries: dict[Any, Any]) -> Iterator[None]:
+    before = dict(mapping)
+    mapping.update(entries)
+    try:
+        yield
+    finally:
+        mapping.clear()
+        mapping.update(before)
+
+
+def translation(name: str) -> Translation:
+    """Return the translation of a torch op that is in force."""
+    found: Translation = _TORCH_OPS_REGISTRY.name_to_func_mapping[name]
+    return found
+
+
+def inputs(context: Any, node: Any) -> list[Any]:
+    """Return a node's inputs: variables, lists of them, or None."""
+    found: list[Any] = _get_inputs(context, node)
+    return found
+
+
+def with_input(context: Any, node: Any, index: int, value: Any, name: str = "") -> Any:
+    """Return a copy of a node, renamed if a name is given, in which one input is a value of ours."""
+    input_name = f"{name or node.name}_input_{index}"
+    context.add(value, torch_name=input_name)
+    replaced = copy.copy(node)
+    replaced.name = name or node.name
+    replaced.inputs = [*node.inputs[:index], input_name, *node.inputs[index + 1 :]]
+    return replaced
