@@ -4,8 +4,8 @@
 takes the place of ``ct.convert``; for ``compute_units=ct.ComputeUnit.CPU_AND_NE`` it fuses and lowers every RMSNorm.
 """
 
-from ane_rms import op as _op  # registers mb.ane_rms_norm
-from ane_rms import passes as _passes  # registers the passes
+import ane_rms.op
+import ane_rms.passes  # noqa: F401 - these two register the op and the passes with coremltools
 from ane_rms.find import find
 from ane_rms.pipeline import convert, install, installed, pipeline, uninstall
 from ane_rms.report import FusionReport, Miss, Site, report

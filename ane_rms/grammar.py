@@ -179,7 +179,8 @@ def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
     if op.op_type in ("reduce_mean", "reduce_sum", "reduce_sum_square"):
         return _reduction(op)
     if op.op_type == "expand_dims":
-        return _kept(quadratic(op.x), op)
+        found: Quadratic | Refusal | None = _kept(quadratic(op.x), op)
+        return found
     if op.op_type in ("square", "pow"):
         return _squared_root(op)
     if op.op_type in ("add", "maximum", "mul", "real_div", "sub"):
@@ -356,8 +357,7 @@ def product(op: mil.Op) -> Product:
             result.constants.append((constant, power))
             return
         inner = mil.producer(var, "mul", "real_div", "cast")
-        opaque = inner is None or (inner.op_type == "cast" and not mil.is_float(inner.x))
-        if opaque or not (last or mil.is_interior(var)):
+        if inner is None or _opaque(inner) or not (last or mil.is_interior(var)):
             result.factors.append((var, power))
             return
         result.ops.append(inner)
@@ -367,6 +367,11 @@ def product(op: mil.Op) -> Product:
 
     visit(op.outputs[0], 1, last=True)
     return result
+
+
+def _opaque(op: mil.Op) -> bool:
+    """Return whether ``op`` is a cast that changes more than rounding."""
+    return bool(op.op_type == "cast" and not mil.is_float(op.x))
 
 
 def rms_norm(op: mil.Op) -> RmsNorm | Refusal | None:
@@ -388,9 +393,7 @@ def rms_norm(op: mil.Op) -> RmsNorm | Refusal | None:
     return replace(result, op=found.op) if isinstance(result, Refusal) else result
 
 
-def _whole(
-    op: mil.Op, flat: Product, found: Root, rest: list[tuple[mil.Var, int]]
-) -> RmsNorm | Refusal:
+def _whole(op: mil.Op, flat: Product, found: Root, rest: list[tuple[mil.Var, int]]) -> RmsNorm | Refusal:
     """Check the parts of a product around one inverse root against each other."""
     x, spelling = found.quadratic.x, found.spelling
     rescale = _rescale(x, rest)
@@ -419,9 +422,7 @@ def _whole(
     )  # fmt: skip
 
 
-def _rescale(
-    x: mil.Var, rest: list[tuple[mil.Var, int]]
-) -> tuple[mil.Var, list[tuple[mil.Var, int]]] | None:
+def _rescale(x: mil.Var, rest: list[tuple[mil.Var, int]]) -> tuple[mil.Var, list[tuple[mil.Var, int]]] | None:
     """Undo a rescale of x by a value m per row, ``x / (m * sqrt(mean((x/m)^2) + e))``: return x and the rest.
 
     coremltools writes ``torch.nn.RMSNorm`` so, with m the largest magnitude. Its epsilon then acts as ``e * m^2``;
@@ -499,9 +500,7 @@ def _normalised(found: Root, width: int) -> tuple[float, float, float]:
     return found.number / to_root, epsilon, bound
 
 
-def _gamma(
-    flat: Product, scale: float, width: int
-) -> tuple[npt.NDArray[np.float64] | None, float] | Refusal:
+def _gamma(flat: Product, scale: float, width: int) -> tuple[npt.NDArray[np.float64] | None, float] | Refusal:
     """Return (gamma of shape (width,) or None, relative deviation) from the constants of the product."""
     number, vector = 1.0, None
     for constant, power in flat.constants:

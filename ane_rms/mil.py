@@ -144,7 +144,7 @@ def module_path(op: Op) -> str:
 def epsilon_like(x: Var, epsilon: float) -> np.generic:
     """Return ``epsilon`` as a scalar of ``x``'s element type: iOS 15 and 16 want the same type for both."""
     scalar_type: type[np.generic] = types.nptype_from_builtin(x.dtype)
-    return scalar_type(epsilon)  # type: ignore[call-arg]
+    return scalar_type(epsilon)
 
 
 def cast_like(x: Var, value: npt.NDArray[Any]) -> npt.NDArray[Any]:

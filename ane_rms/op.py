@@ -55,19 +55,19 @@ def rms_norm(
     wide = x.astype(np.float64)
     positive = mil.positive_axes(axes, x.ndim)
     with np.errstate(invalid="ignore", divide="ignore"):
-        y = wide / np.sqrt(np.mean(wide * wide, axis=positive, keepdims=True) + epsilon)
-    if gamma is None:
-        return y
-    return y * gamma.astype(np.float64).reshape([n if i in positive else 1 for i, n in enumerate(x.shape)])
+        y: npt.NDArray[np.float64] = wide / np.sqrt(np.mean(wide * wide, axis=positive, keepdims=True) + epsilon)
+    if gamma is not None:
+        y = y * gamma.astype(np.float64).reshape([n if i in positive else 1 for i, n in enumerate(x.shape)])
+    return y
 
 
 @SSAOpRegistry.register_op(namespace=NAMESPACE)
 class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
-    """Normalise ``x`` by its root mean square over ``axes``, then scale by ``gamma``.
+    r"""Normalise ``x`` by its root mean square over ``axes``, then scale by ``gamma``.
 
     Parameters
     ----------
-    x: tensor<\\*?, T> (Required)
+    x: tensor<\*?, T> (Required)
     gamma: const tensor<x.shape[axes], U> (Optional)
         * Default: no scale.
     epsilon: const U (Optional)
@@ -77,7 +77,7 @@ class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
 
     Returns
     -------
-    tensor<\\*?, T>: of the shape and type of ``x``.
+    tensor<\*?, T>: of the shape and type of ``x``.
 
     Attributes
     ----------

@@ -126,7 +126,9 @@ def uninstall() -> None:
     if ct.convert is _installed_convert:
         ct.convert = _original
     elif ct.convert is not _original:
-        raise RuntimeError("coremltools.convert was replaced by something else after ane_rms.install(); undo that first")
+        raise RuntimeError(
+            "coremltools.convert was replaced by something else after ane_rms.install(); undo that first"
+        )
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class FusionReport:
         except json.JSONDecodeError as error:
             raise ValueError(f"not a fusion report: {error}") from None
         if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise ValueError("not a fusion report: no version")
+            raise ValueError("not a fusion report: no version")  # noqa: TRY004 - of the text, which has no type
         if data["version"] > VERSION:
             raise ValueError(
                 f"a fusion report of version {data['version']}, this ane_rms reads up to {VERSION}: update ane_rms"

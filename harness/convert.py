@@ -47,7 +47,11 @@ def iterate_ops(block: Any) -> Iterator[Any]:
 
 
 def convert(
-    exported: ExportedModel, variant: Variant, *, compute_precision: str = "FLOAT16", lowering: str = "layer_norm"
+    exported: ExportedModel,
+    variant: Variant,
+    *,
+    compute_precision: str = "FLOAT16",
+    lowering: str = "layer_norm",
 ) -> Converted:
     """Convert an exported model in a variant.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -66,7 +65,7 @@ def _zoo() -> Finding:
 
 
 def _runtime() -> Finding:
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return Finding("Core ML", "absent", "needs macOS; models are executed by the reference executor instead")
     if importlib.util.find_spec("coremltools.libcoremlpython") is None:
         return Finding("Core ML", "absent", "coremltools has no runtime here: install its macOS wheel")
@@ -74,7 +73,7 @@ def _runtime() -> Finding:
 
 
 def _neural_engine() -> Finding:
-    if sys.platform != "darwin":
+    if platform.system() != "Darwin":
         return Finding("Neural Engine", "absent", "needs a Mac with Apple silicon")
     if platform.machine() != "arm64":
         return Finding("Neural Engine", "absent", "Python runs as x86-64 (Rosetta?): use a native arm64 Python")

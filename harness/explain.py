@@ -44,7 +44,7 @@ def of_package(path: Path) -> ane_rms.FusionReport:
     except ValueError as error:
         if "holds no fusion report" not in str(error):
             raise PackageError(f"{path}: {error}") from None
-    except Exception as error:  # the loader raises errors of several libraries, all of them about the package
+    except Exception as error:  # noqa: BLE001 - the loader raises errors of several libraries, all of them about the package
         raise PackageError(f"{path}: not a Core ML package: {' '.join(str(error).split())}") from None
     return ane_rms.find(_program(path))
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.zoo import ModelSpec, Size
 
 WIDE_POLICIES = ("fp32", "fp64")
-"""Policies that store no float16: a model is converted at FLOAT32 for them, so that they show no rounding of weights."""
+"""Policies that store no float16: a model is converted at FLOAT32 for them, so that no weight is rounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,10 @@ class _Job:
         self.exported: ExportedModel = self._timed(
             "export",
             lambda: export(
-                self.spec, size=options.size, frontend=options.frontend, sequence_length=options.sequence_length
+                self.spec,
+                size=options.size,
+                frontend=options.frontend,
+                sequence_length=options.sequence_length,
             ),
         )
         self.expected = self._eager()
@@ -147,9 +150,7 @@ class _Job:
 
     def _convert(self, variant: Variant) -> Converted:
         options = self.options
-        return convert(
-            self.exported, variant, compute_precision=options.compute_precision, lowering=options.lowering
-        )
+        return convert(self.exported, variant, compute_precision=options.compute_precision, lowering=options.lowering)
 
     def _eager(self) -> np.ndarray[Any, Any]:
         """Return the float32 PyTorch model's logits."""

@@ -90,7 +90,7 @@ def regimes(shape: Sequence[int], seed: int = 0) -> np.ndarray:
     specials = (0.0, 300.0, 2500.0, 1e-3, 65504.0)
     for row, special in zip(rows[1:], specials, strict=False):
         if special in (0.0, 1e-3):
-            row *= special
+            row[:] *= special
         else:
             row[0] = special
     return x

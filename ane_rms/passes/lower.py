@@ -66,9 +66,8 @@ def _axes(op: mil.Op) -> list[int]:
 
 
 def _scaled(op: mil.Op, value: mil.Var) -> mil.Var:
-    """Multiply by gamma, if there is one, shaped so that it broadcasts along the normalised axes."""
-    gamma = mil.const_value(op.gamma) if op.gamma is not None else None
-    axes = _axes(op)
+    """Multiply by gamma, shaped so that it broadcasts along the normalised axes."""
+    axes, gamma = _axes(op), np.asarray(op.gamma.val)
     shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
     return mb.mul(x=value, y=mil.cast_like(op.x, gamma.reshape(shape)), name=op.outputs[0].name)
 

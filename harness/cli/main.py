@@ -29,17 +29,18 @@ app.command("doctor")(doctor.doctor)
 
 @app.callback()
 def common(
-    *, verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all that the libraries say.")] = False
+    *,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all that the libraries say.")] = False,
 ) -> None:
     """Convert a zoo of language models with and without ane_rms, count their norms, measure their precision."""
     if not verbose:
         quiet.hush()
 
 
-def main() -> None:
-    """Run the command line and exit."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line (default: of this process) and exit."""
     try:
-        app()
+        app(arguments)
     except HarnessError as error:
         typer.echo(f"ane-harness: {error}", err=True)
         sys.exit(error.exit_code)

@@ -30,7 +30,7 @@ def run(
     from harness.store.files import RunFolder
 
     known = zoo.load_zoo()
-    specs = zoo.select(known, models) if models else zoo.select(known, tier=tier)
+    specs = zoo.select(known, models) if models else zoo.select(known, tier=tier)  # type: ignore[arg-type]
     chosen = variants.resolve(variant or [])
     resolve_precision(precision)
     if form not in FORMATS:

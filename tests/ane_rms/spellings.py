@@ -60,10 +60,15 @@ SPELLINGS: dict[str, Spelling] = {
         lambda x, w: w * (x / torch.sqrt(torch.mean(x * x, -1, keepdim=True))), "mean_sqrt_div", epsilon=0.0
     ),
     "original, bare": Spelling(
-        lambda x, _: x / torch.sqrt(torch.mean(x * x, -1, keepdim=True)), "mean_sqrt_div", 0.0, has_gamma=False
+        lambda x, _: x / torch.sqrt(torch.mean(x * x, -1, keepdim=True)),
+        "mean_sqrt_div",
+        0.0,
+        has_gamma=False,
     ),
     "original, eps": Spelling(
-        lambda x, _: x / torch.sqrt(torch.mean(x * x, -1, keepdim=True) + EPS), "mean_sqrt_div", has_gamma=False
+        lambda x, _: x / torch.sqrt(torch.mean(x * x, -1, keepdim=True) + EPS),
+        "mean_sqrt_div",
+        has_gamma=False,
     ),
     # transformers 5.23, forms A to H
     "A: gamma * (...).to": Spelling(_through_half, "mean_rsqrt_mul"),
@@ -77,7 +82,9 @@ SPELLINGS: dict[str, Spelling] = {
     ),
     "D: variance in float32 (T5)": Spelling(_form_d, "mean_rsqrt_mul"),
     "E: no gamma (Llama4 L2Norm)": Spelling(
-        lambda x, _: (x.float() * torch.rsqrt(_ms(x.float()) + EPS)).type_as(x), "mean_rsqrt_mul", has_gamma=False
+        lambda x, _: (x.float() * torch.rsqrt(_ms(x.float()) + EPS)).type_as(x),
+        "mean_rsqrt_mul",
+        has_gamma=False,
     ),
     "F: norm(x.float()).type_as(x) * w": Spelling(
         lambda x, w: (x.float() * torch.rsqrt(_ms(x.float()) + EPS)).type_as(x) * w, "mean_rsqrt_mul"
@@ -91,7 +98,9 @@ SPELLINGS: dict[str, Spelling] = {
     "J: torch.nn.functional.rms_norm": Spelling(lambda x, w: F.rms_norm(x, (D,), w, EPS), "max_abs_mean_sqrt_div"),
     # the same algebra in other orders
     "1 / sqrt": Spelling(lambda x, w: x * (1 / torch.sqrt(_ms(x) + EPS)) * w, "mean_sqrt_inverse_mul"),
-    "sqrt().reciprocal()": Spelling(lambda x, w: torch.sqrt(_ms(x) + EPS).reciprocal() * x * w, "mean_sqrt_inverse_mul"),
+    "sqrt().reciprocal()": Spelling(
+        lambda x, w: torch.sqrt(_ms(x) + EPS).reciprocal() * x * w, "mean_sqrt_inverse_mul"
+    ),
     "pow(0.5)": Spelling(lambda x, w: x / (_ms(x) + EPS).pow(0.5) * w, "mean_pow_div"),
     "eps + mean": Spelling(lambda x, w: x * torch.rsqrt(EPS + _ms(x)) * w, "mean_rsqrt_mul"),
     "rsqrt first": Spelling(lambda x, w: torch.rsqrt(_ms(x) + EPS) * x * w, "mean_rsqrt_mul"),
@@ -106,15 +115,15 @@ SPELLINGS: dict[str, Spelling] = {
     "mean then unsqueeze": Spelling(
         lambda x, w: x * torch.rsqrt(x.pow(2).mean(-1).unsqueeze(-1) + EPS) * w, "mean_rsqrt_mul"
     ),
-    "sum / d": Spelling(
-        lambda x, w: x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) / D + EPS) * w, "sum_rsqrt_mul"
-    ),
+    "sum / d": Spelling(lambda x, w: x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) / D + EPS) * w, "sum_rsqrt_mul"),
     "sum * (1 / d)": Spelling(
         lambda x, w: x * torch.rsqrt(x.pow(2).sum(-1, keepdim=True) * (1 / D) + EPS) * w, "sum_rsqrt_mul"
     ),
     "rsqrt without eps": Spelling(lambda x, w: x * torch.rsqrt(_ms(x)) * w, "mean_rsqrt_mul", epsilon=1e-12),
     "two gammas": Spelling(
-        lambda x, w: x * torch.rsqrt(_ms(x) + EPS) * w * (w + 1), "mean_rsqrt_mul", gamma=lambda w: w * (w + 1)
+        lambda x, w: x * torch.rsqrt(_ms(x) + EPS) * w * (w + 1),
+        "mean_rsqrt_mul",
+        gamma=lambda w: w * (w + 1),
     ),
     "gamma and a number": Spelling(
         lambda x, w: x * torch.rsqrt(_ms(x) + EPS) * w * 0.5, "mean_rsqrt_mul", gamma=lambda w: w / 2
@@ -171,14 +180,11 @@ LOOK_ALIKES: dict[str, LookAlike] = {
         lambda x, w: x * torch.rsqrt(_ms(torch.relu(x)) + EPS) * w, "not the value whose mean square"
     ),
     "product of two values": LookAlike(
-        lambda x, w: x * torch.rsqrt((x * torch.relu(x)).mean(-1, keepdim=True) + EPS) * w, "two different values"
+        lambda x, w: x * torch.rsqrt((x * torch.relu(x)).mean(-1, keepdim=True) + EPS) * w,
+        "two different values",
     ),
-    "eps computed": LookAlike(
-        lambda x, w: x * torch.rsqrt(_ms(x) + x[..., :1].abs()) * w, "computed at run time"
-    ),
-    "eps per element": LookAlike(
-        lambda x, w: x * torch.rsqrt(_ms(x) + w * EPS), r"shape \[64\]"
-    ),
+    "eps computed": LookAlike(lambda x, w: x * torch.rsqrt(_ms(x) + x[..., :1].abs()) * w, "computed at run time"),
+    "eps per element": LookAlike(lambda x, w: x * torch.rsqrt(_ms(x) + w * EPS), r"shape \[64\]"),
     "timm: torch.var": LookAlike(
         lambda x, w: x * torch.rsqrt(torch.var(x, dim=-1, keepdim=True) + EPS) * w, "variance"
     ),

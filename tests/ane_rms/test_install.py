@@ -57,9 +57,14 @@ def test_installing_twice_is_installing_once():
 
 def test_the_context_restores_the_very_function_also_after_an_exception():
     original = ct.convert
-    with pytest.raises(RuntimeError, match="in the middle"), ane_rms.installed():
-        assert ct.convert is not original
-        raise RuntimeError("in the middle")
+
+    def fail():
+        with ane_rms.installed():
+            assert ct.convert is not original
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
     assert ct.convert is original
 
 

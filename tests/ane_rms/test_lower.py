@@ -11,7 +11,18 @@ from coremltools.converters.mil.mil import types
 import ane_rms
 from harness.interpreter import ReferenceModel
 from tests.ane_rms.spellings import SPELLINGS, D
-from tests.mil_tools import NE, UNITS, Norm, inputs, op_types, options, predict, regimes, rms_norm64, torch_program
+from tests.mil_tools import (
+    NE,
+    UNITS,
+    Norm,
+    inputs,
+    op_types,
+    options,
+    predict,
+    regimes,
+    rms_norm64,
+    torch_program,
+)
 
 LLAMA = SPELLINGS["A: gamma * (...).to"]
 BARE = SPELLINGS["E: no gamma (Llama4 L2Norm)"]
@@ -55,9 +66,7 @@ def test_a_norm_is_lowered_to_exactly_these_ops(case, target, precision):
     assert list(normal.axes.val) in ([-1], [2])
     assert normal.gamma is None
     assert normal.beta is None
-    assert normal.epsilon.val == pytest.approx(
-        stored(case.epsilon, precision == ct.precision.FLOAT32), rel=1e-6
-    )
+    assert normal.epsilon.val == pytest.approx(stored(case.epsilon, precision == ct.precision.FLOAT32), rel=1e-6)
     assert half.x is normal.outputs[0]
     assert list(half.begin.val) == [0, 0, 0]
     assert half.end.val[-1] == D
@@ -133,7 +142,9 @@ def test_float16_precision_on_the_shapes_of_the_original_work(name, shape, ledge
     width = shape[-1]
     module = Norm(ORIGINAL[name].function, torch.ones(width))
     model = ane_rms.convert(
-        torch_program(module, shape), inputs=inputs(shape), **options(NE, minimum_deployment_target=ct.target.iOS17)
+        torch_program(module, shape),
+        inputs=inputs(shape),
+        **options(NE, minimum_deployment_target=ct.target.iOS17),
     )
     assert len(ane_rms.report(model).fused) == 1
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
@@ -152,7 +163,8 @@ def name_of(units):
 @pytest.mark.parametrize("units", UNITS, ids=name_of)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
-    ("axes", "with_gamma"), [([-1], True), ([-1], False), ([1], True), ([1, 2], True), ([0], False), ([-1, 0], True)]
+    ("axes", "with_gamma"),
+    [([-1], True), ([-1], False), ([1], True), ([1, 2], True), ([0], False), ([-1, 0], True)],
 )
 def test_a_hand_written_op_converts_for_every_compute_unit(axes, with_gamma, target, units):
     shape = (2, 8, D)

@@ -64,7 +64,10 @@ def test_types_mix_from_ios17_on_as_for_layer_norm(opset, name):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"gamma": np.ones(63, np.float32)}, r"gamma must have shape \[64\], x's over axes \[2\]; got \[63\]"),
+        (
+            {"gamma": np.ones(63, np.float32)},
+            r"gamma must have shape \[64\], x's over axes \[2\]; got \[63\]",
+        ),
         ({"gamma": np.ones((8, 64), np.float32)}, r"gamma must have shape \[64\]"),
         ({"gamma": np.ones(64, np.float32), "axes": [1]}, r"gamma must have shape \[8\]"),
         ({"gamma": np.float32(1)}, r"gamma must have shape \[64\].*got \[\]"),

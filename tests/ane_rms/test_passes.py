@@ -14,7 +14,18 @@ from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 import ane_rms
 from harness.interpreter import ReferenceModel
 from tests.ane_rms.spellings import SPELLINGS, D
-from tests.mil_tools import NE, UNITS, Norm, inputs, op_types, options, predict, regimes, rms_norm64, torch_program
+from tests.mil_tools import (
+    NE,
+    UNITS,
+    Norm,
+    inputs,
+    op_types,
+    options,
+    predict,
+    regimes,
+    rms_norm64,
+    torch_program,
+)
 
 FUSE = "common::fuse_rms_norm"
 LOWER = "common::lower_ane_rms_norm_to_layer_norm"
@@ -138,9 +149,7 @@ def test_a_shared_intermediate_stays_and_is_right():
 
 
 def test_norms_inside_the_branches_of_a_cond_fuse():
-    @mb.program(
-        input_specs=[mb.TensorSpec(shape=SHAPE), mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS17
-    )
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE), mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS17)
     def program(x, flag):
         def norm():
             mean = mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=True)
