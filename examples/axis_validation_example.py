@@ -57,9 +57,7 @@ def main() -> dict[tuple[int, ...], ane_rms.FusionReport]:
         print(f"axes {axes}, relative L2 {rel_l2:.1e}")
         show(report)
         expected = (1, 0) if axes == (-1,) else (0, 1)
-        claim(
-            (len(report.fused), len(report.missed)) == expected, f"axes {axes}: fused only if the last alone"
-        )
+        claim((len(report.fused), len(report.missed)) == expected, f"axes {axes}: fused only if the last alone")
         claim(rel_l2 < REL_L2_LIMIT, f"axes {axes}: PyTorch's values")
     return results
 

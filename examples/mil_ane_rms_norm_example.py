@@ -11,7 +11,7 @@ from running import CONVERSION, EXECUTOR, claim, predict
 
 import coremltools as ct
 import numpy as np
-from coremltools.converters.mil.mil import Builder as mb  # noqa: N813 - its usual name
+from coremltools.converters.mil.mil import Builder as mb
 
 import ane_rms
 from harness.metrics import measure

@@ -35,9 +35,7 @@ CONVERSION: dict[str, Any] = {
 """Arguments that every conversion here shares: only macOS can load what was converted."""
 
 
-def predict(
-    model: ct.models.MLModel, inputs: Mapping[str, np.ndarray], precision: str = "fp16"
-) -> np.ndarray:
+def predict(model: ct.models.MLModel, inputs: Mapping[str, np.ndarray], precision: str = "fp16") -> np.ndarray:
     """Return the one output of a model: from Core ML on macOS, from the reference executor elsewhere.
 
     Parameters

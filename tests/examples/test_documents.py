@@ -23,9 +23,7 @@ DOCUMENTS = [
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "examples").glob("*.md")),
 ]
-BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<printed>.*?)^```\n)?", re.MULTILINE | re.DOTALL
-)
+BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<printed>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:ane-harness|python -m harness) (?P<words>[^`|\n#]*)")
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
 
@@ -33,17 +31,13 @@ LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
 def documents(pattern: re.Pattern[str]) -> list[Any]:
     """Return the documents that hold what the pattern finds, as parameters named by their path."""
     return [
-        pytest.param(path, id=str(path.relative_to(ROOT)))
-        for path in DOCUMENTS
-        if pattern.search(path.read_text())
+        pytest.param(path, id=str(path.relative_to(ROOT))) for path in DOCUMENTS if pattern.search(path.read_text())
     ]
 
 
 @pytest.mark.filterwarnings("ignore")  # the blocks are for users, who see the libraries' notes
 @pytest.mark.parametrize("document", documents(BLOCK))
-def test_python_blocks_print_what_is_shown(
-    document: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_python_blocks_print_what_is_shown(document: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"__name__": document.stem}  # the blocks of one document follow each other
     for block in BLOCK.finditer(document.read_text()):

@@ -21,9 +21,7 @@ FP16_LIMITS = {"mean_rel": 5e-4, "rel_l2": 5e-4}
 """One rounding of float16 is 2**-11 = 4.9e-4 at most, 2.8e-4 or less on average."""
 
 
-def test_every_class_fuses_for_the_neural_engine_alone(
-    example: Example, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_class_fuses_for_the_neural_engine_alone(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
     results = example("pytorch_rms_norm_to_ane_example").main()
     printed = capsys.readouterr().out
 
@@ -97,9 +95,7 @@ def test_a_hand_written_program_agrees_for_both_compute_units(example: Example) 
     ops, expanded = results["CPU_ONLY"]
     assert ops == ["mul", "reduce_mean", "rsqrt", "mul", "mul"]
     assert lowered.shape == expanded.shape == (1, 128, 512)
-    difference = np.linalg.norm(lowered.astype(np.float64) - expanded) / np.linalg.norm(
-        expanded.astype(np.float64)
-    )
+    difference = np.linalg.norm(lowered.astype(np.float64) - expanded) / np.linalg.norm(expanded.astype(np.float64))
     assert 0 < difference < 6e-4  # float16 rounds at different places in the two
 
 
@@ -129,9 +125,7 @@ def test_the_plain_form_collapses_at_a_spike(example: Example) -> None:
     assert metrics["mean_rel"] == pytest.approx(1.0, rel=1e-4)
 
 
-def test_only_the_last_axis_fuses_and_the_reason_says_so(
-    example: Example, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_the_last_axis_fuses_and_the_reason_says_so(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
     results = example("axis_validation_example").main()
     assert [len(report.fused) for report in results.values()] == [1, 0, 0]
     assert results[(-1,)].missed == ()
@@ -145,9 +139,7 @@ def test_only_the_last_axis_fuses_and_the_reason_says_so(
         assert reason in printed
 
 
-@pytest.mark.parametrize(
-    "name", ["axis_validation_example", "mil_ane_rms_norm_example", "validation_example"]
-)
+@pytest.mark.parametrize("name", ["axis_validation_example", "mil_ane_rms_norm_example", "validation_example"])
 def test_an_example_ends_where_a_claim_does_not_hold(
     example: Example, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
