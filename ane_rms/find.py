@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import coremltools as ct
 
+from ane_rms.passes.fuse import check_axes
 from ane_rms.scan import scan
 
 if TYPE_CHECKING:
@@ -13,16 +14,18 @@ if TYPE_CHECKING:
     from ane_rms.report import FusionReport
 
 
-def find(program: mil.Program) -> FusionReport:
+def find(program: mil.Program, *, axes: str = "last") -> FusionReport:
     """Return the norm sites of a MIL program, which is left as it is.
 
     Parameters
     ----------
     program: a MIL program, for example of ``ct.convert(..., convert_to="milinternal")``, or a model that was
         converted in this process. A lowered program has no site left: ask :func:`ane_rms.report` what was fused.
+    axes: ``"last"``, or ``"any"`` to recognise norms over trailing axes or a single inner axis as well.
 
     Raises
     ------
+    ValueError: for an unknown choice of axes.
     TypeError: for anything else, a model loaded from disk among them: its program is not kept.
     """
     if isinstance(program, ct.models.MLModel):
@@ -32,4 +35,4 @@ def find(program: mil.Program) -> FusionReport:
             "find() takes a MIL program, or a model converted in this process; "
             "for a package on disk use ane_rms.report()"
         )
-    return scan(program).report()
+    return scan(program, any_axes=check_axes(axes) == "any").report()

@@ -98,11 +98,17 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class RmsNorm:
-    """One RMSNorm: ``op`` computes its result from ``x``; ``gamma`` is float64 of shape (d,), or None."""
+    """One RMSNorm: ``op`` computes its result from ``x``.
+
+    ``axes`` count from the back, ascending. ``gamma`` is float64 of x's shape over them, or None; ``after`` a constant
+    that varies along other axes and stays a multiplication, or None. ``root`` takes the root, ``interior`` multiplies.
+    """
 
     op: mil.Op
     x: mil.Var
+    axes: tuple[int, ...]
     gamma: npt.NDArray[np.float64] | None
+    after: npt.NDArray[np.float64] | None
     epsilon: float
     spelling: str
     deviation_bound: float
@@ -374,8 +380,14 @@ def _opaque(op: mil.Op) -> bool:
     return bool(op.op_type == "cast" and not mil.is_float(op.x))
 
 
-def rms_norm(op: mil.Op) -> RmsNorm | Refusal | None:
-    """Return the RMSNorm whose last multiplication or division is ``op``."""
+def rms_norm(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
+    """Return the RMSNorm whose last multiplication or division is ``op``.
+
+    Parameters
+    ----------
+    op: a ``mul`` or ``real_div``.
+    any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
+    """
     flat = product(op)
     dividing: list[tuple[Root, mil.Var]] = []
     refusal: Refusal | None = None
@@ -389,52 +401,80 @@ def rms_norm(op: mil.Op) -> RmsNorm | Refusal | None:
         return refusal
     found, root_var = dividing[0]
     rest = [factor for factor in flat.factors if factor[0] is not root_var]
-    result = _whole(op, flat, found, rest)
+    result = _whole(op, flat, found, rest, any_axes=any_axes)
     return replace(result, op=found.op) if isinstance(result, Refusal) else result
 
 
-def _whole(op: mil.Op, flat: Product, found: Root, rest: list[tuple[mil.Var, int]]) -> RmsNorm | Refusal:
+def _whole(
+    op: mil.Op, flat: Product, found: Root, rest: list[tuple[mil.Var, int]], *, any_axes: bool
+) -> RmsNorm | Refusal:
     """Check the parts of a product around one inverse root against each other."""
-    x, spelling = found.quadratic.x, found.spelling
-    rescale = _rescale(x, rest)
-    if rescale is not None:
-        x, rest, spelling = *rescale, f"max_abs_{spelling}"
-    refusal = _refuse_factors(x, rest) or _refuse_shape(op, found.quadratic, x)
+    found, rest, unscaled = _unscaled(found, rest)
+    q, x = found.quadratic, found.quadratic.x
+    refusal = _refuse_factors(x, rest) or _refuse_axes(q, any_axes=any_axes) or _refuse_shape(op, x)
     if refusal is not None:
         return refusal
-    width = int(x.shape[-1])
-    scale, epsilon, bound = _normalised(found, width)
+    sizes = {axis: int(x.shape[axis]) for axis in q.axes}
+    scale, epsilon, bound = _normalised(found, math.prod(sizes.values()))
     if bound > DEVIATION_LIMIT:
         return Refusal(
             f"not exactly an RMSNorm: deviates by up to {bound:.2g} for rows whose RMS is {RMS_FLOOR:g} or more, "
             f"above the limit of {DEVIATION_LIMIT:g}"
         )
-    gamma = _gamma(flat, scale, width)
-    if isinstance(gamma, Refusal):
-        return gamma
-    values, drift = gamma
-    tail = "mul" if found.power == -1 else "div"
-    if found.outside:
-        tail += "_epsilon_outside"
+    scaling = _scaling(flat, scale, x.rank, sizes)
+    if isinstance(scaling, Refusal):
+        return scaling
+    tail = ("mul" if found.power == -1 else "div") + ("_epsilon_outside" if found.outside else "")
     return RmsNorm(
-        op=op, x=x, gamma=values, epsilon=epsilon, spelling=f"{spelling}_{tail}",
-        deviation_bound=bound + drift, root=found.op, interior=tuple(flat.ops),
-    )  # fmt: skip
+        op=op,
+        x=x,
+        axes=tuple(mil.signed_axis(axis, x.rank) for axis in q.axes),
+        gamma=scaling.gamma,
+        after=scaling.after,
+        epsilon=epsilon,
+        spelling=f"{unscaled}{found.spelling}_{tail}",
+        deviation_bound=bound + scaling.drift,
+        root=found.op,
+        interior=tuple(flat.ops),
+    )
 
 
-def _rescale(x: mil.Var, rest: list[tuple[mil.Var, int]]) -> tuple[mil.Var, list[tuple[mil.Var, int]]] | None:
-    """Undo a rescale of x by a value m per row, ``x / (m * sqrt(mean((x/m)^2) + e))``: return x and the rest.
+def _unscaled(found: Root, rest: list[tuple[mil.Var, int]]) -> tuple[Root, list[tuple[mil.Var, int]], str]:
+    """Let the quadratic speak of x itself where it speaks of x times a number, or of x over its largest magnitude.
 
-    coremltools writes ``torch.nn.RMSNorm`` so, with m the largest magnitude. Its epsilon then acts as ``e * m^2``;
-    ``e`` is what the user wrote, and what is fused (coremltools issue 2821).
+    coremltools writes ``torch.nn.RMSNorm`` as ``x / (m * sqrt(mean((x/m)^2) + e))`` with m the largest magnitude.
+    Its epsilon then acts as ``e * m^2``; ``e`` is what the user wrote, and what is fused (coremltools issue 2821).
     """
-    scaled = mil.producer(mil.base(x), "real_div")
-    if scaled is None or mil.const_value(scaled.y) is not None:
-        return None
-    if any(same(var, x) for var, _ in rest):
-        return None
-    undone = [factor for factor in rest if not (factor[1] == -1 and same(factor[0], scaled.y))]
-    return (scaled.x, undone) if len(undone) < len(rest) else None
+    q = found.quadratic
+    if any(same(var, q.x) for var, _ in rest):
+        return found, rest, ""
+    inner = mil.producer(mil.base(q.x), "real_div", "mul")
+    if inner is None:
+        return found, rest, ""
+    operand = _constant_operand(inner) if inner.op_type == "mul" else _divided(inner)
+    if operand is not None and operand[1] > 0:
+        x, number = operand
+        return replace(found, quadratic=replace(q, x=x, scale=q.scale * number**2)), rest, ""
+    undone = [factor for factor in rest if not (factor[1] == -1 and same(factor[0], inner.y))]
+    if inner.op_type == "mul" or len(undone) == len(rest) or not _is_largest_magnitude(inner.y, inner.x, q.axes):
+        return found, rest, ""
+    return replace(found, quadratic=replace(q, x=inner.x)), undone, "max_abs_"
+
+
+def _divided(op: mil.Op) -> tuple[mil.Var, float] | None:
+    """Return (x, factor) where ``op`` divides x by a number."""
+    divisor = mil.scalar(op.y)
+    return (op.x, 1 / divisor) if divisor else None
+
+
+def _is_largest_magnitude(var: mil.Var, x: mil.Var, axes: tuple[int, ...]) -> bool:
+    """Return whether ``var`` is ``max(|x|)`` over ``axes``, which stay as 1."""
+    reduction = mil.producer(mil.base(var), "reduce_max")
+    if reduction is None or reduction.axes is None or not reduction.keep_dims.val:
+        return False
+    magnitude = mil.producer(mil.base(reduction.x), "abs")
+    reduced = mil.positive_axes([int(axis) for axis in np.atleast_1d(reduction.axes.val)], reduction.x.rank)
+    return magnitude is not None and same(magnitude.x, x) and reduced == axes
 
 
 def _refuse_factors(x: mil.Var, rest: list[tuple[mil.Var, int]]) -> Refusal | None:
@@ -462,18 +502,25 @@ def _centred_on(x: mil.Var) -> mil.Var | None:
     return op.x if mean is not None and same(mean.x, op.x) else None
 
 
-def _refuse_shape(op: mil.Op, q: Quadratic, x: mil.Var) -> Refusal | None:
-    """Refuse unless the last axis, of fixed size, is reduced and kept, and the result has x's shape."""
-    if q.axes != (x.rank - 1,):
-        signed = [mil.signed_axis(axis, x.rank) for axis in q.axes]
-        return Refusal(f"the mean is over axes {signed} of rank {x.rank}; only the last axis is fused")
-    if not q.kept and x.rank > 1:
+def _refuse_axes(q: Quadratic, *, any_axes: bool) -> Refusal | None:
+    """Refuse unless the last axis is reduced and kept; with ``any_axes``, trailing axes or any single one."""
+    rank = q.x.rank
+    last, trailing = q.axes == (rank - 1,), q.axes == tuple(range(rank - len(q.axes), rank))
+    if not (last or (any_axes and (trailing or len(q.axes) == 1))):
+        signed = [mil.signed_axis(axis, rank) for axis in q.axes]
+        allowed = "trailing axes or a single one are" if any_axes else "the last axis is"
+        return Refusal(f"the mean is over axes {signed} of rank {rank}; only {allowed} fused")
+    if not q.kept and len(q.axes) < rank:
         return Refusal("the mean drops its axis (keepdim=False), so that it scales along another one")
-    if not isinstance(mil.shape(x)[-1], int):
+    if not all(isinstance(mil.shape(q.x)[axis], int) for axis in q.axes):
         return Refusal("the normalised axis has no fixed size")
-    if mil.shape(op.outputs[0]) != mil.shape(x):
-        return Refusal(f"the result has shape {list(mil.shape(op.outputs[0]))}, x has {list(mil.shape(x))}")
     return None
+
+
+def _refuse_shape(op: mil.Op, x: mil.Var) -> Refusal | None:
+    """Refuse if a factor spreads the result over more than x's shape."""
+    shape, expected = mil.shape(op.outputs[0]), mil.shape(x)
+    return None if shape == expected else Refusal(f"the result has shape {list(shape)}, x has {list(expected)}")
 
 
 def _normalised(found: Root, width: int) -> tuple[float, float, float]:
@@ -500,25 +547,44 @@ def _normalised(found: Root, width: int) -> tuple[float, float, float]:
     return found.number / to_root, epsilon, bound
 
 
-def _gamma(flat: Product, scale: float, width: int) -> tuple[npt.NDArray[np.float64] | None, float] | Refusal:
-    """Return (gamma of shape (width,) or None, relative deviation) from the constants of the product."""
-    number, vector = 1.0, None
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What multiplies a normalised x: gamma over its axes, or a constant ``after`` it; ``drift`` from exactly 1."""
+
+    gamma: npt.NDArray[np.float64] | None = None
+    after: npt.NDArray[np.float64] | None = None
+    drift: float = 0.0
+
+
+def _scaling(flat: Product, scale: float, rank: int, sizes: dict[int, int]) -> Scaling | Refusal:
+    """Return what the constants of a product, and the scale of its root, make of the normalised x.
+
+    Parameters
+    ----------
+    flat: the product.
+    scale: what is left of the root, 1 where it is the RMS itself.
+    rank: of x.
+    sizes: length of each normalised axis.
+    """
+    total, along, elsewhere = np.full((1,) * rank, scale), False, False
     for constant, power in flat.constants:
-        with np.errstate(divide="ignore"):
-            value = constant if power == 1 else 1.0 / constant
-        if value.size == 1:
-            number *= float(value.reshape(()))
-        elif value.size == width and value.shape[-1] == width:
-            vector = value.reshape(width) if vector is None else vector * value.reshape(width)
-        else:
-            return Refusal(f"a constant factor of shape {list(value.shape)} varies along other axes than the last")
-    total = number * scale
-    if vector is not None:
-        gamma = vector * total
-        return (gamma, 0.0) if np.isfinite(gamma).all() else Refusal("gamma is not finite")
-    if abs(total - 1.0) <= SCALE_TOLERANCE:
-        drift = abs(total - 1.0)
-        return None, drift if drift > SCALE_EXACT else 0.0
-    if abs(scale - 1.0) <= SCALE_TOLERANCE and math.isfinite(total):
-        return np.full(width, total), 0.0
-    return Refusal(f"an L2 normalisation: the result is {total:.4g} times an RMSNorm, with no gamma to take it up")
+        spread = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
+        along |= any(n != 1 for axis, n in enumerate(spread.shape) if axis in sizes)
+        elsewhere |= any(n != 1 for axis, n in enumerate(spread.shape) if axis not in sizes)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = total * spread if power == 1 else total / spread
+    is_rms = abs(scale - 1.0) <= SCALE_TOLERANCE
+    if not np.isfinite(total).all():
+        return Refusal("gamma is not finite")
+    if elsewhere:
+        if is_rms:
+            return Refusal("a constant factor varies along other axes than the normalised ones")
+        return Scaling(after=total)
+    number = float(total.flat[0])
+    if not along and abs(number - 1.0) <= SCALE_TOLERANCE:
+        drift = abs(number - 1.0)
+        return Scaling(drift=drift if drift > SCALE_EXACT else 0.0)
+    if not along and not is_rms:
+        return Refusal(f"an L2 normalisation: the result is {number:.4g} times an RMSNorm, with no gamma to take it up")
+    shape = [sizes.get(axis, 1) for axis in range(rank)]
+    return Scaling(gamma=np.broadcast_to(total, shape).reshape(list(sizes.values())))

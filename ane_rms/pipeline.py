@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 
+from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.lower import DEFAULT_STRATEGY, check_strategy
 from ane_rms.passes.units import acts, units_name
 from ane_rms.report import METADATA_KEY, FusionReport, recall
@@ -35,6 +36,7 @@ def pipeline(
     base: ct.PassPipeline | None = None,
     *,
     lowering: str = DEFAULT_STRATEGY,
+    axes: str = "last",
 ) -> ct.PassPipeline:
     """Return a pass pipeline with the passes that ``compute_units`` call for, for ``ct.convert(pass_pipeline=...)``.
 
@@ -43,12 +45,14 @@ def pipeline(
     compute_units: as given to ``ct.convert``; fusing and lowering are for ``CPU_AND_NE`` alone.
     base: the pipeline to extend, left as it is. Default: coremltools' own default.
     lowering: the strategy's name.
+    axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
 
     Raises
     ------
-    ValueError: for an unknown lowering or compute unit.
+    ValueError: for an unknown lowering, compute unit or choice of axes.
     """
     check_strategy(lowering)
+    check_axes(axes)
     start = ct.PassPipeline() if base is None else base
     names = [name for name in start.passes if name not in (FUSE, LOWER, EXPAND)]
     at = names.index(ANCHOR) + 1 if ANCHOR in names else 0
@@ -59,12 +63,12 @@ def pipeline(
         units = units_name(compute_units)
         result._pass_options.pop(FUSE, None)  # noqa: SLF001 - a base of ours has options, which set_options warns of
         result._pass_options.pop(LOWER, None)  # noqa: SLF001
-        result.set_options(FUSE, {"compute_units": units})
+        result.set_options(FUSE, {"compute_units": units, "axes": axes})
         result.set_options(LOWER, {"compute_units": units, "lowering": lowering})
     return result
 
 
-def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, **kwargs: Any) -> ct.models.MLModel:
+def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last", **kwargs: Any) -> ct.models.MLModel:
     """Convert as ``ct.convert`` does, with every RMSNorm fused and lowered for ``compute_units=CPU_AND_NE``.
 
     For other compute units the program is the one ``ct.convert`` gives. The fusion report is stored in the package
@@ -74,14 +78,15 @@ def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, **kwargs: Any) -> c
     ----------
     model: what ``ct.convert`` takes.
     lowering: the strategy's name.
+    axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
     **kwargs: those of ``ct.convert``.
 
     Raises
     ------
-    ValueError: for an unknown lowering; and what ``ct.convert`` raises.
+    ValueError: for an unknown lowering or choice of axes; and what ``ct.convert`` raises.
     """
     units = kwargs.get("compute_units")
-    chosen = pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering)
+    chosen = pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes)
     converted = _original(model, pass_pipeline=chosen, **kwargs)
     if not isinstance(converted, ct.models.MLModel):
         return converted  # convert_to="milinternal" gives a program, which holds no metadata

@@ -38,7 +38,7 @@ class Scan:
                 name=norm.op.outputs[0].name,
                 spelling=norm.spelling,
                 shape=mil.shape(norm.x),
-                axes=(-1,),
+                axes=norm.axes,
                 epsilon=norm.epsilon,
                 has_gamma=norm.gamma is not None,
                 deviation_bound=norm.deviation_bound,
@@ -70,12 +70,18 @@ def _miss(refusal: Refusal) -> Miss:
     )
 
 
-def scan(program: mil.Program) -> Scan:
-    """Return every norm site of ``program``, which is only read."""
+def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
+    """Return every norm site of ``program``, which is only read.
+
+    Parameters
+    ----------
+    program: a MIL program.
+    any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
+    """
     found = Scan()
     for block in mil.blocks(program):
         ops = list(block.operations)
-        norms, refusals = _scan_block(ops)
+        norms, refusals = _scan_block(ops, any_axes=any_axes)
         found.norms.extend(norms)
         found.refusals.extend(refusals)
         found.standing.extend(op for op in ops if op.op_type == "ane_rms_norm")
@@ -84,14 +90,14 @@ def scan(program: mil.Program) -> Scan:
     return found
 
 
-def _scan_block(ops: list[mil.Op]) -> tuple[list[RmsNorm], list[Refusal]]:
+def _scan_block(ops: list[mil.Op], *, any_axes: bool) -> tuple[list[RmsNorm], list[Refusal]]:
     norms: list[RmsNorm] = []
     refused: dict[int, Refusal] = {}
     taken: set[int] = set()
     for op in reversed(ops):
         if op.op_type not in ("mul", "real_div") or id(op) in taken:
             continue
-        result = rms_norm(op)
+        result = rms_norm(op, any_axes=any_axes)
         if isinstance(result, RmsNorm):
             norms.append(result)
             taken.update(id(inner) for inner in result.interior)

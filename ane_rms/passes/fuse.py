@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from ane_rms.grammar import RmsNorm
 
 
+AXES = ("last", "any")
+
+
+def check_axes(axes: str) -> str:
+    """Return ``axes`` if it says which axes to fuse.
+
+    Raises
+    ------
+    ValueError: otherwise.
+    """
+    if axes not in AXES:
+        raise ValueError(f"axes must be one of {', '.join(map(repr, AXES))}; got {axes!r}")
+    return axes
+
+
 @register_pass(namespace="common")
 class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
     """Fuse RMSNorm spelled in primitives into ``ane_rms_norm``.
@@ -30,15 +45,17 @@ class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass
     Options
     -------
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
+    axes: ``"last"`` (default), or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
     """
 
     compute_units: Any = None
+    axes: str = "last"
 
     def apply(self, prog: mil.Program) -> None:
         """Fuse in place, and remember the report of what was found."""
         if not acts(self.compute_units):
             return
-        found = scan(prog)
+        found = scan(prog, any_axes=check_axes(self.axes) == "any")
         remember(prog, replace(found.report(), compute_units=units_name(self.compute_units)))
         by_op = {id(norm.op): norm for norm in found.norms}
         mil.rewrite_each(prog, [norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
@@ -48,12 +65,15 @@ def _fused(norm: RmsNorm) -> mil.Var:
     """Build the ``ane_rms_norm`` of one match, in the type of x; cast to the type of the value replaced."""
     result = norm.op.outputs[0]
     converts = mil.dtype(norm.x) != mil.dtype(result)
-    name = f"{result.name}_rms_norm" if converts else result.name
+    name = f"{result.name}_rms_norm" if converts or norm.after is not None else result.name
     value = mb.ane_rms_norm(
         x=norm.x,
         gamma=None if norm.gamma is None else mil.cast_like(norm.x, norm.gamma),
         epsilon=mil.epsilon_like(norm.x, norm.epsilon),
-        axes=[-1],
+        axes=list(norm.axes),
         name=name,
     )
+    if norm.after is not None:
+        name = f"{result.name}_scaled" if converts else result.name
+        value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=name)
     return mb.cast(x=value, dtype=mil.dtype(result), name=result.name) if converts else value
