@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Size = Literal["quick", "full"]
 Tier = Literal["quick", "nightly"]
-Wrapper = Literal["causal"]
+Wrapper = Literal["causal", "encoder", "decoder"]
 
 _NULL = "null"
 _INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
@@ -62,7 +62,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     control: bool = False
     """Whether the model has norms that look like RMSNorm and are not, so that nothing may fuse."""
     wrapper: Wrapper = "causal"
-    """How the model is called; see `harness.export`."""
+    """How the model is called; see `harness.export.wrappers`."""
     unconvertible: str = ""
     """Why coremltools cannot convert it yet; empty if it can."""
     notes: str = ""

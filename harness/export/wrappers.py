@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harness.export.masks import attention_masks
+from harness.export import masks
 
 
 class CausalModel(torch.nn.Module):
@@ -27,17 +27,17 @@ class CausalModel(torch.nn.Module):
         super().__init__()
         self.network = network
         self._accepts = frozenset(inspect.signature(network.forward).parameters)
-        masks = attention_masks(network.config, sequence_length)
-        self._by_type = isinstance(masks, dict)
+        found = masks.attention_masks(network.config, sequence_length)
+        self._by_type = isinstance(found, dict)
         self._mask_names: dict[str, str] = {}
-        for kind, mask in (masks if isinstance(masks, dict) else {"": masks}).items():
+        for kind, mask in (found if isinstance(found, dict) else {"": found}).items():
             self._mask_names[kind] = f"mask_{kind}"
             self.register_buffer(f"mask_{kind}", mask, persistent=False)
         self.register_buffer("position_ids", torch.arange(sequence_length)[None], persistent=False)
 
     def _attention_mask(self) -> Any:
-        masks = {kind: getattr(self, name) for kind, name in self._mask_names.items()}
-        return masks if self._by_type else masks[""]
+        by_type = {kind: getattr(self, name) for kind, name in self._mask_names.items()}
+        return by_type if self._by_type else by_type[""]
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Return the logits, shape (1, S, vocabulary)."""
@@ -51,5 +51,58 @@ class CausalModel(torch.nn.Module):
         return logits
 
 
-WRAPPERS = {"causal": CausalModel}
+class Encoder(torch.nn.Module):
+    """An encoder: input_ids (1, S), integer -> its last hidden state (1, S, hidden), float32.
+
+    Parameters
+    ----------
+    network: a transformers model whose output has ``last_hidden_state``.
+    sequence_length: S; every position sees every other.
+    """
+
+    def __init__(self, network: Any, sequence_length: int) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mask", torch.zeros(1, 1, sequence_length, sequence_length), persistent=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the last hidden state, shape (1, S, hidden)."""
+        hidden: torch.Tensor = self.network(input_ids=input_ids, attention_mask=self.mask).last_hidden_state
+        return hidden
+
+
+class Decoder(torch.nn.Module):
+    """The decoder of an encoder-decoder model: input_ids (1, S), integer -> logits (1, S, vocabulary), float32.
+
+    What the encoder would hand over is a seeded constant, so that only the decoder runs.
+
+    Parameters
+    ----------
+    network: a transformers model for conditional generation.
+    sequence_length: S, of the decoder's input and of the encoder's output.
+    """
+
+    def __init__(self, network: Any, sequence_length: int) -> None:
+        super().__init__()
+        self.network = network
+        shape = (1, sequence_length, network.config.hidden_size)
+        encoded = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("encoded", encoded, persistent=False)
+        self.register_buffer("mask", masks.additive(masks.causal(sequence_length)), persistent=False)
+        cross_mask = torch.zeros(1, 1, sequence_length, sequence_length)
+        self.register_buffer("cross_mask", cross_mask, persistent=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits, shape (1, S, vocabulary)."""
+        logits: torch.Tensor = self.network(
+            encoder_outputs=(self.encoded,),
+            attention_mask=self.cross_mask,
+            decoder_input_ids=input_ids,
+            decoder_attention_mask=self.mask,
+            use_cache=False,
+        ).logits
+        return logits
+
+
+WRAPPERS = {"causal": CausalModel, "encoder": Encoder, "decoder": Decoder}
 """Wrapper classes by the name a zoo file gives them."""

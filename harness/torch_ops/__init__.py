@@ -10,7 +10,7 @@ one of them under `registry.op` or `registry.mend`; tests/harness/test_torch_ops
 
 from __future__ import annotations
 
-from harness.torch_ops import complex_numbers, lacking, mends
+from harness.torch_ops import complex_numbers, lacking, mends, registry
 from harness.torch_ops.registry import names, registered
 
-__all__ = ["complex_numbers", "lacking", "mends", "names", "registered"]
+__all__ = ["complex_numbers", "lacking", "mends", "names", "registered", "registry"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from coremltools.converters.mil.frontend.torch.ops import _get_kwinputs
 from coremltools.converters.mil.mil import Builder
 
 from harness.torch_ops.registry import inputs, op, translation
@@ -72,8 +73,10 @@ def linalg_solve_triangular(context: Any, node: Any) -> None:
 def _solve_arguments(context: Any, node: Any) -> tuple[Any, Any, bool, bool, bool]:
     """Return A, B, upper, left, unitriangular, given by place (TorchScript) or keyword (torch.export)."""
     a, b, *flags = inputs(context, node)
-    by_keyword = {name: context[values[0]] for name, values in (node.kwinputs or {}).items()}
     by_place = dict(zip(("upper", "left", "unitriangular"), flags, strict=False))
-    given = {"left": True, "unitriangular": False} | by_place | by_keyword
-    upper, left, unitriangular = (bool(getattr(given[n], "val", given[n])) for n in ("upper", "left", "unitriangular"))
+    given = []
+    for name, default in (("upper", False), ("left", True), ("unitriangular", False)):
+        (value,) = _get_kwinputs(context, node, name, default=[by_place.get(name, default)])
+        given.append(bool(getattr(value, "val", value)))
+    upper, left, unitriangular = given
     return a, b, upper, left, unitriangular

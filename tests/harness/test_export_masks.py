@@ -51,9 +51,7 @@ def test_by_layer_type() -> None:
     assert by_type["linear_attention"] is None
     assert visible(by_type["full_attention"]) == rule(lambda query, key: key <= query)
     assert visible(by_type["sliding_attention"]) == rule(lambda query, key: 0 <= query - key < 3)
-    assert visible(by_type["chunked_attention"]) == rule(
-        lambda query, key: key <= query and key // 4 == query // 4
-    )
+    assert visible(by_type["chunked_attention"]) == rule(lambda query, key: key <= query and key // 4 == query // 4)
 
 
 def test_window_is_ignored_where_no_layer_slides() -> None:

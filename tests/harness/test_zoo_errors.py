@@ -119,9 +119,7 @@ def test_empty_folder(tmp_path: Path) -> None:
 def test_a_damaged_file_loads_or_is_refused_in_one_line(tmp_path: Path, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(GOOD)))
     end = data.draw(st.integers(start, min(len(GOOD), start + 20)))
-    patch = data.draw(
-        st.sampled_from(["", "0", "-1", "'x'", "[]", "{}", "=", "\n", "null", "[a]\n", "1979-05-27"])
-    )
+    patch = data.draw(st.sampled_from(["", "0", "-1", "'x'", "[]", "{}", "=", "\n", "null", "[a]\n", "1979-05-27"]))
     path = write(tmp_path, GOOD[:start] + patch + GOOD[end:])
     with contextlib.suppress(ZooFileError):
         zoo.load_spec(path)
