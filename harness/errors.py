@@ -1,15 +1,16 @@
 """The harness's one error tree; the command line turns it into one line and an exit code.
 
-    HarnessError                 exit code 2, one line: the thing, the place, the mend
-    |- UnknownNameError          a name (model, variant, policy, op ...) that nothing answers to
-    |- ZooFileError              a models/<key>.toml that cannot be used
-    |- OutputError               a folder or file that cannot be written
-    |- ExportError               a PyTorch model that cannot be built, traced or exported
-    |- ConversionError           coremltools refused the program
-    `- ExecutorError             the reference executor
-       |- PackageError           a package that cannot be read
-       |- UnsupportedOpError     an op (or a form of one) without an implementation
-       `- InputError             wrong names, shapes or dtypes given to predict
+HarnessError                 exit code 2, one line: the thing, the place, the mend
+|- UnknownNameError          a name (model, variant, policy, op ...) that nothing answers to
+|- ZooFileError              a models/<key>.toml that cannot be used
+|- OutputError               a folder or file that cannot be written
+|- ExportError               a PyTorch model that cannot be built, traced or exported
+|- ConversionError           coremltools refused the program
+`- ExecutorError             the reference executor
+   |- PackageError           a package that cannot be read
+   |- UnsupportedOpError     an op (or a form of one) without an implementation
+   |- InputError             wrong names, shapes or dtypes given to predict
+   `- EvaluationError        values an op cannot take, met while running
 """
 
 from __future__ import annotations
@@ -74,3 +75,7 @@ class UnsupportedOpError(ExecutorError):
 
 class InputError(ExecutorError):
     """Wrong input names, shapes or dtypes given to ``predict``."""
+
+
+class EvaluationError(ExecutorError, RuntimeError):
+    """Values an op cannot take, met while running; a ``RuntimeError`` too, as ``MLModel.predict`` raises."""

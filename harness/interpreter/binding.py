@@ -131,9 +131,7 @@ def _names(argument: Argument, policy: Precision) -> str | tuple[str | Constant,
     if isinstance(argument, Ref):
         return argument.name
     items = argument if isinstance(argument, tuple) else (argument,)
-    return tuple(
-        item.name if isinstance(item, Ref) else replace(item, value=hold(item, policy)) for item in items
-    )
+    return tuple(item.name if isinstance(item, Ref) else replace(item, value=hold(item, policy)) for item in items)
 
 
 def _constant(
@@ -154,9 +152,7 @@ def _check_arity(op: Op, parameters: Mapping[str, Parameter], place: str) -> Non
     unknown = [name for name in op.inputs if name not in parameters]
     missing = [name for name, p in parameters.items() if p.required and name not in op.inputs]
     if unknown or missing:
-        raise ExecutorError(
-            f"{place}: {_listed('unknown', unknown)}{_listed('missing', missing)}".rstrip("; ")
-        )
+        raise ExecutorError(f"{place}: {_listed('unknown', unknown)}{_listed('missing', missing)}".rstrip("; "))
 
 
 def _listed(what: str, names: Iterable[str]) -> str:

@@ -57,18 +57,13 @@ class BlobFile:
         count = math.prod(shape)
         needed = math.ceil(count * dtype.bits / 8) if dtype.bits != 1 or dtype.kind != "bool" else count
         if offset + METADATA_BYTES > self.size_bytes:
-            raise PackageError(
-                f"{self.path}: truncated: no blob at {offset}, the file has {self.size_bytes} bytes"
-            )
-        sentinel, _, size_bytes, start, _ = METADATA.unpack(
-            self.map[offset : offset + METADATA.size].tobytes()
-        )
+            raise PackageError(f"{self.path}: truncated: no blob at {offset}, the file has {self.size_bytes} bytes")
+        sentinel, _, size_bytes, start, _ = METADATA.unpack(self.map[offset : offset + METADATA.size].tobytes())
         if sentinel != SENTINEL:
             raise PackageError(f"{self.path}: corrupted: no blob starts at {offset}")
         if start + size_bytes > self.size_bytes:
             raise PackageError(
-                f"{self.path}: truncated: a blob ends at {start + size_bytes}, "
-                f"the file has {self.size_bytes} bytes"
+                f"{self.path}: truncated: a blob ends at {start + size_bytes}, the file has {self.size_bytes} bytes"
             )
         if size_bytes < needed:
             raise PackageError(

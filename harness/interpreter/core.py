@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from harness.errors import ExecutorError
+from harness.errors import EvaluationError
 from harness.interpreter.program import Constant
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run_block(block: BoundBlock, env: Environment, listeners: Sequence[Listener]
 
     Raises
     ------
-    ExecutorError: when an op cannot take the values it is given.
+    EvaluationError: when an op cannot take the values it is given.
     """
     for step in block.steps:
         outputs = _evaluate(step, env, listeners)
@@ -47,8 +47,7 @@ def run_block(block: BoundBlock, env: Environment, listeners: Sequence[Listener]
         for name in step.dead:
             env.pop(name, None)
     return tuple(
-        item if constant else env[item]
-        for item, constant in zip(block.outputs, block.output_constants, strict=True)
+        item if constant else env[item] for item, constant in zip(block.outputs, block.output_constants, strict=True)
     )
 
 
@@ -83,7 +82,8 @@ def _call(step: Step, env: Environment) -> tuple[Any, ...]:
         result = implementation.function(**arguments)
     except CANNOT as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ExecutorError(f"op {step.op.name!r} ({step.op.op_type}): {reason}") from error
+        place = f"op {step.op.name!r} ({step.op.op_type})"
+        raise EvaluationError(f"Unable to compute the prediction using ML Program: {place}: {reason}") from error
     results = result if isinstance(result, tuple) else (result,)
     return tuple(
         policy.stored(value, out.type.dtype) if isinstance(value, torch.Tensor) else value

@@ -45,8 +45,7 @@ def prepare(function: Function, data: Mapping[str, Any], policy: Precision) -> d
 def finish(function: Function, outputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
     """Return a function's results as numpy arrays of the declared dtypes, by output name."""
     return {
-        value.name: to_numpy(result, value.type.dtype)
-        for value, result in zip(function.outputs, outputs, strict=True)
+        value.name: to_numpy(result, value.type.dtype) for value, result in zip(function.outputs, outputs, strict=True)
     }
 
 
@@ -69,7 +68,8 @@ def _converted(item: Input, array: np.ndarray, dtype: DType) -> np.ndarray:
         raise InputError(f"input {item.value.name!r}: expected {dtype.name}, got an array of {array.dtype}")
     if dtype.kind in ("int", "uint") and array.dtype != dtype.numpy and array.size:
         low, high = dtype.bounds
-        if not (np.equal(np.trunc(array), array).all() and array.min() >= low and array.max() <= high):
+        wide = array.astype(np.float64) if array.dtype.kind == "f" else array
+        if not (np.equal(np.trunc(wide), wide).all() and wide.min() >= low and wide.max() <= high):
             raise InputError(
                 f"input {item.value.name!r}: expected {dtype.name}, got {array.dtype} values that are not "
                 f"integers from {low} to {high}"
@@ -80,9 +80,7 @@ def _converted(item: Input, array: np.ndarray, dtype: DType) -> np.ndarray:
 
 def _check_shape(item: Input, array: np.ndarray) -> None:
     if not _accepts(item, array.shape):
-        raise InputError(
-            f"input {item.value.name!r}: expected shape {_shapes(item)}, got {_spelled(array.shape)}"
-        )
+        raise InputError(f"input {item.value.name!r}: expected shape {_shapes(item)}, got {_spelled(array.shape)}")
 
 
 def _accepts(item: Input, shape: tuple[int, ...]) -> bool:
@@ -91,8 +89,7 @@ def _accepts(item: Input, shape: tuple[int, ...]) -> bool:
         return shape in flexible.enumerated
     if flexible is not None and flexible.bounds:
         return len(shape) == len(flexible.bounds) and all(
-            low <= n and (high is None or n <= high)
-            for n, (low, high) in zip(shape, flexible.bounds, strict=True)
+            low <= n and (high is None or n <= high) for n, (low, high) in zip(shape, flexible.bounds, strict=True)
         )
     declared = item.value.type.shape
     if declared is None:

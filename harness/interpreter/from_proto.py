@@ -61,18 +61,14 @@ class _Loader:
             name: self.function(name, function, descriptions.get(name, spec.description))
             for name, function in spec.mlProgram.functions.items()
         }
-        default = spec.description.defaultFunctionName or (
-            "main" if "main" in functions else next(iter(functions))
-        )
+        default = spec.description.defaultFunctionName or ("main" if "main" in functions else next(iter(functions)))
         return Program(functions, default, self.package.source)
 
     def function(self, name: str, function: Any, description: Any) -> Function:
         blocks = function.block_specializations
         if function.opset not in OPSETS or function.opset not in blocks:
             known = [opset for opset in OPSETS if opset in blocks] or list(OPSETS)
-            raise PackageError(
-                f"{self.package.source}: {name}: {UnknownNameError('opset', function.opset, known)}"
-            )
+            raise PackageError(f"{self.package.source}: {name}: {UnknownNameError('opset', function.opset, known)}")
         opset = OPSETS[function.opset]
         features = {feature.name: feature.type for feature in description.input}
         values = [Value(v.name, _value_type(v.type)) for v in function.inputs]
@@ -87,9 +83,7 @@ class _Loader:
             opset,
         )
 
-    def block(
-        self, block: Any, outer: Mapping[str, Constant], opset: int
-    ) -> tuple[Block, dict[str, ValueType]]:
+    def block(self, block: Any, outer: Mapping[str, Constant], opset: int) -> tuple[Block, dict[str, ValueType]]:
         constants = dict(outer)
         ops: list[Op] = []
         types: dict[str, ValueType] = {}
@@ -101,13 +95,9 @@ class _Loader:
             else:
                 ops.append(self.op(operation, outputs, constants, opset))
         inputs = tuple(Value(v.name, _value_type(v.type)) for v in block.inputs)
-        return Block(
-            inputs, tuple(ops), tuple(constants.get(name, Ref(name)) for name in block.outputs)
-        ), types
+        return Block(inputs, tuple(ops), tuple(constants.get(name, Ref(name)) for name in block.outputs)), types
 
-    def op(
-        self, operation: Any, outputs: tuple[Value, ...], constants: Mapping[str, Constant], opset: int
-    ) -> Op:
+    def op(self, operation: Any, outputs: tuple[Value, ...], constants: Mapping[str, Constant], opset: int) -> Op:
         inputs: dict[str, Argument] = {}
         for name, argument in operation.inputs.items():
             bound = tuple(self.binding(name, item, constants) for item in argument.arguments)
@@ -201,9 +191,7 @@ def _input(value: Value, feature: Any) -> Input:
         bounds = tuple((int(r.lowerBound), int(r.upperBound) if r.upperBound >= 0 else None) for r in ranges)
         flexible = FlexibleShape(bounds=bounds)
     elif flexibility == "enumeratedShapes":
-        flexible = FlexibleShape(
-            enumerated=tuple(tuple(map(int, s.shape)) for s in array.enumeratedShapes.shapes)
-        )
+        flexible = FlexibleShape(enumerated=tuple(tuple(map(int, s.shape)) for s in array.enumeratedShapes.shapes))
     default = None
     optional = array.WhichOneof("defaultOptionalValue")
     if feature.isOptional:

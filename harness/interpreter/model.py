@@ -49,9 +49,7 @@ class ReferenceModel:
     UnknownNameError: for an unknown policy or function.
     """
 
-    def __init__(
-        self, model: Any, precision: str | Precision = "fp32", function_name: str | None = None
-    ) -> None:
+    def __init__(self, model: Any, precision: str | Precision = "fp32", function_name: str | None = None) -> None:
         self.precision = resolve_precision(precision)
         self.program = load(model)
         chosen = function_name or getattr(model, "function_name", None) or self.program.default
@@ -76,7 +74,7 @@ class ReferenceModel:
         Raises
         ------
         InputError: for wrong names, shapes, dtypes, or a missing state.
-        ExecutorError: when an op cannot take the values that reach it.
+        EvaluationError: when an op cannot take the values that reach it.
         """
         return features.finish(self.function, self._run(data, state))
 
@@ -142,6 +140,4 @@ def load(model: Any) -> Program:
         return from_proto.load_package(Package(check_specification(model.get_spec(), source), folder, source))
     if hasattr(model, "functions"):
         return from_mil.load_program(model)
-    raise ExecutorError(
-        f"cannot run a {type(model).__name__}: expected an MLModel, a Program or a package's path"
-    )
+    raise ExecutorError(f"cannot run a {type(model).__name__}: expected an MLModel, a Program or a package's path")

@@ -96,11 +96,7 @@ class Precision:
         if not dtype.is_float:
             if value.dtype == target and dtype.storage.itemsize * 8 == dtype.bits:
                 return value
-            return (
-                wrap(_to_integer(value, dtype), dtype).to(target)
-                if dtype.kind != "bool"
-                else value.to(target)
-            )
+            return wrap(_to_integer(value, dtype), dtype).to(target) if dtype.kind != "bool" else value.to(target)
         result = value.to(target)
         if self.flush_subnormals:
             tiny = torch.finfo(target).tiny

@@ -40,9 +40,7 @@ def _by_slabs(ctx: Context, shape: Ints, block_rows: int, rows: Callable[[int, i
 
 def _blocked(data: Tensor, counts: Ints) -> Tensor:
     """View every dimension as (blocks, elements of a block)."""
-    return data.reshape(
-        [n for size, count in zip(data.shape, counts, strict=True) for n in (count, size // count)]
-    )
+    return data.reshape([n for size, count in zip(data.shape, counts, strict=True) for n in (count, size // count)])
 
 
 def _spread(values: Tensor) -> Tensor:
@@ -67,7 +65,7 @@ def shift_scale(ctx: Context, data: Tensor, scale: Tensor, offset: Tensor | None
 
 
 def look_up(ctx: Context, indices: Tensor, lut: Tensor, vector_axis: int | None) -> Tensor:
-    """Replace every index by its entry of its block's table; entries of length > 1 lie along ``vector_axis``."""
+    """Replace every index by its entry in its block's table; longer entries lie along ``vector_axis``."""
     counts, palettes, length = tuple(lut.shape[:-2]), lut.shape[-2], lut.shape[-1]
     entries = lut.reshape(-1, length)
     block = indices.shape[0] // counts[0]
@@ -145,9 +143,7 @@ def constexpr_sparse_to_dense(nonzero_data: Tensor, mask: Tensor) -> Tensor:
 
 
 @impl("constexpr_blockwise_shift_scale", since=18, moves=True)
-def constexpr_blockwise_shift_scale(
-    ctx: Context, data: Tensor, scale: Tensor, offset: Tensor | None = None
-) -> Tensor:
+def constexpr_blockwise_shift_scale(ctx: Context, data: Tensor, scale: Tensor, offset: Tensor | None = None) -> Tensor:
     """Return ``scale * (data - offset)`` by blocks."""
     return shift_scale(ctx, data, scale, offset)
 

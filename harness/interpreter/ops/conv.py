@@ -87,8 +87,7 @@ def _products(image: Tensor, weight: Tensor, strides: Ints, dilations: Ints, gro
     split = torch.unflatten(image, 1, (groups, -1))
     taps = torch.unflatten(weight, 0, (groups, -1))
     sizes = [
-        (n - (k - 1) * d - 1) // s + 1
-        for n, k, s, d in zip(image.shape[2:], kernel, strides, dilations, strict=True)
+        (n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(image.shape[2:], kernel, strides, dilations, strict=True)
     ]
     for channel in range(weight.shape[1]):
         for position in itertools.product(*map(range, kernel)):
@@ -96,7 +95,9 @@ def _products(image: Tensor, weight: Tensor, strides: Ints, dilations: Ints, gro
             for axis, (p, size, s, d) in enumerate(zip(position, sizes, strides, dilations, strict=True)):
                 index = torch.arange(size) * s + p * d
                 window = window.index_select(axis + 3, index)
-            tap = taps[:, :, channel][(slice(None), slice(None), *position)]
+            tap = taps[:, :, channel]
+            for p in position:
+                tap = tap.select(2, p)
             yield window * tap.reshape(1, *tap.shape, *[1] * len(kernel))
 
 
@@ -158,9 +159,7 @@ def _transposed_narrow(
 ) -> Tensor:
     """Run the transposed convolution as a convolution of the stretched input with the mirrored kernel."""
     spatial = x.dim() - 2
-    stretched = x.new_zeros(
-        *x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True))
-    )
+    stretched = x.new_zeros(*x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[2:], strides, strict=True)))
     stretched[(slice(None), slice(None), *(slice(None, None, s) for s in strides))] = x
     pads = [(k - 1) * d for k, d in zip(weight.shape[2:], dilations, strict=True) for _ in range(2)]
     mirrored = torch.unflatten(weight.flip(tuple(range(2, weight.dim()))), 0, (groups, -1))

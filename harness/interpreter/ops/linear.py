@@ -51,9 +51,7 @@ def _by_slabs(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @impl("matmul")
-def matmul(
-    ctx: Context, x: Tensor, y: Tensor, *, transpose_x: bool = False, transpose_y: bool = False
-) -> Tensor:
+def matmul(ctx: Context, x: Tensor, y: Tensor, *, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
     """``x @ y``, batch dimensions broadcast; a vector is a row on the left and a column on the right."""
     if x.is_floating_point() != y.is_floating_point():  # a constant of another type, from iOS 17 on
         x, y = x.to(ctx.policy.compute_dtype), y.to(ctx.policy.compute_dtype)

@@ -41,9 +41,7 @@ def reduce_mean(ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_dims:
 
 
 @impl("reduce_sum_square")
-def reduce_sum_square(
-    ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_dims: bool = False
-) -> Tensor:
+def reduce_sum_square(ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_dims: bool = False) -> Tensor:
     """``sum(x * x)``."""
     dims = _dims(x, axes)
     return _squeezed(ctx.sum(x * x, dims), dims, keep_dims)
@@ -71,9 +69,7 @@ def reduce_log_sum(ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_di
 
 
 @impl("reduce_log_sum_exp")
-def reduce_log_sum_exp(
-    ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_dims: bool = False
-) -> Tensor:
+def reduce_log_sum_exp(ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_dims: bool = False) -> Tensor:
     """``m + ln(sum(e ** (x - m)))`` with ``m = max(x)``."""
     dims = _dims(x, axes)
     value = x if x.is_floating_point() else x.double()
@@ -107,18 +103,14 @@ def reduce_prod(x: Tensor, axes: Ints | None = None, *, keep_dims: bool = False)
 
 
 @impl("reduce_argmax", moves=True)
-def reduce_argmax(
-    x: Tensor, axis: int = -1, *, keep_dims: bool = False, output_dtype: str = "int32"
-) -> Tensor:
+def reduce_argmax(x: Tensor, axis: int = -1, *, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
     """Return the index of the largest element, the first of equals."""
     del output_dtype  # the declared type of the result says it already
     return x.argmax(axis, keepdim=keep_dims)
 
 
 @impl("reduce_argmin", moves=True)
-def reduce_argmin(
-    x: Tensor, axis: int = -1, *, keep_dims: bool = False, output_dtype: str = "int32"
-) -> Tensor:
+def reduce_argmin(x: Tensor, axis: int = -1, *, keep_dims: bool = False, output_dtype: str = "int32") -> Tensor:
     """Return the index of the smallest element, the first of equals."""
     del output_dtype
     return x.argmin(axis, keepdim=keep_dims)

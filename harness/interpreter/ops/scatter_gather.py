@@ -1,13 +1,15 @@
-"""Gathers and scatters.
+"""Gathers and scatters, and what an index out of bounds means.
 
-Indices outside ``[-size, size)`` are an error up to iOS 16. From iOS 17 they are an error only with
-``validate_indices`` (negative ones then too); without it MIL leaves the result undefined but memory-safe.
-Here a negative index then counts from the end, as coremltools' own value inference has it, and one past the
-end is clamped to it.
+Up to iOS 16 an index in ``[-size, size)`` counts from either end and any other is an error. From iOS 17 on
+only ``[0, size)`` is in bounds, any other index is an error with ``validate_indices``, and without it the
+result is undefined but memory-safe. Here, then: a gather does as coremltools' own value inference, a
+negative index counting from the end, and clamps one past the end; a scatter drops the update, except that
+``scatter_along_axis``, which has a value inference too, counts a negative index from the end.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,21 +24,34 @@ if TYPE_CHECKING:
 FIRST_UNCHECKED = 17
 
 
-def checked(ctx: Context, indices: Tensor, size: int, validate: bool) -> Tensor:  # noqa: FBT001 - MIL's flag
-    """Bring indices into ``[0, size)`` as the program's opset has it.
+def resolve(ctx: Context, indices: Tensor, size: int, *, validate: bool, wraps: bool) -> Tensor:
+    """Bring indices into ``[0, size)``, those out of bounds to ``size``.
+
+    Parameters
+    ----------
+    ctx: tells the program's opset.
+    indices: integers of any type and shape.
+    size: length of the dimension they index.
+    validate: the op's ``validate_indices``.
+    wraps: whether a negative index counts from the end although the opset puts it out of bounds.
 
     Raises
     ------
     IndexError: for an index out of bounds where the opset or the op asks for a check.
     """
     index = indices.long()
-    if not index.numel():
-        return index
-    strict = ctx.op.opset < FIRST_UNCHECKED
-    low = -size if strict else 0
-    if (strict or validate) and (int(index.min()) < low or int(index.max()) >= size):
+    checks_signed = ctx.op.opset < FIRST_UNCHECKED
+    low = -size if checks_signed else 0
+    if index.numel() and (checks_signed or validate) and (int(index.min()) < low or int(index.max()) >= size):
         raise IndexError(f"indices from {int(index.min())} to {int(index.max())} leave [{low}, {size})")
-    return torch.where(index < 0, index + size, index).clamp(0, max(size - 1, 0))
+    if checks_signed or wraps:
+        index = torch.where(index < 0, index + size, index)
+    return torch.where((index < 0) | (index >= size), size, index)
+
+
+def _gathered(ctx: Context, indices: Tensor, size: int, *, validate: bool) -> Tensor:
+    """Resolve indices that read: one out of bounds reads the last element."""
+    return resolve(ctx, indices, size, validate=validate, wraps=True).clamp(max=max(size - 1, 0))
 
 
 @impl("gather", moves=True)
@@ -51,7 +66,7 @@ def gather(
 ) -> Tensor:
     """``x[..., indices, ...]`` along ``axis``, the first ``batch_dims`` dimensions going in step."""
     dim = axis % x.dim()
-    index = checked(ctx, indices, x.shape[dim], validate_indices)
+    index = _gathered(ctx, indices, x.shape[dim], validate=validate_indices)
     if batch_dims == 0:
         taken = x.index_select(dim, index.reshape(-1))
         return taken.reshape(x.shape[:dim] + index.shape + x.shape[dim + 1 :])
@@ -67,8 +82,7 @@ def gather(
 def _batch_index(x: Tensor, batch_dims: int, rank: int) -> tuple[Tensor, ...]:
     """Index the leading dimensions by themselves, shaped to broadcast with an index of that rank."""
     return tuple(
-        torch.arange(x.shape[d]).reshape([-1 if i == d else 1 for i in range(rank)])
-        for d in range(batch_dims)
+        torch.arange(x.shape[d]).reshape([-1 if i == d else 1 for i in range(rank)]) for d in range(batch_dims)
     )
 
 
@@ -78,7 +92,7 @@ def gather_along_axis(
 ) -> Tensor:
     """``out[.., i, ..] = x[.., indices[.., i, ..], ..]``; result shaped like ``indices``."""
     dim = axis % x.dim()
-    index = checked(ctx, indices, x.shape[dim], validate_indices)
+    index = _gathered(ctx, indices, x.shape[dim], validate=validate_indices)
     shape = [index.shape[d] if d == dim else max(index.shape[d], x.shape[d]) for d in range(x.dim())]
     return _aligned(x, shape, dim).gather(dim, index.expand(shape))
 
@@ -92,16 +106,11 @@ def gather_nd(
     ctx: Context, x: Tensor, indices: Tensor, batch_dims: int = 0, *, validate_indices: bool = False
 ) -> Tensor:
     """``out[i..] = x[indices[i..]]``: each row of ``indices`` indexes the leading dimensions of ``x``."""
-    return x[_nd_index(ctx, x, indices, batch_dims, validate=validate_indices)]
-
-
-def _nd_index(
-    ctx: Context, x: Tensor, indices: Tensor, batch_dims: int, *, validate: bool
-) -> tuple[Tensor, ...]:
     columns = [
-        checked(ctx, indices[..., i], x.shape[batch_dims + i], validate) for i in range(indices.shape[-1])
+        _gathered(ctx, indices[..., i], x.shape[batch_dims + i], validate=validate_indices)
+        for i in range(indices.shape[-1])
     ]
-    return (*_batch_index(x, batch_dims, indices.dim() - 1), *columns)
+    return x[(*_batch_index(x, batch_dims, indices.dim() - 1), *columns)]
 
 
 @impl("scatter", moves=True)
@@ -117,7 +126,7 @@ def scatter(
 ) -> Tensor:
     """Combine slice ``i`` of ``updates`` along ``axis`` into slice ``indices[i]`` of ``data``."""
     dim = axis % data.dim()
-    index = checked(ctx, indices, data.shape[dim], validate_indices)
+    index = resolve(ctx, indices, data.shape[dim], validate=validate_indices, wraps=False)
     shape = [1] * dim + [-1] + [1] * (data.dim() - dim - 1)
     return _combine(ctx, data, dim, index.reshape(shape).expand_as(updates), updates, mode)
 
@@ -135,7 +144,7 @@ def scatter_along_axis(
 ) -> Tensor:
     """Combine ``updates[.., i, ..]`` into ``data[.., indices[.., i, ..], ..]``."""
     dim = axis % data.dim()
-    index = checked(ctx, indices, data.shape[dim], validate_indices)
+    index = resolve(ctx, indices, data.shape[dim], validate=validate_indices, wraps=True)
     return _combine(ctx, data, dim, index, updates, mode)
 
 
@@ -151,11 +160,14 @@ def scatter_nd(
 ) -> Tensor:
     """Combine ``updates[i..]`` into ``data[indices[i..]]``."""
     depth = indices.shape[-1]
-    columns = _nd_index(ctx, data, indices, 0, validate=validate_indices)
     leading, rest = data.shape[:depth], data.shape[depth:]
     position = torch.zeros(indices.shape[:-1], dtype=torch.long)
-    for column, size in zip(columns, leading, strict=True):
+    lost = torch.zeros(indices.shape[:-1], dtype=torch.bool)
+    for i, size in enumerate(leading):
+        column = resolve(ctx, indices[..., i], size, validate=validate_indices, wraps=False)
         position = position * size + column
+        lost |= column == size
+    position = position.masked_fill(lost, math.prod(leading))
     rows = data.reshape(-1, *rest) if depth else data.reshape(1, *rest)
     flat = updates.reshape(position.numel(), *rest)
     index = position.reshape(-1, *[1] * len(rest)).expand_as(flat)
@@ -166,6 +178,10 @@ _REDUCTIONS = {"add": "sum", "sub": "sum", "mul": "prod", "max": "amax", "min": 
 
 
 def _combine(ctx: Context, data: Tensor, dim: int, index: Tensor, updates: Tensor, mode: str) -> Tensor:
+    size = data.shape[dim]
+    if bool((index == size).any()):  # lost updates land in a row that is cut off again
+        spare = torch.zeros_like(data.narrow(dim, 0, 1))
+        return _combine(ctx, torch.cat([data, spare, spare], dim), dim, index, updates, mode).narrow(dim, 0, size)
     if mode == "update":
         return _last_write(data, dim, index, updates.to(data.dtype))
     if mode != "div" and mode not in _REDUCTIONS:

@@ -30,9 +30,7 @@ def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
 
 
 @impl("cumsum")
-def cumsum(
-    ctx: Context, x: Tensor, axis: int = 0, *, exclusive: bool = False, reverse: bool = False
-) -> Tensor:
+def cumsum(ctx: Context, x: Tensor, axis: int = 0, *, exclusive: bool = False, reverse: bool = False) -> Tensor:
     """Return running sums along ``axis``; ``exclusive`` starts from 0, ``reverse`` from the far end."""
     if x.shape[axis] == 0:
         return x
@@ -179,9 +177,7 @@ def concat(values: Tensors, axis: int, *, interleave: bool = False) -> Tensor:
 
 
 @impl("split", moves=True)
-def split(
-    x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None
-) -> tuple[Tensor, ...]:
+def split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None) -> tuple[Tensor, ...]:
     """Cut ``axis`` into pieces of the given sizes, or into equal ones.
 
     Raises

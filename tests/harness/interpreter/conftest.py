@@ -12,8 +12,7 @@ from harness.interpreter.dtypes import DTYPES, dtype_named, from_numpy
 from harness.interpreter.program import Block, Constant, Function, Input, Op, Program, Ref, Value, ValueType
 
 NAMES = {
-    DTYPES[name].numpy: name
-    for name in ("fp16", "fp32", "fp64", "bool", "int8", "int16", "int32", "uint8", "uint16")
+    DTYPES[name].numpy: name for name in ("fp16", "fp32", "fp64", "bool", "int8", "int16", "int32", "uint8", "uint16")
 }
 
 
@@ -60,9 +59,7 @@ def one_op_program(
 def _first_dtype(arguments: dict[str, Any]) -> str:
     ordered = sorted(arguments.values(), key=lambda value: not isinstance(value, Variable))
     for value in ordered:
-        array = (
-            value.array if isinstance(value, Variable) else value[0] if isinstance(value, tuple) else value
-        )
+        array = value.array if isinstance(value, Variable) else value[0] if isinstance(value, tuple) else value
         if isinstance(array, np.ndarray):
             return NAMES[array.dtype]
     raise AssertionError("name the declared type: out=")
@@ -76,9 +73,7 @@ def run_op() -> Any:
     the declared type of each result (that of the first array when left out).
     """
 
-    def run(
-        op_type: str, *, precision: Any = "fp32", opset: int = 18, out: Any = None, **arguments: Any
-    ) -> Any:
+    def run(op_type: str, *, precision: Any = "fp32", opset: int = 18, out: Any = None, **arguments: Any) -> Any:
         outputs = [_first_dtype(arguments)] if out is None else [out] if isinstance(out, str) else list(out)
         program, data = one_op_program(op_type, outputs, opset, arguments)
         results = list(ReferenceModel(program, precision).predict(data).values())

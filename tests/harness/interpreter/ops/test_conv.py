@@ -53,9 +53,7 @@ def test_same_puts_the_odd_element_after_or_before(run_op: Any, pad_type: str, f
 
 
 @pytest.mark.parametrize("order", ["fp16-sequential", "fp16-blocked"])
-def test_a_float16_accumulator_is_near_and_not_equal(
-    run_op: Any, rng: np.random.Generator, order: str
-) -> None:
+def test_a_float16_accumulator_is_near_and_not_equal(run_op: Any, rng: np.random.Generator, order: str) -> None:
     x = rng.uniform(0, 1, size=(1, 64, 4, 4)).astype(np.float16)
     weight = rng.uniform(0, 1, size=(3, 64, 3, 3)).astype(np.float16)
     exact = functional.conv2d(wide(x), wide(weight)).numpy()
@@ -69,9 +67,7 @@ def test_a_float16_accumulator_is_near_and_not_equal(
 @pytest.mark.parametrize("precision", ["fp32", "fp16-blocked"])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("spatial", [1, 2, 3])
-def test_conv_transpose(
-    run_op: Any, rng: np.random.Generator, spatial: int, groups: int, precision: str
-) -> None:
+def test_conv_transpose(run_op: Any, rng: np.random.Generator, spatial: int, groups: int, precision: str) -> None:
     dtype, rtol = (np.float32, RTOL) if precision == "fp32" else (np.float16, 2e-2)
     x = rng.normal(size=(2, 4, *(4, 5, 3)[:spatial])).astype(dtype)
     weight = rng.normal(size=(4, 6 // groups, *(3, 2, 2)[:spatial])).astype(dtype)

@@ -56,9 +56,7 @@ def test_one_rounding_in_float16(run_op: Any, op_type: str) -> None:
     with np.errstate(over="ignore"):
         exact = formula(x.astype(np.float64)).astype(np.float16)
     assert result.dtype == np.float16
-    np.testing.assert_allclose(
-        result.astype(np.float64), exact.astype(np.float64), rtol=2 * FP16_HALF_ULP, atol=1e-7
-    )
+    np.testing.assert_allclose(result.astype(np.float64), exact.astype(np.float64), rtol=2 * FP16_HALF_ULP, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +93,7 @@ def test_square_overflows_in_float16_from_256(run_op: Any) -> None:
     ],
 )
 def test_cast_from_float(run_op: Any, values: Any, dtype: Any, expected: Any) -> None:
-    result = run_op(
-        "cast", x=run_op.variable(np.array(values, np.float32)), dtype=dtype, out=dtype, precision="fp16"
-    )
+    result = run_op("cast", x=run_op.variable(np.array(values, np.float32)), dtype=dtype, out=dtype, precision="fp16")
     np.testing.assert_array_equal(result, np.array(expected).astype(result.dtype))
 
 

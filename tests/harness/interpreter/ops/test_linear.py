@@ -23,7 +23,7 @@ SHAPES = [
 
 @pytest.mark.parametrize(("left", "right", "transpose_x", "transpose_y"), SHAPES)
 def test_matmul(
-    run_op: Any, rng: np.random.Generator, left: Any, right: Any, transpose_x: Any, transpose_y: bool
+    run_op: Any, rng: np.random.Generator, left: Any, right: Any, transpose_x: Any, transpose_y: Any
 ) -> None:
     x, y = rng.normal(size=left).astype(np.float32), rng.normal(size=right).astype(np.float32)
     wide_x = np.swapaxes(x, -1, -2) if transpose_x else x
@@ -51,9 +51,7 @@ def test_linear(run_op: Any, rng: np.random.Generator, rank: int, weight_dtype: 
     np.testing.assert_allclose(result, expected, rtol=RTOL, atol=RTOL)
 
 
-def test_a_large_float16_weight_is_widened_by_slabs_without_a_trace(
-    run_op: Any, rng: np.random.Generator
-) -> None:
+def test_a_large_float16_weight_is_widened_by_slabs_without_a_trace(run_op: Any, rng: np.random.Generator) -> None:
     x = rng.normal(size=(3, 300)).astype(np.float32)
     weight = rng.normal(size=(5000, 300)).astype(np.float16)  # more than one slab of 2**20 elements
     result = run_op("linear", x=run_op.variable(x), weight=weight, bias=np.ones(5000, np.float16))
@@ -70,9 +68,7 @@ def test_a_large_float16_weight_is_widened_by_slabs_without_a_trace(
     ],
 )
 @pytest.mark.parametrize("precision", ["fp32", "fp16-blocked"])
-def test_einsum(
-    run_op: Any, rng: np.random.Generator, left: Any, right: Any, equation: str, precision: str
-) -> None:
+def test_einsum(run_op: Any, rng: np.random.Generator, left: Any, right: Any, equation: str, precision: str) -> None:
     x, y = rng.normal(size=left).astype(np.float32), rng.normal(size=right).astype(np.float32)
     expected = np.einsum("...chw,...whu->...chu", x.astype(np.float64), y.astype(np.float64))
     result = run_op("einsum", values=(x, y), equation=equation, precision=precision)
@@ -81,9 +77,7 @@ def test_einsum(
 
 @pytest.mark.parametrize("mask", [None, "float", "bool"])
 def test_scaled_dot_product_attention(run_op: Any, rng: np.random.Generator, mask: Any) -> None:
-    query, key, value = (
-        rng.normal(size=(2, 3, n, e)).astype(np.float32) for n, e in ((4, 8), (6, 8), (6, 5))
-    )
+    query, key, value = (rng.normal(size=(2, 3, n, e)).astype(np.float32) for n, e in ((4, 8), (6, 8), (6, 5)))
     allowed = np.tri(4, 6, 2, dtype=bool)
     given = {}
     scores = query.astype(np.float64) @ np.swapaxes(key, -1, -2).astype(np.float64) / np.sqrt(8)
@@ -95,7 +89,5 @@ def test_scaled_dot_product_attention(run_op: Any, rng: np.random.Generator, mas
         scores = np.where(allowed, scores, -np.inf)
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     expected = powers / powers.sum(axis=-1, keepdims=True) @ value.astype(np.float64)
-    result = run_op(
-        "scaled_dot_product_attention", query=run_op.variable(query), key=key, value=value, **given
-    )
+    result = run_op("scaled_dot_product_attention", query=run_op.variable(query), key=key, value=value, **given)
     np.testing.assert_allclose(result, expected, rtol=RTOL, atol=RTOL)

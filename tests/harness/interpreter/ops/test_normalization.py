@@ -50,9 +50,7 @@ def test_layer_norm(run_op: Any, rng: np.random.Generator, axes: Any) -> None:
 
 def test_layer_norm_of_all_axes_by_default(run_op: Any, rng: np.random.Generator) -> None:
     x = rng.normal(size=(2, 3)).astype(np.float32)
-    np.testing.assert_allclose(
-        run_op("layer_norm", x=run_op.variable(x)), layer_norm(x, (0, 1)), rtol=RTOL, atol=RTOL
-    )
+    np.testing.assert_allclose(run_op("layer_norm", x=run_op.variable(x)), layer_norm(x, (0, 1)), rtol=RTOL, atol=RTOL)
 
 
 def test_layer_norm_rounds_once_in_float16(run_op: Any) -> None:
@@ -74,9 +72,7 @@ def test_ane_rms_norm(run_op: Any, dtype: Any, epsilon: Any) -> None:
     x = rows(dtype)[[0, 1, 3, 4]]
     gamma = np.linspace(0.5, 2.0, 64).astype(dtype)
     # epsilon is given in float32, as iOS 17 allows beside float16
-    result = run_op(
-        "ane_rms_norm", x=run_op.variable(x), gamma=gamma, epsilon=np.float32(epsilon), precision="fp16"
-    )
+    result = run_op("ane_rms_norm", x=run_op.variable(x), gamma=gamma, epsilon=np.float32(epsilon), precision="fp16")
     expected = rms_norm(x, gamma.astype(np.float64), float(np.float32(epsilon)))
     np.testing.assert_allclose(result, expected, rtol=FP16_ULP if dtype == np.float16 else RTOL, atol=1e-6)
 
@@ -84,9 +80,7 @@ def test_ane_rms_norm(run_op: Any, dtype: Any, epsilon: Any) -> None:
 def test_ane_rms_norm_defaults_and_edges(run_op: Any) -> None:
     one = np.array([[300.0], [0.0]], np.float32)
     np.testing.assert_allclose(run_op("ane_rms_norm", x=run_op.variable(one)), [[1.0], [0.0]], rtol=RTOL)
-    axes = run_op(
-        "ane_rms_norm", x=run_op.variable(np.ones((2, 3, 4), np.float32)), axes=np.array([1, 2], np.int32)
-    )
+    axes = run_op("ane_rms_norm", x=run_op.variable(np.ones((2, 3, 4), np.float32)), axes=np.array([1, 2], np.int32))
     np.testing.assert_allclose(axes, np.ones((2, 3, 4)) / np.sqrt(1 + 1e-5), rtol=RTOL)
 
 

@@ -17,9 +17,7 @@ RTOL = 2e-6
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize("spatial", [1, 2, 3])
 def test_max_and_avg(run_op: Any, rng: np.random.Generator, spatial: int, ceil_mode: Any) -> None:
-    x = (
-        rng.normal(size=(2, 3, *(7, 6, 5)[:spatial])).astype(np.float32) - 3
-    )  # below zero: padding must not win
+    x = rng.normal(size=(2, 3, *(7, 6, 5)[:spatial])).astype(np.float32) - 3  # below zero: padding must not win
     kernel, strides, pad = (3, 2, 2)[:spatial], (2, 2, 1)[:spatial], (1, 1, 0)[:spatial]
     given = {
         "x": run_op.variable(x),

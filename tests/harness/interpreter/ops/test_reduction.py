@@ -34,27 +34,19 @@ def test_formula(run_op: Any, rng: np.random.Generator, op_type: str, axes: Any,
     np.testing.assert_allclose(result, expected, rtol=RTOL)
 
 
-@pytest.mark.parametrize(
-    "op_type", ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_l1_norm"]
-)
+@pytest.mark.parametrize("op_type", ["reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_l1_norm"])
 def test_integers_are_exact(run_op: Any, op_type: str) -> None:
     x = np.array([[3, -4, 5], [100, 200, -300]], np.int32)
     expected = FORMULAS[op_type](x.astype(np.int64), axis=1)
-    np.testing.assert_array_equal(
-        run_op(op_type, x=run_op.variable(x), axes=np.array([1], np.int32)), expected
-    )
+    np.testing.assert_array_equal(run_op(op_type, x=run_op.variable(x), axes=np.array([1], np.int32)), expected)
 
 
 @pytest.mark.parametrize(("op_type", "formula"), [("reduce_argmax", np.argmax), ("reduce_argmin", np.argmin)])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_arg_takes_the_first_of_equals(run_op: Any, op_type: str, formula: Any, axis: int) -> None:
     x = np.array([[1.0, 3.0, 3.0], [1.0, 1.0, 3.0], [0.0, 0.0, 0.0]], np.float32)
-    np.testing.assert_array_equal(
-        run_op(op_type, x=run_op.variable(x), axis=axis, out="int32"), formula(x, axis=axis)
-    )
-    kept = run_op(
-        op_type, x=run_op.variable(x), axis=axis, keep_dims=True, output_dtype="uint16", out="uint16"
-    )
+    np.testing.assert_array_equal(run_op(op_type, x=run_op.variable(x), axis=axis, out="int32"), formula(x, axis=axis))
+    kept = run_op(op_type, x=run_op.variable(x), axis=axis, keep_dims=True, output_dtype="uint16", out="uint16")
     assert kept.dtype == np.uint16
     np.testing.assert_array_equal(kept, np.expand_dims(formula(x, axis=axis), axis))
 

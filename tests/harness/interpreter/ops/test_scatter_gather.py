@@ -15,9 +15,7 @@ def ints(*values: Any) -> Any:
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
-@pytest.mark.parametrize(
-    "indices", [np.int32(1), np.array([1, 0, 1], np.int32), np.array([[0, 1], [1, 0]], np.int32)]
-)
+@pytest.mark.parametrize("indices", [np.int32(1), np.array([1, 0, 1], np.int32), np.array([[0, 1], [1, 0]], np.int32)])
 def test_gather(run_op: Any, rng: np.random.Generator, axis: int, indices: Any) -> None:
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
     result = run_op("gather", x=run_op.variable(x), indices=indices, axis=axis)
@@ -43,14 +41,10 @@ def test_gather_along_axis(run_op: Any, rng: np.random.Generator) -> None:
 def test_gather_nd(run_op: Any, rng: np.random.Generator) -> None:
     x = rng.normal(size=(2, 3, 4)).astype(np.float32)
     indices = np.array([[0, 2], [1, 0]], np.int32)
-    np.testing.assert_array_equal(
-        run_op("gather_nd", x=run_op.variable(x), indices=indices), x[[0, 1], [2, 0]]
-    )
+    np.testing.assert_array_equal(run_op("gather_nd", x=run_op.variable(x), indices=indices), x[[0, 1], [2, 0]])
     batched = np.array([[[2], [0]], [[1], [1]]], np.int32)
     expected = np.stack([x[0][[2, 0]], x[1][[1, 1]]])
-    np.testing.assert_array_equal(
-        run_op("gather_nd", x=run_op.variable(x), indices=batched, batch_dims=1), expected
-    )
+    np.testing.assert_array_equal(run_op("gather_nd", x=run_op.variable(x), indices=batched, batch_dims=1), expected)
 
 
 @pytest.mark.parametrize("opset", [15, 16])
@@ -89,9 +83,7 @@ def test_scatter_combines_in_order(run_op: Any, mode: str) -> None:
         expected[row] = [MODES[mode](a, b) for a, b in zip(expected[row], update, strict=True)]
     result = run_op("scatter", data=run_op.variable(data), indices=indices, updates=updates, mode=mode)
     np.testing.assert_allclose(result, expected, rtol=1e-6)
-    nd = run_op(
-        "scatter_nd", data=run_op.variable(data), indices=indices[:, None], updates=updates, mode=mode
-    )
+    nd = run_op("scatter_nd", data=run_op.variable(data), indices=indices[:, None], updates=updates, mode=mode)
     np.testing.assert_allclose(nd, expected, rtol=1e-6)
 
 
@@ -128,3 +120,16 @@ def test_scatter_nd_of_single_elements(run_op: Any) -> None:
         mode="update",
     )
     assert result.tolist() == [[6.0, 0.0, 0.0], [0.0, 0.0, 5.0]]
+
+
+@pytest.mark.parametrize("op_type", ["scatter", "scatter_nd"])
+def test_unchecked_updates_out_of_bounds_are_dropped_from_ios17(run_op: Any, op_type: str) -> None:
+    data, updates = np.array([1.0, 2.0], np.float32), np.array([10.0, 20.0, 30.0], np.float32)
+    indices = ints(-1, 0, 7)
+    indices = indices[:, None] if op_type == "scatter_nd" else indices
+    given = {"data": run_op.variable(data), "indices": indices, "updates": updates}
+    assert run_op(op_type, opset=17, **given).tolist() == [21.0, 2.0]
+    with pytest.raises(ExecutorError, match=r"leave \[0, 2\)"):
+        run_op(op_type, opset=17, validate_indices=True, **given)
+    with pytest.raises(ExecutorError, match=r"leave \[-2, 2\)"):
+        run_op(op_type, opset=15, **given)

@@ -19,9 +19,7 @@ def test_band_part(run_op: Any, lower: int, upper: int) -> None:
     x = np.arange(1, 25, dtype=np.float32).reshape(2, 3, 4)
     m, n = np.indices((3, 4))
     kept = ((lower < 0) | (m - n <= lower)) & ((upper < 0) | (n - m <= upper))
-    np.testing.assert_array_equal(
-        run_op("band_part", x=run_op.variable(x), lower=lower, upper=upper), x * kept
-    )
+    np.testing.assert_array_equal(run_op("band_part", x=run_op.variable(x), lower=lower, upper=upper), x * kept)
 
 
 @pytest.mark.parametrize("exclusive", [False, True])
@@ -36,15 +34,10 @@ def test_cumsum(run_op: Any, exclusive: Any, reverse: Any) -> None:
 
 
 def test_fill_and_fill_like(run_op: Any) -> None:
-    np.testing.assert_array_equal(
-        run_op("fill", shape=ints(2, 3), value=7.0, out="fp32"), np.full((2, 3), 7.0)
-    )
+    np.testing.assert_array_equal(run_op("fill", shape=ints(2, 3), value=7.0, out="fp32"), np.full((2, 3), 7.0))
     np.testing.assert_array_equal(run_op("fill", shape=ints(2), out="fp32"), np.zeros(2))
     ref = np.zeros((3, 1), np.float16)
-    assert (
-        run_op("fill_like", ref_tensor=run_op.variable(ref), value=np.int32(2), out="int32").tolist()
-        == [[2]] * 3
-    )
+    assert run_op("fill_like", ref_tensor=run_op.variable(ref), value=np.int32(2), out="int32").tolist() == [[2]] * 3
 
 
 def test_non_zero(run_op: Any) -> None:
@@ -68,9 +61,7 @@ def test_one_hot(run_op: Any, axis: int) -> None:
 def test_pad(run_op: Any, mode: str, numpy_mode: Any) -> None:
     x = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
     expected = np.pad(x, ((0, 0), (2, 1), (0, 3)), mode=numpy_mode)
-    np.testing.assert_array_equal(
-        run_op("pad", x=run_op.variable(x), pad=ints(2, 1, 0, 3), mode=mode), expected
-    )
+    np.testing.assert_array_equal(run_op("pad", x=run_op.variable(x), pad=ints(2, 1, 0, 3), mode=mode), expected)
 
 
 def test_pad_with_a_value(run_op: Any) -> None:
@@ -101,9 +92,7 @@ def test_tile(run_op: Any) -> None:
 def test_argsort_and_topk_keep_the_order_of_equals(run_op: Any, ascending: Any) -> None:
     x = np.array([[3.0, 1.0, 3.0, 2.0], [0.0, 0.0, 0.0, -1.0]], np.float32)
     order = np.argsort(x if ascending else -x, axis=-1, kind="stable")
-    np.testing.assert_array_equal(
-        run_op("argsort", x=run_op.variable(x), ascending=ascending, out="int32"), order
-    )
+    np.testing.assert_array_equal(run_op("argsort", x=run_op.variable(x), ascending=ascending, out="int32"), order)
     values, indices = run_op("topk", x=run_op.variable(x), k=2, ascending=ascending, out=("fp32", "int32"))
     np.testing.assert_array_equal(indices, order[:, :2])
     np.testing.assert_array_equal(values, np.take_along_axis(x, order[:, :2], -1))
@@ -126,9 +115,7 @@ def test_concat_stack_and_split(run_op: Any) -> None:
     np.testing.assert_array_equal(run_op("concat", values=(x, y), axis=-2), np.concatenate([x, y]))
     assert run_op("concat", values=(x, y), axis=0, interleave=True)[:, 0].tolist() == [0, 6, 2, 8, 4, 10]
     np.testing.assert_array_equal(run_op("stack", values=(x, y), axis=-1), np.stack([x, y], -1))
-    first, second = run_op(
-        "split", x=run_op.variable(x), axis=0, split_sizes=ints(1, 2), out=("fp32", "fp32")
-    )
+    first, second = run_op("split", x=run_op.variable(x), axis=0, split_sizes=ints(1, 2), out=("fp32", "fp32"))
     assert (first.shape, second.shape) == ((1, 2), (2, 2))
     with pytest.raises(ExecutorError, match="equal pieces"):
         run_op("split", x=run_op.variable(x), axis=0, num_splits=2, out=("fp32", "fp32"))

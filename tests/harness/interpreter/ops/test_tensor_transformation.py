@@ -154,9 +154,7 @@ def test_slice_by_size(run_op: Any) -> None:
 def test_sliding_windows(run_op: Any) -> None:
     x = np.arange(10, dtype=np.float32).reshape(2, 5)
     expected = np.lib.stride_tricks.sliding_window_view(x, 3, axis=1)[:, ::2]
-    np.testing.assert_array_equal(
-        run_op("sliding_windows", x=run_op.variable(x), axis=-1, size=3, stride=2), expected
-    )
+    np.testing.assert_array_equal(run_op("sliding_windows", x=run_op.variable(x), axis=-1, size=3, stride=2), expected)
 
 
 def test_space_and_depth(run_op: Any, rng: np.random.Generator) -> None:
