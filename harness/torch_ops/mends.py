@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from coremltools.converters.mil.frontend.torch.ops import _get_kwinputs
 from coremltools.converters.mil.mil import Builder, Var, types
 
 from harness.torch_ops.registry import inputs, mend, with_input
@@ -18,12 +17,15 @@ if TYPE_CHECKING:
 def gelu(_original: Translation, context: Any, node: Any) -> None:
     """``aten.gelu(x, approximate)``: torch.export passes ``approximate`` by keyword, which coremltools drops.
 
-    It then takes the exact form for the tanh one: 4e-5 relative L2 in the logits of a two-layer Gemma 2.
+    It then takes the exact form for the tanh one: 4e-5 relative L2 in the logits of a two-layer Gemma 2. The
+    keyword is read off the node: looked up in the context, as other inputs are, ``"tanh"`` would be taken for
+    the name of a node wherever the model computes a tanh.
     """
     x, *rest = inputs(context, node)
-    (approximate,) = _get_kwinputs(context, node, "approximate", default=rest or [None])
-    tanh = getattr(approximate, "val", approximate) == "tanh"
-    context.add(Builder.gelu(x=x, mode="TANH_APPROXIMATION" if tanh else "EXACT", name=node.name))
+    by_keyword = (node.kwinputs or {}).get("approximate")
+    approximate = by_keyword[0] if by_keyword else getattr(rest[0], "val", None) if rest else None
+    mode = "TANH_APPROXIMATION" if approximate == "tanh" else "EXACT"
+    context.add(Builder.gelu(x=x, mode=mode, name=node.name))
 
 
 @mend("sub")

@@ -113,6 +113,11 @@ def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.gelu(x, approximate="tanh")
 
 
+def gelu_tanh_of_tanh(x: torch.Tensor) -> torch.Tensor:
+    """In an exported program the inner node is named like the outer one's option."""
+    return torch.nn.functional.gelu(torch.tanh(x) * 3, approximate="tanh")
+
+
 def gelu_exact(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.gelu(x)
 
@@ -158,6 +163,7 @@ CASES = [
     solve_lower,
     solve_upper,
     gelu_tanh,
+    gelu_tanh_of_tanh,
     gelu_exact,
     sub_of_constants,
     cumsum_from_the_end,
