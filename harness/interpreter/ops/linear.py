@@ -1,10 +1,12 @@
 """Matrix products. A weight narrower than the compute type is widened a slab of rows at a time.
 
-That keeps the widened copy in cache, and a model's float16 weights from ever existing in float32 as a whole.
+That keeps a model's float16 weights from ever existing in float32 as a whole. The slab's memory is kept for
+the next one: fresh pages cost as much as the widening itself.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,8 +19,10 @@ if TYPE_CHECKING:
 
     from harness.interpreter.registry import Tensors
 
-SLAB = 1 << 20
-"""Elements of a weight widened at a time: 4 MB of float32."""
+SLAB = 1 << 23
+"""Elements of a weight widened at a time: 32 MB of float32, enough for threads to have work."""
+
+_scratch = threading.local()
 
 
 @impl("linear", moves=True)
@@ -43,11 +47,23 @@ def _by_slabs(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     result = rows.new_empty(rows.shape[0], weight.shape[0])
     step = max(1, SLAB // max(1, weight.shape[1]))
     for start in range(0, weight.shape[0], step):
-        slab = weight[start : start + step].to(x.dtype)
+        part = weight[start : start + step]
+        slab = _slab(part.numel(), x.dtype).view(part.shape).copy_(part)
         torch.mm(rows, slab.T, out=result[:, start : start + step])
     if bias is not None:
         result += bias
     return result.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _slab(count: int, dtype: torch.dtype) -> Tensor:
+    """Return this thread's scratch memory; rows longer than a slab get memory of their own."""
+    if count > SLAB:
+        return torch.empty(count, dtype=dtype)
+    kept = getattr(_scratch, "memory", None)
+    if kept is None or kept.dtype != dtype or kept.numel() < count:
+        _scratch.memory = torch.empty(count, dtype=dtype)
+    memory: Tensor = _scratch.memory
+    return memory[:count]
 
 
 @impl("matmul")

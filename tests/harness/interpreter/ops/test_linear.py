@@ -51,9 +51,12 @@ def test_linear(run_op: Any, rng: np.random.Generator, rank: int, weight_dtype: 
     np.testing.assert_allclose(result, expected, rtol=RTOL, atol=RTOL)
 
 
-def test_a_large_float16_weight_is_widened_by_slabs_without_a_trace(run_op: Any, rng: np.random.Generator) -> None:
+def test_a_float16_weight_is_widened_by_slabs_without_a_trace(
+    run_op: Any, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.interpreter.ops.linear.SLAB", 1 << 18)
     x = rng.normal(size=(3, 300)).astype(np.float32)
-    weight = rng.normal(size=(5000, 300)).astype(np.float16)  # more than one slab of 2**20 elements
+    weight = rng.normal(size=(5000, 300)).astype(np.float16)  # several slabs
     result = run_op("linear", x=run_op.variable(x), weight=weight, bias=np.ones(5000, np.float16))
     expected = x.astype(np.float64) @ weight.astype(np.float64).T + 1
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)  # 300 float32 terms
