@@ -8,9 +8,10 @@ import ane_rms.op
 import ane_rms.passes  # noqa: F401 - these two register the op and the passes with coremltools
 from ane_rms.find import find
 from ane_rms.pipeline import convert, install, installed, pipeline, uninstall
-from ane_rms.report import FusionReport, Miss, Site, report
+from ane_rms.report import Caution, FusionReport, Miss, Site, report
 
 __all__ = [
+    "Caution",
     "FusionReport",
     "Miss",
     "Site",

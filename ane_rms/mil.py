@@ -160,10 +160,12 @@ def replace(op: Op, new: Var) -> None:
 def rewrite_each(program: Program, ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
     """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what nothing uses.
 
-    Blocks are entered once each: leaving one makes coremltools walk all of it.
+    The last op comes first, and inner blocks before the ones around them: what was built reads the values in front of
+    it, and follows when one of these is replaced in turn. Blocks are entered once each: leaving one makes coremltools
+    walk all of it.
     """
     by_block: dict[int, list[Op]] = {}
-    for op in ops:
+    for op in reversed(ops):
         by_block.setdefault(id(op.enclosing_block), []).append(op)
 
     @block_context_manager  # type: ignore[untyped-decorator,unused-ignore]

@@ -8,17 +8,17 @@ arithmetic are folded there, and nothing is float16 yet. Everything goes through
 from __future__ import annotations
 
 import inspect
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 
 from ane_rms.passes.fuse import check_axes
-from ane_rms.passes.lower import DEFAULT_STRATEGY, check_strategy
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, check_strategy
 from ane_rms.passes.units import acts, units_name
 from ane_rms.report import METADATA_KEY, FusionReport, recall
+from ane_rms.torch_frontend import reading_rms_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +27,8 @@ ANCHOR = "common::const_elimination"
 FUSE = "common::fuse_rms_norm"
 LOWER = "common::lower_ane_rms_norm_to_layer_norm"
 EXPAND = "common::expand_ane_rms_norm"
+CAST = "common::add_fp16_cast"
+RESTORE = "common::restore_rms_norm_epsilon"
 
 _original: Callable[..., Any] = ct.convert
 
@@ -40,6 +42,9 @@ def pipeline(
 ) -> ct.PassPipeline:
     """Return a pass pipeline with the passes that ``compute_units`` call for, for ``ct.convert(pass_pipeline=...)``.
 
+    ``torch.nn.RMSNorm`` with ``eps=None``, or in a float16 module, needs :func:`convert`: no pass can mend what
+    coremltools' frontend made of it.
+
     Parameters
     ----------
     compute_units: as given to ``ct.convert``; fusing and lowering are for ``CPU_AND_NE`` alone.
@@ -51,20 +56,31 @@ def pipeline(
     ------
     ValueError: for an unknown lowering, compute unit or choice of axes.
     """
+    return _pipeline(compute_units, base, lowering=lowering, axes=axes, float16=True)
+
+
+def _pipeline(
+    compute_units: ct.ComputeUnit | str | None, base: ct.PassPipeline | None, *, lowering: str, axes: str, float16: bool
+) -> ct.PassPipeline:
     check_strategy(lowering)
     check_axes(axes)
     start = ct.PassPipeline() if base is None else base
-    names = [name for name in start.passes if name not in (FUSE, LOWER, EXPAND)]
+    names = [name for name in start.passes if name not in (FUSE, LOWER, EXPAND, RESTORE)]
     at = names.index(ANCHOR) + 1 if ANCHOR in names else 0
-    ours = [FUSE, LOWER, EXPAND] if acts(compute_units) else [EXPAND]
-    result = ct.PassPipeline(names[:at] + ours + names[at:], start.pipeline_name)
+    acting = acts(compute_units)
+    names[at:at] = [FUSE, LOWER, EXPAND] if acting else [EXPAND]
+    if acting and CAST in names:
+        names.insert(names.index(CAST) + 1, RESTORE)
+    result = ct.PassPipeline(names, start.pipeline_name)
     result.set_options_by_another_pipeline(start)
-    if acts(compute_units):
-        units = units_name(compute_units)
-        result._pass_options.pop(FUSE, None)  # noqa: SLF001 - a base of ours has options, which set_options warns of
-        result._pass_options.pop(LOWER, None)  # noqa: SLF001
-        result.set_options(FUSE, {"compute_units": units, "axes": axes})
-        result.set_options(LOWER, {"compute_units": units, "lowering": lowering})
+    if acting:
+        units, epsilons = units_name(compute_units), dict[str, float]()
+        fusing = {"compute_units": units, "axes": axes, "lowering": lowering, "float16": float16}
+        lowered = {"compute_units": units, "lowering": lowering, "epsilons": epsilons}
+        for name, options in ((FUSE, fusing), (LOWER, lowered), (RESTORE, {"epsilons": epsilons})):
+            result._pass_options.pop(name, None)  # noqa: SLF001 - a base of ours has options, overriding which warns
+            if name in names:
+                result.set_options(name, options)
     return result
 
 
@@ -86,13 +102,14 @@ def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last",
     ValueError: for an unknown lowering or choice of axes; and what ``ct.convert`` raises.
     """
     units = kwargs.get("compute_units")
-    chosen = pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes)
-    converted = _original(model, pass_pipeline=chosen, **kwargs)
+    float16 = kwargs.get("compute_precision") != ct.precision.FLOAT32
+    chosen = _pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes, float16=float16)
+    with reading_rms_norm(any_axes=axes == "any") if acts(units) else nullcontext():
+        converted = _original(model, pass_pipeline=chosen, **kwargs)
     if not isinstance(converted, ct.models.MLModel):
         return converted  # convert_to="milinternal" gives a program, which holds no metadata
     program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
     found = (recall(program) if program is not None else None) or FusionReport(compute_units=units_name(units))
-    found = replace(found, lowering=lowering if acts(units) else "")
     converted.user_defined_metadata[METADATA_KEY] = found.to_json()
     if kwargs.get("package_dir") is not None:
         _rewrite_spec(Path(kwargs["package_dir"]), converted)

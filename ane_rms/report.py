@@ -63,6 +63,16 @@ class Miss:
 
 
 @dataclass(frozen=True, slots=True)
+class Caution:
+    """What may go wrong with a fused norm on the device."""
+
+    name: str
+    """The site's name."""
+    reason: str
+    """What, and what to do, in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
 class FusionReport:
     """Every norm site of a program: fused, or missed with its reason."""
 
@@ -72,6 +82,8 @@ class FusionReport:
     """The compute units asked for at conversion; empty where the report is not of a conversion."""
     lowering: str = ""
     """The lowering strategy of the conversion; empty where nothing was lowered."""
+    warnings: tuple[Caution, ...] = ()
+    """Guard rails that fused sites touch."""
 
     def to_json(self) -> str:
         """Return the report as JSON, with the version of its form."""
@@ -99,6 +111,7 @@ class FusionReport:
             return cls(
                 fused=tuple(_record(Site, item) for item in data["fused"]),
                 missed=tuple(_record(Miss, item) for item in data["missed"]),
+                warnings=tuple(_record(Caution, item) for item in data.get("warnings", ())),
                 compute_units=str(data["compute_units"]),
                 lowering=str(data["lowering"]),
             )

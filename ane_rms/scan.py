@@ -32,6 +32,12 @@ class Scan:
         """Return the sites as users read them."""
         return FusionReport(fused=tuple(self._sites()), missed=tuple(_miss(one) for one in self.refusals))
 
+    def largest_gammas(self) -> dict[str, float]:
+        """Return the largest magnitude of gamma, by the site's name."""
+        found = {norm.op.outputs[0].name: norm.gamma for norm in self.norms if norm.gamma is not None}
+        found |= {op.outputs[0].name: np.asarray(op.gamma.val) for op in self.standing if op.gamma is not None}
+        return {name: float(np.max(np.abs(gamma), initial=0.0)) for name, gamma in found.items()}
+
     def _sites(self) -> Iterator[Site]:
         for norm in self.norms:
             yield Site(

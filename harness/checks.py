@@ -73,6 +73,8 @@ def lowered_sites(program: Any) -> int:
 
 
 def _is_doubled(concat: Any) -> bool:
+    while concat is not None and concat.op_type == "transpose":  # coremltools moves transposes past the concat
+        concat = concat.x.op
     if concat is None or concat.op_type != "concat" or len(concat.values) != 2:
         return False
     first, second = concat.values
@@ -94,7 +96,8 @@ def verdict(variant: Variant, counts: Counts, converted: Converted, plain: Conve
         )
     fused = len(counts.report.fused)
     if variant.name == "on":
-        if fused != counts.norms_expected or counts.missed:
+        # Beside the right number of fused norms, a near miss with its reason is no fault: an L2 norm, for example.
+        if fused != counts.norms_expected or counts.remaining.fused:
             problems.append(f"{fused} of {counts.norms_expected} norms fused{_named(counts)}")
         if lowering == "layer_norm" and counts.lowered != fused:
             problems.append(f"{fused} norms reported fused, {counts.lowered} stand in the program in layer-norm form")

@@ -15,9 +15,10 @@ from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
+from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.passes.units import acts, units_name
-from ane_rms.report import remember
-from ane_rms.scan import scan
+from ane_rms.report import FusionReport, remember
+from ane_rms.scan import Scan, scan
 
 if TYPE_CHECKING:
     from ane_rms.grammar import RmsNorm
@@ -46,19 +47,34 @@ class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass
     -------
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
     axes: ``"last"`` (default), or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
+    lowering: the strategy that will lower the norms, for the report.
+    float16: whether the program will compute in float16, for the report's warnings. Default: yes.
     """
 
     compute_units: Any = None
     axes: str = "last"
+    lowering: str = ""
+    float16: bool = True
 
     def apply(self, prog: mil.Program) -> None:
         """Fuse in place, and remember the report of what was found."""
         if not acts(self.compute_units):
             return
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
-        remember(prog, replace(found.report(), compute_units=units_name(self.compute_units)))
+        remember(prog, self._report(prog, found))
         by_op = {id(norm.op): norm for norm in found.norms}
         mil.rewrite_each(prog, [norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
+
+    def _report(self, prog: mil.Program, found: Scan) -> FusionReport:
+        report = replace(found.report(), compute_units=units_name(self.compute_units), lowering=self.lowering)
+        warnings = cautions(
+            report,
+            found.largest_gammas(),
+            lowering=self.lowering,
+            float16=self.float16,
+            enumerated=has_enumerated_shapes(prog),
+        )
+        return replace(report, warnings=warnings)
 
 
 def _fused(norm: RmsNorm) -> mil.Var:

@@ -1,6 +1,7 @@
 r"""Lower ``ane_rms_norm`` to ops that Core ML knows.
 
-``common::lower_ane_rms_norm_to_layer_norm``: for ``CPU_AND_NE``, by a strategy chosen by name. The default rests on
+``common::lower_ane_rms_norm_to_layer_norm``: for ``CPU_AND_NE``, by one of :mod:`ane_rms.passes.strategies`. The
+default rests on
 
 .. math::  \operatorname{mean}([x, -x]) = 0, \qquad \operatorname{var}([x, -x]) = \operatorname{mean}(x^2)
 
@@ -16,107 +17,21 @@ the rounding of the types stored.
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
+from ane_rms.passes.strategies import (
+    DEFAULT_STRATEGY,
+    LAYER_NORM,
+    STRATEGIES,
+    check_strategy,
+    part_name,
+    primitives,
+)
 from ane_rms.passes.units import acts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Strategy = Callable[[mil.Op], mil.Var]
-
-STRATEGIES: dict[str, Strategy] = {}
-"""Every lowering by name. A strategy builds, in front of an ``ane_rms_norm``, the value that replaces it."""
-
-DEFAULT_STRATEGY = "layer_norm"
-
-
-def strategy(function: Strategy) -> Strategy:
-    """Register a lowering under its function's name."""
-    if function.__name__ in STRATEGIES:
-        raise ValueError(f"a lowering named {function.__name__!r} is registered already")
-    STRATEGIES[function.__name__] = function
-    return function
-
-
-def check_strategy(name: str) -> str:
-    """Return ``name`` if it is that of a lowering.
-
-    Raises
-    ------
-    ValueError: otherwise, with the nearest names.
-    """
-    if name in STRATEGIES:
-        return name
-    near = difflib.get_close_matches(str(name), STRATEGIES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(STRATEGIES))}"
-    raise ValueError(f"unknown lowering {name!r}; {hint}")
-
-
-def _axes(op: mil.Op) -> list[int]:
-    """Return the normalised axes, from the front, ascending."""
-    return list(mil.positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.x.rank))
-
-
-def _scaled(op: mil.Op, value: mil.Var) -> mil.Var:
-    """Multiply by gamma, shaped so that it broadcasts along the normalised axes."""
-    axes, gamma = _axes(op), np.asarray(op.gamma.val)
-    shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
-    return mb.mul(x=value, y=mil.cast_like(op.x, gamma.reshape(shape)), name=op.outputs[0].name)
-
-
-@strategy
-def layer_norm(op: mil.Op) -> mil.Var:
-    """Negate, concatenate, layer-normalise without gamma or beta, keep the first half, scale.
-
-    The half kept starts at 0: on M1 and A14 a slice that starts further along the width is reported to apply a gain.
-    """
-    x, axes = op.x, _axes(op)
-    axis, half = axes[-1], x.shape[axes[-1]]
-    if not mil.known(half):
-        return primitives(op)
-    name = op.outputs[0].name
-    negative = mb.mul(x=x, y=mil.epsilon_like(x, -1.0), name=f"{name}_negative")
-    doubled = mb.concat(values=[x, negative], axis=axis - x.rank, name=f"{name}_doubled")
-    normal = mb.layer_norm(
-        x=doubled,
-        axes=[one - x.rank for one in axes],
-        epsilon=mil.epsilon_like(x, float(op.epsilon.val)),
-        name=f"{name}_layer_norm",
-    )
-    whole = [i != axis for i in range(x.rank)]
-    kept = mb.slice_by_index(
-        x=normal,
-        begin=[0] * x.rank,
-        end=[0 if full else int(half) for full in whole],
-        begin_mask=whole,
-        end_mask=whole,
-        name=name if op.gamma is None else f"{name}_normalized",
-    )
-    return kept if op.gamma is None else _scaled(op, kept)
-
-
-@strategy
-def none(op: mil.Op) -> mil.Var:
-    """Expand into primitives, as the model was written: what the other strategies are compared with."""
-    return primitives(op)
-
-
-def primitives(op: mil.Op) -> mil.Var:
-    """Build ``x * rsqrt(mean(x * x) + epsilon)``, scaled."""
-    x, name = op.x, op.outputs[0].name
-    square = mb.mul(x=x, y=x, name=f"{name}_square")
-    mean = mb.reduce_mean(x=square, axes=_axes(op), keep_dims=True, name=f"{name}_mean_square")
-    root = mb.rsqrt(x=mean, epsilon=mil.epsilon_like(x, float(op.epsilon.val)), name=f"{name}_rsqrt")
-    normal = mb.mul(x=x, y=root, name=name if op.gamma is None else f"{name}_normalized")
-    return normal if op.gamma is None else _scaled(op, normal)
 
 
 def _standing(program: mil.Program) -> list[mil.Op]:
@@ -130,16 +45,22 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):  # noqa: N801 - corem
     Options
     -------
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
-    lowering: the strategy's name, a key of :data:`STRATEGIES`.
+    lowering: the strategy's name, a key of :data:`ane_rms.passes.strategies.STRATEGIES`.
+    epsilons: a dictionary that takes down epsilon by name of the layer norm; see :mod:`ane_rms.passes.epsilon`.
     """
 
     compute_units: Any = None
     lowering: str = DEFAULT_STRATEGY
+    epsilons: Any = None
 
     def apply(self, prog: mil.Program) -> None:
         """Lower in place."""
-        if acts(self.compute_units):
-            mil.rewrite_each(prog, _standing(prog), STRATEGIES[check_strategy(self.lowering)])
+        if not acts(self.compute_units):
+            return
+        standing = _standing(prog)
+        if self.epsilons is not None and self.lowering in ("layer_norm", "layer_norm_affine"):
+            self.epsilons.update({part_name(op, LAYER_NORM): float(op.epsilon.val) for op in standing})
+        mil.rewrite_each(prog, standing, STRATEGIES[check_strategy(self.lowering)])
 
 
 @register_pass(namespace="common")

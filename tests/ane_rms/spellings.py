@@ -95,7 +95,7 @@ SPELLINGS: dict[str, Spelling] = {
     ),
     "H: pow(-0.5) (Gemma3n)": Spelling(lambda x, w: x * torch.pow(_ms(x) + EPS, -0.5) * w, "mean_pow_mul"),
     "H: x / sqrt (ImageGPT)": Spelling(lambda x, w: x / torch.sqrt(_ms(x) + EPS) * w, "mean_sqrt_div"),
-    "J: torch.nn.functional.rms_norm": Spelling(lambda x, w: F.rms_norm(x, (D,), w, EPS), "max_abs_mean_sqrt_div"),
+    "J: torch.nn.functional.rms_norm": Spelling(lambda x, w: F.rms_norm(x, (D,), w, EPS), "ane_rms_norm"),
     # the same algebra in other orders
     "1 / sqrt": Spelling(lambda x, w: x * (1 / torch.sqrt(_ms(x) + EPS)) * w, "mean_sqrt_inverse_mul"),
     "sqrt().reciprocal()": Spelling(
@@ -131,6 +131,10 @@ SPELLINGS: dict[str, Spelling] = {
     "divided by gamma": Spelling(
         lambda x, w: x * torch.rsqrt(_ms(x) + EPS) / w, "mean_rsqrt_mul", gamma=lambda w: 1 / w
     ),
+    "x scaled under the square": Spelling(
+        lambda x, w: x * torch.rsqrt((x / 16).pow(2).mean(-1, keepdim=True) + EPS / 256) * (w / 16),
+        "mean_rsqrt_mul",
+    ),
     # L2 norms
     "norm * d**-0.5": Spelling(
         lambda x, w: x / (x.norm(dim=-1, keepdim=True) * D**-0.5) * w, "l2_norm_div", epsilon=0.0
@@ -156,6 +160,21 @@ class LookAlike:
     reason: str
     """A pattern of the reason given; empty where no site must be claimed at all."""
     shape: tuple[int, ...] = (2, 8, D)
+
+
+def _rescaled_by_element(x: Any, w: Any) -> Any:
+    m = torch.sigmoid(x) + 0.5
+    return x / (m * torch.sqrt(_ms(x / m) + EPS)) * w
+
+
+def _rescaled_by_largest(x: Any, w: Any) -> Any:
+    m = x.amax(-1, keepdim=True)
+    return x / (m * torch.sqrt(_ms(x / m) + EPS)) * w
+
+
+def _global_response(x: Any, w: Any) -> Any:
+    size = torch.norm(x, dim=-2, keepdim=True)
+    return w * (x * (size / (size.mean(-1, keepdim=True) + EPS))) + x
 
 
 def _hand_written_layer_norm(x: Any, w: Any) -> Any:
@@ -198,6 +217,9 @@ LOOK_ALIKES: dict[str, LookAlike] = {
     "large eps outside the root": LookAlike(
         lambda x, w: w * (x / (x.norm(dim=-1, keepdim=True) * D**-0.5 + 1e-2)), "deviates by up to"
     ),
+    "rescaled element by element": LookAlike(_rescaled_by_element, "not the value whose mean square"),
+    "rescaled by its largest value, not magnitude": LookAlike(_rescaled_by_largest, "not the value whose mean square"),
+    "global response norm (diffusers)": LookAlike(_global_response, ""),
     "hand-written LayerNorm (Cohere)": LookAlike(_hand_written_layer_norm, ""),
     "torch.nn.functional.layer_norm": LookAlike(lambda x, w: F.layer_norm(x, (D,), w), ""),
     "softmax scale": LookAlike(lambda x, w: torch.softmax(x * D**-0.5, -1) * w, ""),

@@ -107,6 +107,7 @@ def test_a_pipeline_extends_its_base_and_leaves_it_as_it_was():
     added = [name for name in pipeline.passes if name not in before]
     assert added == [
         "common::fuse_rms_norm", "common::lower_ane_rms_norm_to_layer_norm", "common::expand_ane_rms_norm",
+        "common::restore_rms_norm_epsilon",
     ]  # fmt: skip
     assert [name for name in pipeline.passes if name in before] == before
     assert pipeline.passes[pipeline.passes.index("common::const_elimination") + 1] == added[0]

@@ -1,0 +1,98 @@
+"""Guard rails: what may go wrong with a fused norm on the device, said in the report with the reason.
+
+Nothing here changes a program.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import coremltools as ct
+import numpy as np
+
+from ane_rms.report import Caution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ane_rms import mil
+    from ane_rms.report import FusionReport, Site
+
+WIDTH_LIMIT = 16_384
+"""Elements of one axis that a Neural Engine before A16 takes; the layer-norm form doubles the normalised axis."""
+
+EPSILON_TOLERANCE = 0.1
+"""A relative change of epsilon by float16 beyond this is said."""
+
+LAYER_NORM_FORMS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled")
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+
+
+def cautions(
+    report: FusionReport, gammas: Mapping[str, float], *, lowering: str, float16: bool, enumerated: bool
+) -> tuple[Caution, ...]:
+    """Return the cautions of a conversion.
+
+    Parameters
+    ----------
+    report: its sites.
+    gammas: largest magnitude of gamma, by site.
+    lowering: the strategy.
+    float16: whether the program computes in float16.
+    enumerated: whether an input has enumerated shapes.
+    """
+    return tuple(
+        Caution(name=site.name, reason=reason)
+        for site in report.fused
+        for reason in _reasons(site, gammas.get(site.name, 0.0), lowering, float16=float16, enumerated=enumerated)
+    )
+
+
+def _reasons(site: Site, gamma: float, lowering: str, *, float16: bool, enumerated: bool) -> Iterator[str]:
+    if lowering in LAYER_NORM_FORMS:
+        size = site.shape[site.axes[-1]]
+        if isinstance(size, int) and 2 * size > WIDTH_LIMIT:
+            yield (
+                f"the doubled axis has {2 * size:,} elements; a Neural Engine before A16 takes {WIDTH_LIMIT:,}: "
+                "lowering='max_abs' does not double it"
+            )
+        if enumerated:
+            yield (
+                "an input has EnumeratedShapes: a layer norm is reported to leave the Neural Engine then; "
+                "convert fixed shapes or a RangeDim, and look at the placement"
+            )
+    if float16:
+        with np.errstate(over="ignore"):
+            stored = float(np.float16(site.epsilon)) or (2.0**-24 if site.epsilon > 0 else 0.0)
+        if not math.isclose(stored, site.epsilon, rel_tol=EPSILON_TOLERANCE):
+            yield f"epsilon {site.epsilon:g} is {stored:.3g} in float16: rows whose mean square is near it will differ"
+        if gamma > FLOAT16_MAX:
+            yield f"gamma reaches {gamma:g}, float16 ends at {FLOAT16_MAX:,.0f}: the multiplication stays in float32"
+
+
+def peak_cautions(peaks: Mapping[str, float]) -> tuple[Caution, ...]:
+    """Return a caution for every site whose input, by calibration data, exceeds float16.
+
+    Parameters
+    ----------
+    peaks: largest magnitude of the input that was seen, by site.
+    """
+    return tuple(
+        Caution(
+            name=name,
+            reason=f"its input reached {peak:,.0f} in calibration, float16 ends at {FLOAT16_MAX:,.0f}: no lowering "
+            "helps; scale the weights that write the residual stream (RMSNorm does not change, but for epsilon)",
+        )
+        for name, peak in peaks.items()
+        if not peak <= FLOAT16_MAX
+    )
+
+
+def has_enumerated_shapes(program: mil.Program) -> bool:
+    """Return whether an input of a program has enumerated shapes."""
+    return any(
+        isinstance(getattr(given, "shape", None), ct.EnumeratedShapes)
+        for function in program.functions.values()
+        for given in function.input_types or ()
+    )

@@ -1,0 +1,66 @@
+"""``common::restore_rms_norm_epsilon``: keep the epsilon that coremltools' float16 cast has rounded.
+
+float16 makes 1e-6 into 1.0133e-6: in rows whose mean square is near epsilon the result is then off by 0.3 %, ten times
+float16's own rounding. From iOS 17 a layer norm's epsilon may be float32 beside a float16 input, and coremltools itself
+keeps that of ``rsqrt``, ``inverse`` and ``log`` so. An epsilon below float16's smallest number stays what coremltools
+makes of it, 2**-24: a device that computes in float16 would read 0, and divide zero rows by it.
+
+Precondition: stands right after ``common::add_fp16_cast``. Postcondition: only the type and value of epsilon have
+changed, and the type of gamma, which must be the same.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from coremltools.converters.mil._deployment_compatibility import AvailableTarget
+from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+from coremltools.converters.mil.mil.passes.pass_registry import register_pass
+
+from ane_rms import mil
+from ane_rms.grammar import SMALLEST_FP16
+
+FP16_SUFFIX = "_cast_fp16"
+"""What coremltools appends to the name of an op it casts."""
+
+SAME = 1e-5
+"""A relative difference of epsilon that no float16 result shows."""
+
+
+@register_pass(namespace="common")
+class restore_rms_norm_epsilon(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
+    """Give lowered norms back the epsilon they had before the float16 cast, from iOS 17 on.
+
+    Options
+    -------
+    epsilons: epsilon by name of the layer norm, as the lowering notes it down.
+    """
+
+    epsilons: Any = None
+
+    def apply(self, prog: mil.Program) -> None:
+        """Restore in place."""
+        found = {
+            id(op): (op, self.epsilons[name])
+            for block in mil.blocks(prog)
+            for op in block.operations
+            if op.op_type == "layer_norm" and (name := op.name.removesuffix(FP16_SUFFIX)) in (self.epsilons or {})
+        }
+        rounded = [op for op, epsilon in found.values() if _is_rounded(op, epsilon)]
+        mil.rewrite_each(prog, rounded, lambda op: _restored(op, found[id(op)][1]))
+
+
+def _is_rounded(op: mil.Op, epsilon: float) -> bool:
+    version = mil.opset_version(op)
+    if version is None or version < AvailableTarget.iOS17 or epsilon < SMALLEST_FP16:
+        return False
+    return not math.isclose(float(op.epsilon.val), epsilon, rel_tol=SAME)
+
+
+def _restored(op: mil.Op, epsilon: float) -> mil.Var:
+    gamma = {} if op.gamma is None else {"gamma": np.asarray(op.gamma.val, dtype=np.float32)}
+    axes = [int(axis) for axis in np.atleast_1d(op.axes.val)]
+    return mb.layer_norm(x=op.x, axes=axes, epsilon=np.float32(epsilon), name=op.name, **gamma)
