@@ -94,16 +94,11 @@ def constexpr_affine_dequantize(
     ctx: Context, quantized_data: Tensor, zero_point: Tensor, scale: Tensor, axis: int
 ) -> Tensor:
     """Return ``scale * (quantized_data - zero_point)``, one scale in all or one per index of ``axis``."""
+    count = max(scale.numel(), zero_point.numel())
     shape = [1] * quantized_data.dim()
-
-    def along(values: Tensor) -> Tensor:
-        if values.numel() > 1:
-            shape[axis] = values.numel()
-        return values.reshape(shape)
-
-    spread_scale = along(scale)
-    offset = along(zero_point).expand_as(spread_scale) if zero_point.numel() == 1 else along(zero_point)
-    return shift_scale(ctx, quantized_data, spread_scale.expand_as(offset), offset)
+    shape[axis] = count
+    scales, offsets = (values.reshape(-1).expand(count).reshape(shape) for values in (scale, zero_point))
+    return shift_scale(ctx, quantized_data, scales, offsets)
 
 
 @impl("constexpr_cast", since=16, moves=True)
