@@ -52,6 +52,7 @@ def convert(
     *,
     compute_precision: str = "FLOAT16",
     lowering: str = "layer_norm",
+    axes: str = "last",
 ) -> Converted:
     """Convert an exported model in a variant.
 
@@ -60,7 +61,7 @@ def convert(
     exported: the traced or exported program with its inputs.
     variant: the compute units, and whether through ``ane_rms``.
     compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
-    lowering: strategy of ``ane_rms``, where the variant goes through it.
+    lowering, axes: options of ``ane_rms.convert``, where the variant goes through it.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def convert(
         with torch_ops.registered():
             if variant.through == "ct.convert":
                 return Converted(ct.convert(exported.program, **arguments))
-            return Converted(ane_rms.convert(exported.program, lowering=lowering, **arguments))
+            return Converted(ane_rms.convert(exported.program, lowering=lowering, axes=axes, **arguments))
     except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error

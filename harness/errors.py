@@ -79,3 +79,16 @@ class InputError(ExecutorError):
 
 class EvaluationError(ExecutorError, RuntimeError):
     """Values an op cannot take, met while running; a ``RuntimeError`` too, as ``MLModel.predict`` raises."""
+
+
+def check_name(kind: str, name: str, known: Iterable[str]) -> str:
+    """Return ``name`` if it is among ``known``.
+
+    Raises
+    ------
+    UnknownNameError: otherwise.
+    """
+    names = list(known)
+    if name not in names:
+        raise UnknownNameError(kind, name, names)
+    return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
@@ -12,8 +13,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def of_model(key: str, frontend: str = "trace") -> ane_rms.FusionReport:
+def of_model(key: str, frontend: str = "trace", *, axes: str = "last", calibrate: bool = False) -> ane_rms.FusionReport:
     """Convert a zoo model for the Neural Engine and return its report.
+
+    Parameters
+    ----------
+    key: of the zoo.
+    frontend: ``"trace"`` or ``"export"``.
+    axes: ``"last"`` or ``"any"``, as for ``ane_rms.convert``.
+    calibrate: whether to run the model and warn of sites whose input exceeds float16.
 
     Raises
     ------
@@ -27,10 +35,17 @@ def of_model(key: str, frontend: str = "trace") -> ane_rms.FusionReport:
     known = zoo.load_zoo()
     if key not in known:
         raise UnknownNameError("model", key, known)
-    return ane_rms.report(convert(export(known[key], frontend=frontend), VARIANTS["on"]).model)
+    exported = export(known[key], frontend=frontend)
+    report = ane_rms.report(convert(exported, VARIANTS["on"], axes=axes).model)
+    if not calibrate:
+        return report
+    from ane_rms.guards import peak_cautions
+    from harness.calibrate import peaks
+
+    return replace(report, warnings=report.warnings + peak_cautions(peaks(exported, [exported.inputs])))
 
 
-def of_package(path: Path) -> ane_rms.FusionReport:
+def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:
     """Return the report stored in a package, or, for a package of other tools, what would fuse in its program.
 
     Raises
@@ -46,7 +61,7 @@ def of_package(path: Path) -> ane_rms.FusionReport:
             raise PackageError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001 - the loader raises errors of several libraries, all of them about the package
         raise PackageError(f"{path}: not a Core ML package: {' '.join(str(error).split())}") from None
-    return ane_rms.find(_program(path))
+    return ane_rms.find(_program(path), axes=axes)
 
 
 def _program(path: Path) -> Any:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from harness import metrics
+from ane_rms.passes.strategies import DEFAULT_STRATEGY
+from harness import metrics, norm_cost
 from harness.checks import Counts, count, verdict
 from harness.convert import Converted, convert
 from harness.environment import environment
@@ -38,7 +39,8 @@ class Options:
     variants: tuple[Variant, ...]
     frontend: str = "trace"
     policy: str = "fp16"
-    lowering: str = "layer_norm"
+    lowerings: tuple[str, ...] = (DEFAULT_STRATEGY,)
+    """Strategies of the variant ``on``, each a row of its own."""
     size: Size = "quick"
     sequence_length: int = SEQUENCE_LENGTH
     run_id: str = field(default_factory=lambda: new_run_id())  # noqa: PLW0108 - defined below
@@ -48,6 +50,14 @@ class Options:
         """What the programs compute in, ``FLOAT16`` or ``FLOAT32``."""
         return "FLOAT32" if self.policy in WIDE_POLICIES else "FLOAT16"
 
+    def cases(self) -> list[tuple[Variant, str]]:
+        """Return each variant with each lowering it is run with; only ``on`` has any."""
+        return [
+            (variant, lowering)
+            for variant in self.variants
+            for lowering in (self.lowerings if variant.name == "on" else ("",))
+        ]
+
 
 def new_run_id() -> str:
     """Return an id for a run, which sorts by time: ``20260131T235959.123456Z``."""
@@ -56,7 +66,7 @@ def new_run_id() -> str:
 
 def steps(options: Options) -> int:
     """Return how many steps :func:`run_model` announces for one model."""
-    return 2 + 2 * len(options.variants)
+    return 2 + 2 * len(options.cases())
 
 
 def run_model(spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> Iterator[Record]:
@@ -72,14 +82,14 @@ def run_model(spec: ModelSpec, options: Options, announce: Callable[[str], None]
     try:
         job.prepare()
     except HarnessError as error:
-        for variant in options.variants:
-            yield job.record(variant, status="failed", reason=str(error))
+        for variant, lowering in options.cases():
+            yield job.record(variant, lowering, status="failed", reason=str(error))
         return
-    for variant in options.variants:
+    for variant, lowering in options.cases():
         try:
-            yield job.run(variant)
+            yield job.run(variant, lowering)
         except HarnessError as error:
-            yield job.record(variant, status="failed", reason=str(error))
+            yield job.record(variant, lowering, status="failed", reason=str(error))
 
 
 class _Job:
@@ -103,30 +113,35 @@ class _Job:
         )
         self.expected = self._eager()
         self.announce("convert off")
-        self.plain = self._timed("convert_plain", lambda: self._convert(VARIANTS["off"]))
+        self.plain = self._timed("convert_plain", lambda: self._convert(VARIANTS["off"], ""))
 
-    def run(self, variant: Variant) -> Record:
-        self.announce(f"convert {variant.name}")
+    def run(self, variant: Variant, lowering: str) -> Record:
+        title = f"{variant.name} {lowering}".strip()
+        self.announce(f"convert {title}")
         if variant.name == "off":
             converted = self.plain
             self.seconds["convert"] = self.seconds["convert_plain"]
         else:
-            converted = self._timed("convert", lambda: self._convert(variant))
-        counts = count(converted, variant, self.spec, self.exported, self.options.size)
-        self.announce(f"execute {variant.name}")
+            converted = self._timed("convert", lambda: self._convert(variant, lowering))
+        counts = count(converted, self.spec, self.exported, variant=variant, lowering=lowering, size=self.options.size)
+        self.announce(f"execute {title}")
         actual = self._timed("execute", lambda: self._execute(converted))
-        reason = verdict(variant, counts, converted, self.plain, self.options.lowering)
+        reason = verdict(counts, converted, self.plain, variant=variant, lowering=lowering, control=self.spec.control)
+        cost = norm_cost.of_report(counts.report, lowering) if lowering else None
         return self.record(
             variant,
+            lowering,
             status="wrong" if reason else "ok",
             reason=reason,
             counts=counts,
             ops_before=self.plain.op_count(),
             ops_after=converted.op_count(),
+            norm_ops=None if cost is None else cost[0],
+            norm_bytes=None if cost is None else cost[1],
             metrics=metrics.measure(self.expected, actual),
         )
 
-    def record(self, variant: Variant, *, counts: Counts | None = None, **fields: Any) -> Record:
+    def record(self, variant: Variant, lowering: str, *, counts: Counts | None = None, **fields: Any) -> Record:
         options = self.options
         return Record(
             run_id=options.run_id,
@@ -139,7 +154,7 @@ class _Job:
             compute_precision=options.compute_precision,
             executor=ReferenceExecutor.name,
             policy=options.policy,
-            lowering=options.lowering if variant.name == "on" else "",
+            lowering=lowering,
             seed=self.spec.gamma_seed,
             sequence_length=options.sequence_length,
             environment=environment(),
@@ -148,9 +163,13 @@ class _Job:
             **fields,
         )
 
-    def _convert(self, variant: Variant) -> Converted:
-        options = self.options
-        return convert(self.exported, variant, compute_precision=options.compute_precision, lowering=options.lowering)
+    def _convert(self, variant: Variant, lowering: str) -> Converted:
+        return convert(
+            self.exported,
+            variant,
+            compute_precision=self.options.compute_precision,
+            lowering=lowering or DEFAULT_STRATEGY,
+        )
 
     def _eager(self) -> np.ndarray[Any, Any]:
         """Return the float32 PyTorch model's logits."""

@@ -199,6 +199,8 @@ def load_zoo(folder: Path | None = None) -> dict[str, ModelSpec]:
 def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | None = None) -> list[ModelSpec]:
     """Return the models named, or all of them, in the zoo's order, narrowed to a tier if one is given.
 
+    The tier ``"nightly"`` holds the ``"quick"`` one: a night runs every model.
+
     Raises
     ------
     UnknownNameError: for a key that is not in the zoo, or an unknown tier.
@@ -209,4 +211,4 @@ def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | 
     for key in wanted:
         if key not in zoo:
             raise UnknownNameError("model", key, zoo)
-    return [zoo[key] for key in wanted or zoo if tier in (None, zoo[key].tier)]
+    return [zoo[key] for key in wanted or zoo if tier in (None, "nightly", zoo[key].tier)]

@@ -15,6 +15,10 @@ def explain(
     target: Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")],
     *,
     frontend: Annotated[str, typer.Option(help="trace or export, for a zoo model.")] = "trace",
+    axes: Annotated[str, typer.Option(help="last, or any: trailing axes and single inner ones, too.")] = "last",
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Run a zoo model, and warn of inputs that exceed float16.")
+    ] = False,
 ) -> None:
     """List every norm site: fused or not, spelling, axes, epsilon, shape, reason.
 
@@ -22,14 +26,22 @@ def explain(
     """
     from tabulate import tabulate
 
+    from ane_rms.passes.fuse import AXES
+    from harness.errors import check_name
     from harness.explain import of_model, of_package
 
+    check_name("axes", axes, AXES)
     is_package = target.endswith((".mlpackage", ".mlpackage/")) or Path(target).is_dir()
-    report = of_package(Path(target)) if is_package else of_model(target, frontend)
+    if is_package:
+        report = of_package(Path(target), axes=axes)
+    else:
+        report = of_model(target, frontend, axes=axes, calibrate=calibrate)
     rows = list(_rows(report))
     headers = ["site", "module", "", "spelling", "axes", "epsilon", "gamma", "shape", "reason"]
     if rows:
         typer.echo(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    for warning in report.warnings:
+        typer.echo(f"warning: {warning.name}: {warning.reason}")
     typer.echo(f"{len(report.fused)} fused, {len(report.missed)} missed{_how(report)}")
 
 

@@ -32,6 +32,7 @@ def _metric(name: str) -> Callable[[Record], float | None]:
 COLUMNS = (
     Column("model", lambda record: record.model),
     Column("variant", lambda record: record.variant),
+    Column("lowering", lambda record: record.lowering),
     Column("executor", lambda record: record.executor),
     Column("policy", lambda record: record.policy),
     Column("expected", lambda record: record.norms_expected, "d"),
@@ -39,6 +40,8 @@ COLUMNS = (
     Column("missed", lambda record: record.missed, "d"),
     Column("ops before", lambda record: record.ops_before, "d"),
     Column("ops after", lambda record: record.ops_after, "d"),
+    Column("norm ops", lambda record: record.norm_ops, "d"),
+    Column("norm bytes", lambda record: record.norm_bytes, ",d"),
     Column("rel L2", _metric("rel_l2"), ".2e"),
     Column("cosine", _metric("cosine"), ".6f"),
     Column("max abs", _metric("max_abs"), ".2e"),

@@ -25,6 +25,7 @@ class RunFolder:
     """
 
     def __init__(self, root: Path, run_id: str) -> None:
+        self.run_id = run_id
         self.records = root / "runs" / f"{run_id}.jsonl"
         self.table = root / "tables" / f"{run_id}.md"
         try:
@@ -32,7 +33,6 @@ class RunFolder:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if not os.access(path.parent, os.W_OK):
                     raise PermissionError(13, "Permission denied")
-            self.records.touch()
         except OSError as error:
             raise OutputError(f"{root}: cannot write results there: {error.strerror}. Choose another --out.") from None
 

@@ -86,6 +86,12 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ops, without constants, that plain ``ct.convert`` makes of the same model."""
     ops_after: int | None = None
     """Ops, without constants, of this variant's program."""
+    norm_ops: int | None = None
+    """Ops that the lowered norms are made of."""
+    norm_bytes: int | None = None
+    """Bytes that these ops read and write, op by op, in float16."""
+    warnings: tuple[str, ...] = ()
+    """Guard rails that fused norms touch, each with the site's name."""
     metrics: dict[str, float] = {}
     """Precision of the logits against the float32 PyTorch model; see ``harness.metrics``."""
     seconds: dict[str, float] = {}

@@ -1,0 +1,60 @@
+"""What a lowering makes of one norm: how many ops, and how many bytes they read and write."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import ane_rms
+
+if TYPE_CHECKING:
+    from ane_rms import FusionReport
+
+
+def of_report(report: FusionReport, lowering: str) -> tuple[int, int] | None:
+    """Return (ops, bytes) of all fused sites, or None where a site's shape is not known before run time."""
+    costs = []
+    for site in report.fused:
+        if not all(isinstance(n, int) for n in site.shape):
+            return None
+        shape = tuple(int(n) for n in site.shape)
+        costs.append(of_norm(shape, site.axes, lowering, has_gamma=site.has_gamma))
+    return sum(ops for ops, _ in costs), sum(size for _, size in costs)
+
+
+@cache
+def of_norm(shape: tuple[int, ...], axes: tuple[int, ...], lowering: str, *, has_gamma: bool) -> tuple[int, int]:
+    """Return (ops, bytes) of one norm in float16.
+
+    Bytes are those that each op reads and writes, constants included: what moves where nothing is fused any further.
+    """
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
+
+    sizes = [shape[axis] for axis in axes]
+
+    @mb.program(input_specs=[mb.TensorSpec(shape, dtype=types.fp16)], opset_version=ct.target.iOS17)
+    def program(x: Any) -> Any:
+        gamma = {"gamma": np.full(sizes, 0.5, np.float16)} if has_gamma else {}
+        return mb.ane_rms_norm(x=x, epsilon=np.float16(1e-5), axes=list(axes), **gamma)
+
+    lowered = ane_rms.convert(
+        program,
+        lowering=lowering,
+        compute_units=ct.ComputeUnit.CPU_AND_NE,
+        convert_to="milinternal",
+        minimum_deployment_target=ct.target.iOS17,
+    )
+    ops = [op for op in lowered["main"].operations if op.op_type != "const"]
+    return len(ops), sum(_bytes(op) for op in ops)
+
+
+def _bytes(op: Any) -> int:
+    values = [*op.outputs]
+    for given in op.inputs.values():
+        values.extend(given if isinstance(given, (list, tuple)) else [given])
+    return sum(2 * prod(value.shape) for value in values if value.dtype.__name__ == "fp16")
