@@ -183,7 +183,8 @@ def _combine(ctx: Context, data: Tensor, dim: int, index: Tensor, updates: Tenso
         spare = torch.zeros_like(data.narrow(dim, 0, 1))
         return _combine(ctx, torch.cat([data, spare, spare], dim), dim, index, updates, mode).narrow(dim, 0, size)
     if mode == "update":
-        return _last_write(data, dim, index, updates.to(data.dtype))
+        common = torch.promote_types(data.dtype, updates.dtype)
+        return _last_write(data.to(common), dim, index, updates.to(common))
     if mode != "div" and mode not in _REDUCTIONS:
         known = ", ".join(("update", "div", *_REDUCTIONS))
         raise ValueError(f"unknown mode {mode!r}; MIL has {known}")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
 from harness.interpreter.registry import impl
@@ -125,7 +126,7 @@ def slice_update(
 ) -> Tensor:
     """Return a copy of ``x`` whose slice (as in ``slice_by_index``) is ``update``."""
     window = Window.of(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
-    result = x.clone()
+    result = x.to(torch.promote_types(x.dtype, update.dtype), copy=True)
     target = result[window.slices]
     target.copy_(update.reshape(target.shape).flip(window.flipped))
     return result

@@ -132,3 +132,17 @@ def test_cumulative_sums_and_softmax_follow_the_accumulator(run_op: Any) -> None
     assert sums[0, -1] == 2048.0
     flat = run_op("softmax", x=run_op.variable(np.zeros((1, 3000), np.float16)), precision="fp16-sequential")
     np.testing.assert_allclose(flat, 1 / 2048, rtol=HALF_ULP)  # the denominator stagnates at 2048
+
+
+@pytest.mark.parametrize("op_type", ["slice_update", "scatter"])
+def test_writing_into_a_large_float16_constant_loses_nothing(run_op: Any, op_type: str) -> None:
+    data = np.zeros((300, 300), np.float16)  # large enough to be kept as it is under fp32
+    update = run_op.variable(np.full((1, 300), 1e6, np.float32))
+    if op_type == "scatter":
+        given = {"data": data, "indices": np.array([2], np.int32), "updates": update, "mode": "update"}
+    else:
+        ends = {"begin": np.array([2, 0], np.int32), "end": np.array([3, 300], np.int32)}
+        given = {"x": data, "update": update, **ends}
+    result = run_op(op_type, out="fp32", **given)
+    assert result[2, 0] == 1e6
+    assert result[1, 0] == 0
