@@ -67,9 +67,9 @@ def test_a_run_prints_a_row_per_model_and_variant(run):
     assert [cell.strip() for cell in header.strip("|").split("|")] == [column.header for column in COLUMNS]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     assert [row[:2] for row in cells] == [[m, v] for m in ("llama", "olmo") for v in ("off", "on", "cpu")]
-    assert {row[2] for row in cells} == {"reference"}
+    assert {row[3] for row in cells} == {"reference"}
     assert {row[-1] for row in cells} == {"ok"}
-    fused = {(row[0], row[1]): row[4:7] for row in cells}
+    fused = {(row[0], row[1]): row[5:8] for row in cells}
     assert fused["llama", "off"] == ["5", "0", "5"]
     assert fused["llama", "on"] == ["5", "5", "0"]
     assert fused["llama", "cpu"] == ["5", "0", "5"]
@@ -129,6 +129,9 @@ def test_other_formats(form, tmp_path):
         (("run", "llama", "--precision", "fp61"), "unknown precision 'fp61'. Did you mean"),
         (("run", "llama", "--frontend", "tracer"), "unknown frontend 'tracer'. Did you mean trace"),
         (("run", "llama", "--format", "markdown"), "unknown format 'markdown'. Known: github, json, tsv."),
+        (("run", "llama", "--lowering", "layer_norm,max_ab"), "unknown lowering 'max_ab'. Did you mean max_abs"),
+        (("run", "--regimes", "--precision", "fp16,fp17"), "unknown precision 'fp17'. Did you mean"),
+        (("explain", "llama", "--axes", "all"), "unknown axes 'all'. Known: any, last."),
         (("run", "--tier", "quickly"), "unknown tier 'quickly'. Did you mean quick"),
         (("list", "--tier", "daily"), "unknown tier 'daily'"),
         (("explain", "qwen33"), "unknown model 'qwen33'. Did you mean qwen3"),
@@ -199,9 +202,90 @@ def test_a_wrong_count_is_exit_code_1_and_names_model_and_sites(own_zoo, tmp_pat
     path.write_text(path.read_text().replace('norms = "2*L + 1"', 'norms = "2*L"'))
     done = harness("run", "llama", "--variant", "on", "--out", tmp_path / "results")
     assert done.returncode == 1
-    assert "llama on: wrong: 5 RMSNorm modules are executed, the zoo file's formula says 4" in done.stderr
+    assert "llama on layer_norm: wrong: 5 RMSNorm modules are executed, the zoo file's formula says 4" in done.stderr
     assert "5 of 4 norms fused" in done.stderr
     assert "network.model.norm" in done.stderr
+
+
+def test_lowerings_stand_against_each_other(tmp_path):
+    names = ["layer_norm", "layer_norm_affine", "max_abs"]
+    done = harness(
+        "run", "llama", "--variant", "on", "--lowering", ",".join(names), "--format", "json", "--out", tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    records = {record["lowering"]: record for record in json.loads(done.stdout)}
+    assert list(records) == names
+    assert {name: record["norm_ops"] // 5 for name, record in records.items()} == {
+        "layer_norm": 5,
+        "layer_norm_affine": 4,
+        "max_abs": 19,
+    }
+    assert records["layer_norm_affine"]["norm_bytes"] < records["layer_norm"]["norm_bytes"]
+    assert all(0 < record["metrics"]["rel_l2"] < 5e-3 for record in records.values())
+
+
+def test_the_table_of_regimes(tmp_path):
+    done = harness("run", "--regimes", "--lowering", "layer_norm,none", "--precision", "fp16", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    header, _, *rows = done.stdout.strip().splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")][:4] == ["lowering", "policy", "N(0, 1)", "zeros"]
+    assert [row.split("|")[1].strip() for row in rows] == ["(rounding)", "layer_norm", "none"]
+    (table,) = (tmp_path / "tables").glob("*.md")
+    assert table.read_text().strip() == done.stdout.strip()
+
+
+def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path):
+    import coremltools as ct
+    import torch
+
+    from tests.ane_rms.spellings import LOOK_ALIKES
+    from tests.mil_tools import NE, Norm, inputs, options, torch_program
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cubed = Norm(LOOK_ALIKES["pow(3)"].function)
+            self.centred = Norm(LOOK_ALIKES["timm: torch.var"].function)
+            self.first = Norm(LOOK_ALIKES["mean over axis 0"].function)
+
+        def forward(self, x):
+            return self.first(self.centred(self.cubed(x)))
+
+    path = tmp_path / "three.mlpackage"
+    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
+    ane_rms.convert(torch_program(Model(), (2, 8, 64)), inputs=inputs((2, 8, 64)), **arguments).save(str(path))
+    done = harness("explain", path)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "missed" in line
+    ]
+    misses = {row[1]: row for row in rows[:3]}
+    for module, reason, shape in (
+        ("cubed", "x**3", "2, 8, 1"),
+        ("centred", "variance", "2, 8, 1"),
+        ("first", "axes [-3]", "1, 8, 64"),
+    ):
+        assert reason in misses[module][-1]
+        assert misses[module][-2] == shape
+        assert misses[module][0]
+    assert "0 fused, 3 missed" in done.stdout
+
+
+def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
+    import harness.export
+
+    build = harness.export.build
+
+    def loud(spec, **more):
+        network = build(spec, **more)
+        network.model.embed_tokens.weight.data *= 1e6
+        return network
+
+    monkeypatch.setattr(harness.export, "build", loud)
+    from harness.explain import of_model
+
+    (first, *_) = of_model("llama", calibrate=True).warnings
+    assert "in calibration, float16 ends at 65,504" in first.reason
 
 
 def test_list_names_every_model():

@@ -1,0 +1,79 @@
+"""The direction of dependencies, read from the imports: an upward edge fails.
+
+``cli -> report, regress -> store, stats`` and
+``cli -> convert, runtime, metrics -> zoo, export, interpreter -> ane_rms``.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+ALLOWED = {
+    "ane_rms": {"ane_rms"},
+    "harness.errors": set(),
+    "harness.store": {"harness.errors"},
+    "harness.report": {"harness.errors", "harness.store"},
+    "harness.interpreter": {"harness.errors"},
+    "harness.export": {"harness.errors", "harness.zoo"},
+    "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
+    "harness.metrics": set(),
+    "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter"},
+    "harness.torch_ops": {"harness.errors"},
+}
+"""What each layer may import of the project, beside itself. A layer that is not here, the command line and the main
+job among them, may import anything below."""
+
+TOP = ("harness.cli", "harness.__main__")
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Return the project's modules that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in ("ane_rms", "harness", "torch", "transformers")}
+
+
+FILES = sorted([*(ROOT / "ane_rms").rglob("*.py"), *(ROOT / "harness").rglob("*.py")])
+
+
+def within(name: str, layer: str) -> bool:
+    return name == layer or name.startswith(f"{layer}.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_no_import_points_upward(path):
+    name = module_name(path)
+    layer = next((layer for layer in ALLOWED if within(name, layer)), None)
+    for imported in imports(path):
+        if imported.split(".")[0] in ("torch", "transformers"):
+            assert not within(name, "ane_rms"), f"{name} imports {imported}: ane_rms stands on coremltools and numpy"
+            continue
+        if not any(within(name, top) for top in TOP):
+            assert not any(within(imported, top) for top in TOP), f"{name} imports {imported}"
+        if layer is not None and not within(imported, layer):
+            assert any(within(imported, one) for one in ALLOWED[layer]), f"{name} imports {imported}"
+
+
+def test_ane_rms_imports_without_torch_and_without_the_harness():
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.modules['transformers'] = None; import ane_rms; "
+        "sys.exit(any(name.split('.')[0] == 'harness' for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
