@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +24,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     """Where a test notes what it saw; printed when the session ends."""
     return request.config.stash[LEDGER]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take over what a worker of pytest-xdist saw."""
+    node.config.stash[LEDGER].merge(getattr(node, "workeroutput", {}).get("ledger", []))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over, in a worker of pytest-xdist, what it saw."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["ledger"] = session.config.stash[LEDGER].notes()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -21,6 +21,21 @@ class Ledger:
         if value not in cell:
             cell.append(value)
 
+    def notes(self) -> list[list[str]]:
+        """Return every note, in a form that one process can send to another."""
+        return [
+            [title, row, column, value]
+            for title, rows in self._tables.items()
+            for row, cells in rows.items()
+            for column, values in cells.items()
+            for value in values
+        ]
+
+    def merge(self, notes: list[list[str]]) -> None:
+        """Add the notes of another process."""
+        for title, row, column, value in notes:
+            self.note(title, row, column, value)
+
     def render(self) -> str:
         """Return every table, or "" if nothing was noted."""
         return "\n\n".join(self._render(title, rows) for title, rows in self._tables.items())
