@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import doctor, explain, list_models, run
+from harness.cli import diff, doctor, explain, list_models, run
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("list")(list_models.list_models)
 app.command("run")(run.run)
 app.command("explain")(explain.explain)
+app.command("diff")(diff.diff)
 app.command("doctor")(doctor.doctor)
 
 

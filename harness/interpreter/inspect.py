@@ -1,7 +1,7 @@
 """Look inside a run: where two programs part, what overflowed, and every value saved to a file.
 
-Two models are run on the same input. Ops are paired by the name of what they produce, then, for those left,
-in order by op type and shape among ops between the pairs found; a value only one program has is passed over.
+Two models are run on the same input. Ops are paired by the name of what they produce; where the programs share
+hardly a name, in order by op type and shape. A value only one program has is passed over.
 For every pair the relative L2 deviation ``|b - a| / |a|`` is taken in float64. "Where they part" is the first
 pair, in the first model's order, that deviates by more than a tolerance.
 """
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from harness.interpreter.model import ReferenceModel
     from harness.interpreter.program import Op
+
+
+SHARED = 4
+"""Programs of which a quarter of the values share their names are compared by name alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Deviation:
-    """A value both programs produce, and how far the second's is from the first's."""
+    """A value both programs produce, and how far the second's is from the first's.
+
+    ``collapsed_rows`` counts rows (last axis) that are all zeros in the second and not in the first.
+    """
 
     first: Record
     second: Record
     rel_l2: float
     max_abs: float
+    collapsed_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +186,15 @@ def compare(
 
 
 def pair(left: list[Record], right: list[Record]) -> list[tuple[Record, Record]]:
-    """Pair the values of two runs: by name and shape, then in order by op type and shape."""
-    by_name = {(r.name, r.statistics.shape): r for r in right}
-    matched = {id(a): by_name.pop(key) for a in left if (key := (a.name, a.statistics.shape)) in by_name}
+    """Pair the values of two runs: by name and shape, or, where hardly a name is shared, in order by type and shape.
+
+    The endings that coremltools' float16 cast adds to names count for nothing. The second way is for packages of
+    different tools; in programs of one tool it would pair values that have nothing to do with each other.
+    """
+    by_name = {(_plain(r.name), r.statistics.shape): r for r in right}
+    matched = {id(a): by_name.pop(key) for a in left if (key := (_plain(a.name), a.statistics.shape)) in by_name}
+    if len(matched) * SHARED > min(len(left), len(right)):
+        return [(a, matched[id(a)]) for a in left if id(a) in matched]
     used = {id(b) for b in matched.values()}
     waiting: defaultdict[tuple[str, tuple[int, ...]], list[Record]] = defaultdict(list)
     for b in right:
@@ -193,6 +207,12 @@ def pair(left: list[Record], right: list[Record]) -> list[tuple[Record, Record]]
     return [(a, matched[id(a)]) for a in left if id(a) in matched]
 
 
+def _plain(name: str) -> str:
+    """Return a name without what coremltools' float16 cast appends."""
+    base, separator, number = name.partition("#")
+    return base.removesuffix("_cast_fp16").removesuffix("_to_fp16") + separator + number
+
+
 def deviation(first: Record, second: Record) -> Deviation:
     """Return how far the second value is from the first; equal infinities and NaNs count as equal."""
     a, b = first.value.double(), second.value.double()
@@ -201,4 +221,5 @@ def deviation(first: Record, second: Record) -> Deviation:
     size = torch.where(a.isfinite(), a, torch.zeros_like(a)).norm()
     norm = float(gap.norm())
     rel = 0.0 if norm == 0 else norm / float(size) if float(size) else float("inf")
-    return Deviation(first, second, rel, float(gap.max()) if gap.numel() else 0.0)
+    collapsed = int(((b == 0).all(-1) & (a != 0).any(-1)).sum()) if a.dim() and a.shape[-1] else 0
+    return Deviation(first, second, rel, float(gap.max()) if gap.numel() else 0.0, collapsed)
