@@ -1,0 +1,68 @@
+"""The main job on the zoo: every model in every variant, its norms counted three ways, its programs executed."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.run import Options, run_model, steps
+from harness.variants import VARIANTS
+from harness.zoo import load_zoo
+
+ZOO = load_zoo()
+SEQUENCE_ERROR = 2e-2
+"""Relative L2 that float16 may cost the logits of a two-layer model of random weights; 7.6e-3 is the most seen."""
+
+
+def records_of(key, **more):
+    options = Options(variants=tuple(VARIANTS.values()), **more)
+    announced = []
+    records = {record.variant: record for record in run_model(ZOO[key], options, announced.append)}
+    assert len(announced) == steps(options)
+    return records
+
+
+def assert_holds(key, records):
+    spec = ZOO[key]
+    for record in records.values():
+        assert (record.status, record.reason) == ("ok", "")
+        assert record.executor == "reference"
+        assert record.metrics["rel_l2"] < SEQUENCE_ERROR
+    off, on, cpu = records["off"], records["on"], records["cpu"]
+    expected = spec.expected_norms("quick")
+    assert (on.norms_expected, on.norms_executed, on.fused) == (expected, expected, expected)
+    assert off.fused == cpu.fused == 0
+    assert off.ops_before == off.ops_after == cpu.ops_after == on.ops_before
+    assert sum(site.fused for site in on.sites) == expected
+    if spec.control:
+        assert expected == 0
+        assert on.sites == off.sites == ()
+        assert on.ops_after == on.ops_before
+    else:
+        assert on.ops_after < on.ops_before
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("key", [key for key, spec in ZOO.items() if spec.tier == "quick"])
+def test_the_quick_tier_holds(key):
+    assert_holds(key, records_of(key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [key for key, spec in ZOO.items() if spec.tier == "nightly" and not spec.unconvertible])
+def test_the_nightly_tier_holds(key):
+    assert_holds(key, records_of(key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", [key for key, spec in ZOO.items() if spec.tier == "quick"])
+def test_the_quick_tier_holds_exported(key):
+    assert_holds(key, records_of(key, frontend="export"))
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("key", ["llama", "gemma2", "qwen3"])
+def test_at_float32_the_executor_is_pytorch(key):
+    for record in records_of(key, policy="fp32").values():
+        assert record.compute_precision == "FLOAT32"
+        assert record.metrics["rel_l2"] < 1e-5
+        assert record.metrics["top1"] == 1.0
