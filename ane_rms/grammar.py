@@ -7,7 +7,8 @@ Four productions compose; each returns a match, a :class:`Refusal` (nearly, but)
 ``quadratic``   a mean or sum of squares, times a number, plus a number:  ``a * sum(x^2) + e``
 ``root``        its square root or the inverse of that, times a number, plus a number, floored by a number
 ``product``     a tree of ``mul``, ``real_div`` and ``cast``, flattened: constants, and factors to the power of 1 or -1
-``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma
+``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma; where no part of
+                a product is a norm by itself, also one that other values multiply or divide (:func:`rms_norm_within`)
 
 Scales are carried exactly, so that ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * d**-0.5)``, a sum divided by d and a
 mean are one thing. Casts between float types are looked through. Two values are the same when they are the same
@@ -28,6 +29,8 @@ import numpy as np
 from ane_rms import mil
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import numpy.typing as npt
 
 RMS_FLOOR = 1e-2
@@ -44,6 +47,8 @@ SCALE_TOLERANCE = 2.0**-11
 
 SCALE_EXACT = 1e-6
 """float32's rounding of d and sqrt(d): no deviation worth stating."""
+
+NO_FIXED_SIZE = "the normalised axis has no fixed size: convert with one, other axes may stay flexible"
 
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
@@ -101,7 +106,8 @@ class RmsNorm:
     """One RMSNorm: ``op`` computes its result from ``x``.
 
     ``axes`` count from the back, ascending. ``gamma`` is float64 of x's shape over them, or None; ``after`` a constant
-    that varies along other axes and stays a multiplication, or None. ``root`` takes the root, ``interior`` multiplies.
+    that varies along other axes and stays a multiplication, or None; ``others`` are values, to the power of 1 or -1,
+    that multiply the norm. ``root`` takes the root, ``interior`` multiplies.
     """
 
     op: mil.Op
@@ -114,6 +120,7 @@ class RmsNorm:
     deviation_bound: float
     root: mil.Op
     interior: tuple[mil.Op, ...]
+    others: tuple[tuple[mil.Var, int], ...] = ()
 
 
 def same(a: mil.Var, b: mil.Var) -> bool:
@@ -128,6 +135,13 @@ def _constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
         if number is not None and mil.const_value(value) is None:
             return value, number
     return None
+
+
+def _floored(op: mil.Op) -> tuple[mil.Var, float] | None:
+    """Return (x, floor) where a ``clip`` bounds x from below alone, as ``clamp(min=...)`` does."""
+    low, high = mil.scalar(op.alpha), mil.scalar(op.beta)
+    unbounded = high is not None and high >= mil.largest(op.x)
+    return (op.x, low) if low is not None and unbounded else None
 
 
 # --- quadratic ---------------------------------------------------------------------------------------------------
@@ -172,7 +186,7 @@ def _reduction(op: mil.Op) -> Quadratic | Refusal | None:
     if op.op_type == "reduce_mean":
         counts = [mil.shape(op.x)[axis] for axis in axes]
         if not all(isinstance(n, int) for n in counts):
-            return Refusal("the normalised axis has no fixed size")
+            return Refusal(NO_FIXED_SIZE)
         scale = 1.0 / math.prod(int(n) for n in counts)
     return Quadratic(x=x, axes=axes, scale=scale, kept=bool(op.keep_dims.val), spelling=spelling)
 
@@ -184,26 +198,58 @@ def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
         return None
     if op.op_type in ("reduce_mean", "reduce_sum", "reduce_sum_square"):
         return _reduction(op)
-    if op.op_type == "expand_dims":
+    if op.op_type in ("expand_dims", "reshape"):
         found: Quadratic | Refusal | None = _kept(quadratic(op.x), op)
-        return found
+        return found or _row_products(var)
+    if op.op_type in ("squeeze", "matmul"):
+        return _row_products(var)
     if op.op_type in ("square", "pow"):
         return _squared_root(op)
-    if op.op_type in ("add", "maximum", "mul", "real_div", "sub"):
+    if op.op_type in ("add", "maximum", "mul", "real_div", "sub", "clip"):
         return _arithmetic(op)
     return None
 
 
 def _kept(found: Any, op: mil.Op) -> Any:
-    """Let an ``expand_dims`` of the reduced axes stand for ``keep_dims=True``, in a quadratic or a root."""
+    """Let an op that puts back the reduced axes stand for ``keep_dims=True``, in a quadratic or a root."""
     inner = found.quadratic if isinstance(found, Root) else found
-    if not isinstance(inner, Quadratic) or inner.kept:
+    if not isinstance(inner, Quadratic):
         return found
-    inserted = mil.positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.outputs[0].rank)
-    if inserted != inner.axes:
-        return found
+    expected = tuple(1 if axis in inner.axes else n for axis, n in enumerate(mil.shape(inner.x)))
+    if mil.shape(op.outputs[0]) != expected:
+        return found if op.op_type == "expand_dims" else None
     kept = replace(inner, kept=True)
     return replace(found, quadratic=kept) if isinstance(found, Root) else kept
+
+
+def _row_products(var: mil.Var) -> Quadratic | None:
+    """Return the sum of squares where each row of x is multiplied by itself as a matrix, as ``einsum`` is written.
+
+    x's rows stand in ``(..., 1, d)`` and ``(..., d, 1)``, the products in x's shape with or without a last axis of 1.
+    Only reshapes lie between, none of which changes the order of elements.
+    """
+    op = _unfolded(var).op
+    if op is None or op.op_type != "matmul":
+        return None
+    x, left, right = _unfolded(op.x), list(mil.shape(op.x)), list(mil.shape(op.y))
+    if x.rank == 0 or x is not _unfolded(op.y) or left[:-2] != right[:-2]:
+        return None
+    row = left[-1:-3:-1] if op.transpose_x.val else left[-2:]
+    column = right[-1:-3:-1] if op.transpose_y.val else right[-2:]
+    *lead, width = mil.shape(x)
+    if row != [1, width] or column != [width, 1] or not all(isinstance(n, int) for n in (*lead, *left, *right)):
+        return None
+    kept = mil.shape(var) == (*lead, 1)
+    if not kept and mil.shape(var) != tuple(lead):
+        return None
+    return Quadratic(x=x, axes=(x.rank - 1,), scale=1.0, kept=kept, spelling="matmul")
+
+
+def _unfolded(var: mil.Var) -> mil.Var:
+    """Return what ``var`` was before ops that only change how its elements are grouped into axes."""
+    while (op := mil.producer(mil.base(var), "reshape", "expand_dims", "squeeze")) is not None:
+        var = op.x
+    return mil.base(var)
 
 
 def _squared_root(op: mil.Op) -> Quadratic | None:
@@ -217,13 +263,15 @@ def _squared_root(op: mil.Op) -> Quadratic | None:
 
 def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
     """Return the quadratic of one plus, times, divided by or floored by a number."""
-    if op.op_type in ("real_div", "sub"):
+    if op.op_type == "clip":
+        operand = _floored(op)
+    elif op.op_type in ("real_div", "sub"):
         number = mil.scalar(op.y)
         operand = None if number is None else (op.x, number)
     else:
         operand = _constant_operand(op)
     if operand is None:
-        return _not_a_number(op)
+        return None if op.op_type == "clip" else _not_a_number(op)
     inner, number = operand
     q = quadratic(inner)
     if not isinstance(q, Quadratic):
@@ -233,7 +281,7 @@ def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
         if not (math.isfinite(epsilon) and epsilon >= 0):
             return Refusal(f"epsilon is {epsilon:g}; it must be a finite number, 0 or more")
         return replace(q, epsilon=epsilon)
-    if op.op_type == "maximum":
+    if op.op_type in ("maximum", "clip"):
         return replace(q, floor=max(q.floor, number))
     factor = number if op.op_type == "mul" else (1 / number if number else math.nan)
     if not (math.isfinite(factor) and factor > 0):
@@ -268,7 +316,7 @@ def root(var: mil.Var) -> Root | Refusal | None:
     if op.op_type == "reduce_l2_norm":
         q = _reduction(op)
         return Root(replace(q, spelling="l2_norm"), op, 1, "l2_norm") if isinstance(q, Quadratic) else q
-    if op.op_type == "expand_dims":
+    if op.op_type in ("expand_dims", "reshape"):
         found: Root | Refusal | None = _kept(root(op.x), op)
         return found
     if op.op_type == "tile":
@@ -277,7 +325,7 @@ def root(var: mil.Var) -> Root | Refusal | None:
         return _inverted(root(op.x), 1.0, guard=mil.scalar(op.epsilon) or 0.0)
     if op.op_type == "real_div" and (number := mil.scalar(op.x)) is not None:
         return _inverted(root(op.y), number)
-    if op.op_type in ("add", "maximum", "mul", "real_div"):
+    if op.op_type in ("add", "maximum", "mul", "real_div", "clip"):
         return _adjusted(op)
     return None
 
@@ -325,7 +373,7 @@ def _adjusted(op: mil.Op) -> Root | Refusal | None:
         divisor = mil.scalar(op.y)
         operand = None if not divisor else (op.x, 1 / divisor)
     else:
-        operand = _constant_operand(op)
+        operand = _floored(op) if op.op_type == "clip" else _constant_operand(op)
     if operand is None:
         return None
     inner, number = operand
@@ -353,8 +401,14 @@ def _scaled(found: Root, number: float) -> Root:
 # --- product and the whole ---------------------------------------------------------------------------------------
 
 
-def product(op: mil.Op) -> Product:
-    """Flatten the product that ends in ``op``, through intermediates that nothing else uses."""
+def product(op: mil.Op, stop: Collection[int] = ()) -> Product:
+    """Flatten the product that ends in ``op``, through intermediates that nothing else uses.
+
+    Parameters
+    ----------
+    op: the last multiplication or division.
+    stop: ids of ops that are not looked into.
+    """
     result = Product()
 
     def visit(var: mil.Var, power: int, *, last: bool) -> None:
@@ -363,7 +417,7 @@ def product(op: mil.Op) -> Product:
             result.constants.append((constant, power))
             return
         inner = mil.producer(var, "mul", "real_div", "cast")
-        if inner is None or _opaque(inner) or not (last or mil.is_interior(var)):
+        if inner is None or _opaque(inner) or id(inner) in stop or not (last or mil.is_interior(var)):
             result.factors.append((var, power))
             return
         result.ops.append(inner)
@@ -389,29 +443,50 @@ def rms_norm(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
     any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
     """
     flat = product(op)
-    dividing: list[tuple[Root, mil.Var]] = []
     refusal: Refusal | None = None
-    for var, power in flat.factors:
+    for at, (var, power) in enumerate(flat.factors):
         found = root(var)
-        if isinstance(found, Refusal):
-            refusal = found
-        elif isinstance(found, Root) and found.power * power == -1:
-            dividing.append((found, var))
-    if not dividing:
-        return refusal
-    found, root_var = dividing[0]
-    rest = [factor for factor in flat.factors if factor[0] is not root_var]
-    result = _whole(op, flat, found, rest, any_axes=any_axes)
-    return replace(result, op=found.op) if isinstance(result, Refusal) else result
+        if isinstance(found, Root) and found.power * power == -1:
+            result = _whole(op, flat, found, at, any_axes=any_axes, within=False)
+            if isinstance(result, RmsNorm):
+                return result
+            refusal = replace(result, op=found.op)
+        elif isinstance(found, Refusal):
+            refusal = refusal or found
+    return refusal
 
 
-def _whole(
-    op: mil.Op, flat: Product, found: Root, rest: list[tuple[mil.Var, int]], *, any_axes: bool
-) -> RmsNorm | Refusal:
-    """Check the parts of a product around one inverse root against each other."""
-    found, rest, unscaled = _unscaled(found, rest)
+def rms_norm_within(
+    op: mil.Op, taken: Collection[int], roots: Collection[int], *, any_axes: bool = False
+) -> RmsNorm | None:
+    """Return the RMSNorm in the product that ends in ``op``, whatever else multiplies or divides it.
+
+    For products that have no norm as a part: a gate between x and the inverse root, a gamma computed at run time, or
+    one that varies along other axes, multiplied to the inverse root first.
+
+    Parameters
+    ----------
+    op: a ``mul`` or ``real_div``.
+    taken: ids of the ops that compute norms; they are not looked into.
+    roots: ids of the root ops that belong to them.
+    any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
+    """
+    flat = product(op, taken)
+    for at, (var, power) in enumerate(flat.factors):
+        found = root(var)
+        if isinstance(found, Root) and found.power * power == -1 and id(found.op) not in roots:
+            result = _whole(op, flat, found, at, any_axes=any_axes, within=True)
+            if isinstance(result, RmsNorm):
+                return result
+    return None
+
+
+def _whole(op: mil.Op, flat: Product, found: Root, at: int, *, any_axes: bool, within: bool) -> RmsNorm | Refusal:
+    """Check the parts of a product around one inverse root, its factor ``at``, against each other."""
+    found, rest, unscaled = _unscaled(found, flat.factors[:at] + flat.factors[at + 1 :])
     q, x = found.quadratic, found.quadratic.x
-    refusal = _refuse_factors(x, rest) or _refuse_axes(q, any_axes=any_axes) or _refuse_shape(op, x)
+    others = _others(x, rest) if within else ()
+    refusal = _refuse_factors(x, rest, others) or _refuse_axes(q, any_axes=any_axes) or _refuse_shape(op, x)
     if refusal is not None:
         return refusal
     sizes = {axis: int(x.shape[axis]) for axis in q.axes}
@@ -419,9 +494,9 @@ def _whole(
     if bound > DEVIATION_LIMIT:
         return Refusal(
             f"not exactly an RMSNorm: deviates by up to {bound:.2g} for rows whose RMS is {RMS_FLOOR:g} or more, "
-            f"above the limit of {DEVIATION_LIMIT:g}"
+            f"above the limit of {DEVIATION_LIMIT:g}: add epsilon to the mean square, under the root"
         )
-    scaling = _scaling(flat, scale, x.rank, sizes)
+    scaling = _scaling(flat, scale, x.rank, sizes, within=within)
     if isinstance(scaling, Refusal):
         return scaling
     tail = ("mul" if found.power == -1 else "div") + ("_epsilon_outside" if found.outside else "")
@@ -436,6 +511,7 @@ def _whole(
         deviation_bound=bound + scaling.drift,
         root=found.op,
         interior=tuple(flat.ops),
+        others=others,
     )
 
 
@@ -477,9 +553,17 @@ def _is_largest_magnitude(var: mil.Var, x: mil.Var, axes: tuple[int, ...]) -> bo
     return magnitude is not None and same(magnitude.x, x) and reduced == axes
 
 
-def _refuse_factors(x: mil.Var, rest: list[tuple[mil.Var, int]]) -> Refusal | None:
-    """Refuse unless the factors beside the inverse root are x alone."""
-    if len(rest) == 1 and rest[0][1] == 1 and same(rest[0][0], x):
+def _others(x: mil.Var, rest: list[tuple[mil.Var, int]]) -> tuple[tuple[mil.Var, int], ...]:
+    """Return the factors without x itself, where it is one of them."""
+    at = next((i for i, (var, power) in enumerate(rest) if power == 1 and same(var, x)), None)
+    return () if at is None else tuple(rest[:at] + rest[at + 1 :])
+
+
+def _refuse_factors(
+    x: mil.Var, rest: list[tuple[mil.Var, int]], others: tuple[tuple[mil.Var, int], ...]
+) -> Refusal | None:
+    """Refuse unless the factors beside the inverse root are x, once, and ``others``."""
+    if len(rest) == len(others) + 1 and any(power == 1 and same(var, x) for var, power in rest):
         if _centred_on(x) is not None:
             return Refusal("a LayerNorm: the mean is subtracted before", is_layer_norm=True)
         return None
@@ -509,11 +593,12 @@ def _refuse_axes(q: Quadratic, *, any_axes: bool) -> Refusal | None:
     if not (last or (any_axes and (trailing or len(q.axes) == 1))):
         signed = [mil.signed_axis(axis, rank) for axis in q.axes]
         allowed = "trailing axes or a single one are" if any_axes else "the last axis is"
-        return Refusal(f"the mean is over axes {signed} of rank {rank}; only {allowed} fused")
+        mend = "" if any_axes or not (trailing or len(q.axes) == 1) else ": axes='any' fuses this one as well"
+        return Refusal(f"the mean is over axes {signed} of rank {rank}; only {allowed} fused{mend}")
     if not q.kept and len(q.axes) < rank:
-        return Refusal("the mean drops its axis (keepdim=False), so that it scales along another one")
+        return Refusal("the mean drops its axis, so that it scales along another one: take it with keepdim=True")
     if not all(isinstance(mil.shape(q.x)[axis], int) for axis in q.axes):
-        return Refusal("the normalised axis has no fixed size")
+        return Refusal(NO_FIXED_SIZE)
     return None
 
 
@@ -556,7 +641,7 @@ class Scaling:
     drift: float = 0.0
 
 
-def _scaling(flat: Product, scale: float, rank: int, sizes: dict[int, int]) -> Scaling | Refusal:
+def _scaling(flat: Product, scale: float, rank: int, sizes: dict[int, int], *, within: bool) -> Scaling | Refusal:
     """Return what the constants of a product, and the scale of its root, make of the normalised x.
 
     Parameters
@@ -565,6 +650,7 @@ def _scaling(flat: Product, scale: float, rank: int, sizes: dict[int, int]) -> S
     scale: what is left of the root, 1 where it is the RMS itself.
     rank: of x.
     sizes: length of each normalised axis.
+    within: whether no part of the product is a norm by itself.
     """
     total, along, elsewhere = np.full((1,) * rank, scale), False, False
     for constant, power in flat.constants:
@@ -577,7 +663,7 @@ def _scaling(flat: Product, scale: float, rank: int, sizes: dict[int, int]) -> S
     if not np.isfinite(total).all():
         return Refusal("gamma is not finite")
     if elsewhere:
-        if is_rms:
+        if is_rms and not within:
             return Refusal("a constant factor varies along other axes than the normalised ones")
         return Scaling(after=total)
     number = float(total.flat[0])

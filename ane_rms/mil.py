@@ -74,6 +74,11 @@ def dtype(var: Var) -> str:
     return str(types.builtin_to_string(var.dtype))
 
 
+def largest(var: Var) -> float:
+    """Return the largest number of a floating-point variable's type."""
+    return float(np.finfo(types.nptype_from_builtin(var.dtype)).max)
+
+
 def const_value(var: Var) -> npt.NDArray[Any] | None:
     """Return the value of a constant as an array, or None if it is not known at conversion."""
     value = var.val
@@ -157,8 +162,41 @@ def replace(op: Op, new: Var) -> None:
     op.enclosing_block.replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=new)
 
 
+class Constants:
+    """Constants of one block, each made once and placed before the block's first op, where every op sees it."""
+
+    def __init__(self, block: Block) -> None:
+        self._first = next(iter(block.operations))
+        self._known: dict[tuple[str, tuple[int, ...], bytes], Var] = {}
+
+    def get(self, value: npt.ArrayLike) -> Var:
+        """Return the variable of a constant."""
+        array = np.asarray(value)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = Builder.const(val=array if array.ndim else array[()], before_op=self._first)
+        return self._known[key]
+
+
+_constants: list[Constants] = []
+"""Those of the block that is being rewritten; empty outside a rewrite."""
+
+
+def constant(value: npt.ArrayLike) -> Any:
+    """Return a constant that all sites of a block share, or outside a rewrite the value itself.
+
+    Making constants is most of what a lowering costs: a norm has a dozen, the same at nearly every site.
+    """
+    return _constants[-1].get(value) if _constants else value
+
+
 def rewrite_each(program: Program, ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
-    """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what nothing uses.
+    """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what nothing uses."""
+    visit_each(program, ops, lambda op: replace(op, build(op)))
+
+
+def visit_each(program: Program, ops: Sequence[Op], act: Callable[[Op], None]) -> None:
+    """Call ``act`` for each of ``ops``, inside its block and with new ops placed before it; then drop what is unused.
 
     The last op comes first, and inner blocks before the ones around them: what was built reads the values in front of
     it, and follows when one of these is replaced in turn. Blocks are entered once each: leaving one makes coremltools
@@ -169,13 +207,17 @@ def rewrite_each(program: Program, ops: Sequence[Op], build: Callable[[Op], Var]
         by_block.setdefault(id(op.enclosing_block), []).append(op)
 
     @block_context_manager  # type: ignore[untyped-decorator,unused-ignore]
-    def rewrite(_block: Block, members: list[Op]) -> None:
-        for op in members:
-            with Builder.set_before_op(op):
-                replace(op, build(op))
+    def visit(block: Block, members: list[Op]) -> None:
+        _constants.append(Constants(block))
+        try:
+            for op in members:
+                with Builder.set_before_op(op):
+                    act(op)
+        finally:
+            _constants.pop()
 
     for members in by_block.values():
-        rewrite(members[0].enclosing_block, members)
+        visit(members[0].enclosing_block, members)
     if by_block:
         dead_code_elimination(program)
 

@@ -1,8 +1,8 @@
 """Walk a program and find its norm sites: what :mod:`ane_rms.grammar` recognises, and what it nearly does.
 
 Ops are visited from the last to the first, so that the longest product is tried first and takes gamma with it. A
-refused product is no miss while a part of it still matches; a root that no match took is one, with the innermost
-reason.
+refused product is no miss while a part of it still matches. For roots that no match took, a second visit looks for
+norms that something else multiplies; a root that none took then is a miss, with the innermost reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar import Refusal, RmsNorm, rms_norm
+from ane_rms.grammar import Refusal, RmsNorm, rms_norm, rms_norm_within
 from ane_rms.report import FusionReport, Miss, Site
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
 
 
 def _scan_block(ops: list[mil.Op], *, any_axes: bool) -> tuple[list[RmsNorm], list[Refusal]]:
-    norms: list[RmsNorm] = []
+    norms: dict[int, RmsNorm] = {}
     refused: dict[int, Refusal] = {}
     taken: set[int] = set()
     for op in reversed(ops):
@@ -105,9 +105,37 @@ def _scan_block(ops: list[mil.Op], *, any_axes: bool) -> tuple[list[RmsNorm], li
             continue
         result = rms_norm(op, any_axes=any_axes)
         if isinstance(result, RmsNorm):
-            norms.append(result)
+            norms[id(op)] = result
             taken.update(id(inner) for inner in result.interior)
         elif isinstance(result, Refusal):
             refused[id(result.op)] = result
+    roots = {id(norm.root) for norm in norms.values()}
+    if refused.keys() - roots:
+        norms |= _scan_within(ops, norms, roots, taken, any_axes=any_axes)
     misses = [one for one in reversed(refused.values()) if not one.is_layer_norm]
-    return norms[::-1], misses
+    return [norms[id(op)] for op in ops if id(op) in norms], misses
+
+
+def _scan_within(
+    ops: list[mil.Op], norms: dict[int, RmsNorm], roots: set[int], taken: set[int], *, any_axes: bool
+) -> dict[int, RmsNorm]:
+    """Return the norms inside products of which no part is a norm, by the id of the product's last op.
+
+    Parameters
+    ----------
+    ops: of one block.
+    norms: those found in it so far.
+    roots: ids of the ops that take their roots.
+    taken: ids of the multiplications that they are made of.
+    any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
+    """
+    found: dict[int, RmsNorm] = {}
+    for op in reversed(ops):
+        if op.op_type not in ("mul", "real_div") or id(op) in taken:
+            continue
+        norm = rms_norm_within(op, norms.keys() | taken, roots, any_axes=any_axes)
+        if norm is not None:
+            found[id(op)] = norm
+            taken = taken | {id(inner) for inner in norm.interior}
+            roots = roots | {id(norm.root)}
+    return found

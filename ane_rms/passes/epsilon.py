@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from coremltools.converters.mil._deployment_compatibility import AvailableTarget
-from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
@@ -50,7 +49,7 @@ class restore_rms_norm_epsilon(AbstractGraphPass):  # noqa: N801 - coremltools n
             if op.op_type == "layer_norm" and (name := op.name.removesuffix(FP16_SUFFIX)) in (self.epsilons or {})
         }
         rounded = [op for op, epsilon in found.values() if _is_rounded(op, epsilon)]
-        mil.rewrite_each(prog, rounded, lambda op: _restored(op, found[id(op)][1]))
+        mil.visit_each(prog, rounded, lambda op: _restore(op, found[id(op)][1]))
 
 
 def _is_rounded(op: mil.Op, epsilon: float) -> bool:
@@ -60,7 +59,10 @@ def _is_rounded(op: mil.Op, epsilon: float) -> bool:
     return not math.isclose(float(op.epsilon.val), epsilon, rel_tol=SAME)
 
 
-def _restored(op: mil.Op, epsilon: float) -> mil.Var:
-    gamma = {} if op.gamma is None else {"gamma": np.asarray(op.gamma.val, dtype=np.float32)}
-    axes = [int(axis) for axis in np.atleast_1d(op.axes.val)]
-    return mb.layer_norm(x=op.x, axes=axes, epsilon=np.float32(epsilon), name=op.name, **gamma)
+def _restore(op: mil.Op, epsilon: float) -> None:
+    """Give the op another epsilon in its place, and gamma in the same type."""
+    gamma = {} if op.gamma is None else {"gamma": mil.constant(np.asarray(op.gamma.val, dtype=np.float32))}
+    given = {"epsilon": mil.constant(np.float32(epsilon)), **gamma}
+    for value in given.values():
+        value.scopes = op.outputs[0].scopes
+    op.set_inputs(no_check_var_types=True, **given)

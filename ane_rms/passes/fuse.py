@@ -78,18 +78,26 @@ class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass
 
 
 def _fused(norm: RmsNorm) -> mil.Var:
-    """Build the ``ane_rms_norm`` of one match, in the type of x; cast to the type of the value replaced."""
+    """Build the ``ane_rms_norm`` of one match, in the type of x, and what is multiplied after; cast to the result's."""
     result = norm.op.outputs[0]
-    converts = mil.dtype(norm.x) != mil.dtype(result)
-    name = f"{result.name}_rms_norm" if converts or norm.after is not None else result.name
+    kind = mil.dtype(result)
+    converts = mil.dtype(norm.x) != kind
+    steps = 1 + (norm.after is not None) + converts + len(norm.others)
+    parts = [f"{result.name}_rms_norm", *(f"{result.name}_part_{i}" for i in range(2, steps))]
+    names = iter([*parts[: steps - 1], result.name])
     value = mb.ane_rms_norm(
         x=norm.x,
         gamma=None if norm.gamma is None else mil.cast_like(norm.x, norm.gamma),
         epsilon=mil.epsilon_like(norm.x, norm.epsilon),
         axes=list(norm.axes),
-        name=name,
+        name=next(names),
     )
     if norm.after is not None:
-        name = f"{result.name}_scaled" if converts else result.name
-        value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=name)
-    return mb.cast(x=value, dtype=mil.dtype(result), name=result.name) if converts else value
+        value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=next(names))
+    if converts:
+        value = mb.cast(x=value, dtype=kind, name=next(names))
+    for other, power in norm.others:
+        factor = other if mil.dtype(other) == kind else mb.cast(x=other, dtype=kind)
+        combine = mb.mul if power == 1 else mb.real_div
+        value = combine(x=value, y=factor, name=next(names))
+    return value

@@ -225,8 +225,13 @@ def _has_fixed_axis(op: mil.Op) -> bool:
 
 def _doubled(op: mil.Op, x: mil.Var, *more: mil.Var) -> mil.Var:
     """Return ``[x, -x, ...]`` along the last normalised axis."""
-    negative = mb.mul(x=x, y=mil.epsilon_like(x, -1.0), name=part_name(op, "negative"))
-    return mb.concat(values=[x, negative, *more], axis=_axes(op)[-1] - x.rank, name=part_name(op, "doubled"))
+    negative = mb.mul(x=x, y=mil.constant(mil.epsilon_like(x, -1.0)), name=part_name(op, "negative"))
+    return mb.concat(
+        values=[x, negative, *more],
+        axis=mil.constant(np.int32(_axes(op)[-1] - x.rank)),
+        interleave=mil.constant(np.bool_(False)),
+        name=part_name(op, "doubled"),
+    )
 
 
 def _pads(op: mil.Op, scale: mil.Var, pads: npt.NDArray[np.float64]) -> mil.Var:
@@ -259,8 +264,13 @@ def _split_product(product: float) -> tuple[float, float]:
 def _layer_norm(op: mil.Op, x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] | None = None) -> mil.Var:
     """Layer-normalise over the op's axes, without beta."""
     given = {} if gamma is None else {"gamma": mil.cast_like(x, gamma)}
-    axes = [axis - x.rank for axis in _axes(op)]
-    return mb.layer_norm(x=x, axes=axes, epsilon=mil.epsilon_like(x, epsilon), name=part_name(op, LAYER_NORM), **given)
+    return mb.layer_norm(
+        x=x,
+        axes=mil.constant(np.array([axis - x.rank for axis in _axes(op)], np.int32)),
+        epsilon=mil.constant(mil.epsilon_like(x, epsilon)),
+        name=part_name(op, LAYER_NORM),
+        **given,
+    )
 
 
 def _power_of_two(op: mil.Op, value: mil.Var, rounding: Callable[..., mil.Var]) -> mil.Var:
@@ -283,7 +293,15 @@ def _first(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
     axis = _axes(op)[-1]
     whole = [i != axis for i in range(value.rank)]
     end = [0 if full else int(op.x.shape[axis]) for full in whole]
-    return mb.slice_by_index(x=value, begin=[0] * value.rank, end=end, begin_mask=whole, end_mask=whole, name=name)
+    mask = mil.constant(np.array(whole))
+    return mb.slice_by_index(
+        x=value,
+        begin=mil.constant(np.zeros(value.rank, np.int32)),
+        end=mil.constant(np.array(end, np.int32)),
+        begin_mask=mask,
+        end_mask=mask,
+        name=name,
+    )
 
 
 def _scaled(op: mil.Op, value: mil.Var) -> mil.Var:

@@ -191,7 +191,7 @@ LOOK_ALIKES: dict[str, LookAlike] = {
     ),
     "mean over everything": LookAlike(lambda x, w: x / torch.sqrt(torch.mean(x * x) + EPS) * w, r"axes \[-3, -2, -1\]"),
     "keepdim=False": LookAlike(
-        lambda x, w: x * torch.rsqrt(x.pow(2).mean(-1) + EPS) * w, "keepdim=False", shape=(1, D, D)
+        lambda x, w: x * torch.rsqrt(x.pow(2).mean(-1) + EPS) * w, "keepdim=True", shape=(1, D, D)
     ),
     "pow(3)": LookAlike(lambda x, w: x * torch.rsqrt(x.pow(3).mean(-1, keepdim=True) + EPS) * w, r"x\*\*3"),
     "mean of |x|": LookAlike(lambda x, w: x * torch.rsqrt(x.abs().mean(-1, keepdim=True) + EPS) * w, "`abs`"),

@@ -1,0 +1,87 @@
+"""RMSNorm as other libraries write it: fused where it is one, refused with a reason elsewhere, torch's values."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import coremltools as ct
+import numpy as np
+import pytest
+import torch
+
+import ane_rms
+from ane_rms.grammar import RMS_FLOOR
+from harness.export.frontends import run
+from harness.interpreter import ReferenceModel
+from tests.ane_rms.libraries import CASES, Form
+from tests.mil_tools import NE, options, regimes
+
+FLOAT32_ROUNDING = 4e-6
+"""A few roundings of float32 (6e-8) through sums of 128 squares, casts and gates."""
+
+
+def names(count):
+    return [f"x{i}" for i in range(count)]
+
+
+def seeded(module):
+    """Give every parameter values around 1, which no optimisation can drop."""
+    generator = torch.Generator().manual_seed(7)
+    for parameter in module.parameters():
+        parameter.data.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+    return module.eval().requires_grad_(False)
+
+
+def convert(module, shapes, frontend, *, dtype=torch.float32, **more):
+    example = tuple(torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype) for shape in shapes)
+    program = run(frontend, module, example)
+    kind = np.float16 if dtype == torch.float16 else np.float32
+    types = [ct.TensorType(name, shape, dtype=kind) for name, shape in zip(names(len(shapes)), shapes, strict=True)]
+    return ane_rms.convert(program, inputs=types, **options(NE, minimum_deployment_target=ct.target.iOS17, **more))
+
+
+def values(shapes):
+    """Return rows of every regime for the first input, N(0, 1) for the others."""
+    rng = np.random.default_rng(3)
+    return [regimes(shapes[0])] + [rng.standard_normal(shape).astype(np.float32) for shape in shapes[1:]]
+
+
+def predict(model, given, precision="fp32"):
+    reference = ReferenceModel(model, precision=precision)
+    fed = {one.value.name: array for one, array in zip(reference.function.inputs, given, strict=True)}
+    (result,) = reference.predict(fed).values()
+    return result
+
+
+@pytest.mark.parametrize("frontend", ["trace", "export"])
+@pytest.mark.parametrize("name", CASES)
+def test_a_form_of_another_library(name, frontend, ledger):
+    case = CASES[name]
+    module = seeded(Form(case.function, case.weight))
+    shapes = [case.shape] * case.inputs
+    model = convert(module, shapes, frontend, compute_precision=ct.precision.FLOAT32, axes=case.axes)
+    report = ane_rms.report(model)
+    assert len(report.fused) == case.fused
+    assert all(site.has_gamma is case.has_gamma for site in report.fused)
+    assert [bool(re.search(case.missed, miss.reason)) for miss in report.missed] == ([True] if case.missed else [])
+    assert all((site.deviation_bound == 0) is case.exact for site in report.fused)
+
+    given = values(shapes)
+    tensors = [torch.from_numpy(array) for array in given]
+    if case.wide:
+        module, tensors = copy.deepcopy(module).double(), [one.double() for one in tensors]
+    expected = module(*tensors).numpy()
+    scale = np.maximum(1.0, np.abs(given[0]).max(initial=0.0) if case.function.__name__ in RESIDUAL else 1.0)
+    bound = FLOAT32_ROUNDING + max((site.deviation_bound for site in report.fused), default=0.0)
+    actual = predict(model, given)
+    if not case.exact:
+        rms = np.sqrt((given[0].astype(np.float64) ** 2).mean(-1))
+        stated = (rms >= RMS_FLOOR) | (rms == 0)  # the rows for which the report states a bound
+        actual, expected = actual[stated], expected[stated]
+    np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound * scale)
+    outcome = f"fused: {report.fused[0].spelling}" if case.fused else f"left: {case.missed}"
+    ledger.note("library form", f"{case.library}: {name}", frontend, outcome)
+
+
+RESIDUAL = ("residual_first", "global_response", "l2_of_delta_rule")
