@@ -140,7 +140,8 @@ def _constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
 def _floored(op: mil.Op) -> tuple[mil.Var, float] | None:
     """Return (x, floor) where a ``clip`` bounds x from below alone, as ``clamp(min=...)`` does."""
     low, high = mil.scalar(op.alpha), mil.scalar(op.beta)
-    unbounded = high is not None and high >= mil.largest(op.x)
+    largest = np.finfo(np.float16 if mil.dtype(op.x) == "fp16" else np.float32).max
+    unbounded = high is not None and high >= largest
     return (op.x, low) if low is not None and unbounded else None
 
 

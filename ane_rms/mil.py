@@ -74,11 +74,6 @@ def dtype(var: Var) -> str:
     return str(types.builtin_to_string(var.dtype))
 
 
-def largest(var: Var) -> float:
-    """Return the largest number of a floating-point variable's type."""
-    return float(np.finfo(types.nptype_from_builtin(var.dtype)).max)
-
-
 def const_value(var: Var) -> npt.NDArray[Any] | None:
     """Return the value of a constant as an array, or None if it is not known at conversion."""
     value = var.val
@@ -147,9 +142,13 @@ def module_path(op: Op) -> str:
 
 
 def epsilon_like(x: Var, epsilon: float) -> np.generic:
-    """Return ``epsilon`` as a scalar of ``x``'s element type: iOS 15 and 16 want the same type for both."""
+    """Return ``epsilon`` as a scalar of ``x``'s element type: iOS 15 and 16 want the same type for both.
+
+    A positive number stays positive: float16 would make 1e-8 into 0, and zero rows into NaN.
+    """
     scalar_type: type[np.generic] = types.nptype_from_builtin(x.dtype)
-    return scalar_type(epsilon)
+    value = scalar_type(epsilon)
+    return np.nextafter(value, scalar_type(1)) if epsilon > 0 and not value else value
 
 
 def cast_like(x: Var, value: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -24,6 +24,7 @@ from coremltools.converters.mil.mil import (
     precondition,
     types,
 )
+from coremltools.converters.mil.mil.block import curr_opset_version
 from coremltools.converters.mil.mil.operation import VALUE
 from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
@@ -59,6 +60,19 @@ def rms_norm(
     if gamma is not None:
         y = y * gamma.astype(np.float64).reshape([n if i in positive else 1 for i, n in enumerate(x.shape)])
     return y
+
+
+def parameters(x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] | None = None) -> dict[str, Any]:
+    """Return the inputs epsilon and gamma of an op on ``x`` that is being built, in the type that keeps them best.
+
+    From iOS 17 that is float32, also beside a float16 ``x``; before, both must be of ``x``'s type.
+    """
+    version = curr_opset_version()
+    wide = version is not None and version >= AvailableTarget.iOS17
+    given: dict[str, Any] = {"epsilon": np.float32(epsilon) if wide else mil.epsilon_like(x, epsilon)}
+    if gamma is None:
+        return given
+    return {**given, "gamma": np.asarray(gamma, dtype=np.float32) if wide else mil.cast_like(x, gamma)}
 
 
 @SSAOpRegistry.register_op(namespace=NAMESPACE)

@@ -1,7 +1,7 @@
 """Read ``torch.nn.RMSNorm`` and ``F.rms_norm`` as what they are, while a model is converted for the Neural Engine.
 
 coremltools 9.0 writes them out as a rescale by the largest magnitude: epsilon then acts as ``eps * max(x)^2``, a row of
-zeros gives NaN, ``eps=None`` becomes 1e-5 where torch takes the type's machine epsilon, and a float16 module does not
+zeros gives NaN, ``eps=None`` becomes 1e-5 where torch takes float32's machine epsilon, and a float16 module does not
 convert (coremltools issues 2585, 2821). In place of that, ``ane_rms_norm`` is written, which the passes then lower.
 
 torch itself is not imported here: where a torch model is converted, coremltools has imported it.
@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil import types
 
 from ane_rms import mil
+from ane_rms.op import parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+UNSET_EPSILON = float(np.finfo(np.float32).eps)
+"""What torch takes for ``eps=None``: the machine epsilon of the type it computes in, float32 for modules of float16."""
 
 
 @contextmanager
@@ -57,11 +60,9 @@ def _reader(before: Callable[[Any, Any], None], *, any_axes: bool) -> Callable[[
         if not mil.is_float(x) or (count > 1 and not any_axes) or (weight is not None and weight.val is None):
             before(context, node)
             return
-        epsilon = float(np.finfo(types.nptype_from_builtin(x.dtype)).eps) if eps is None else float(eps.val)
-        gamma = {} if weight is None else {"gamma": mil.cast_like(x, weight.val)}
-        value = mb.ane_rms_norm(
-            x=x, epsilon=mil.epsilon_like(x, epsilon), axes=list(range(-count, 0)), name=node.name, **gamma
-        )
+        epsilon = UNSET_EPSILON if eps is None else float(eps.val)
+        given = parameters(x, epsilon, None if weight is None else weight.val)
+        value = mb.ane_rms_norm(x=x, axes=list(range(-count, 0)), name=node.name, **given)
         context.add(value)
 
     return rms_norm

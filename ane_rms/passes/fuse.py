@@ -16,6 +16,7 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
 from ane_rms.guards import cautions, has_enumerated_shapes
+from ane_rms.op import parameters
 from ane_rms.passes.units import acts, units_name
 from ane_rms.report import FusionReport, remember
 from ane_rms.scan import Scan, scan
@@ -86,11 +87,7 @@ def _fused(norm: RmsNorm) -> mil.Var:
     parts = [f"{result.name}_rms_norm", *(f"{result.name}_part_{i}" for i in range(2, steps))]
     names = iter([*parts[: steps - 1], result.name])
     value = mb.ane_rms_norm(
-        x=norm.x,
-        gamma=None if norm.gamma is None else mil.cast_like(norm.x, norm.gamma),
-        epsilon=mil.epsilon_like(norm.x, norm.epsilon),
-        axes=list(norm.axes),
-        name=next(names),
+        x=norm.x, axes=list(norm.axes), name=next(names), **parameters(norm.x, norm.epsilon, norm.gamma)
     )
     if norm.after is not None:
         value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=next(names))

@@ -19,6 +19,12 @@ from tests.mil_tools import NE, options, regimes
 
 FLOAT32_ROUNDING = 4e-6
 """A few roundings of float32 (6e-8) through sums of 128 squares, casts and gates."""
+FLOAT16_ROUNDING = 1.5e-3
+"""Three roundings of float16 (4.9e-4): of the normalised value, of its product with gamma, of a gate."""
+TINY = 1e-3
+"""Rows smaller than this are compared absolutely."""
+RESIDUAL = ("residual_first", "global_response", "l2_of_delta_rule")
+"""Functions whose result carries the input itself, whose rounding scales with it."""
 
 
 def names(count):
@@ -84,4 +90,30 @@ def test_a_form_of_another_library(name, frontend, ledger):
     ledger.note("library form", f"{case.library}: {name}", frontend, outcome)
 
 
-RESIDUAL = ("residual_first", "global_response", "l2_of_delta_rule")
+NOT_IN_FLOAT16 = {
+    "epsilon over d": "its epsilon, 1e-6 / 64, is below float16's smallest number: the report warns of it",
+    "DeepSeek": "torch warns of a float32 row beside a float16 weight",
+}
+HALVES = [name for name, case in CASES.items() if case.fused and case.exact and name not in NOT_IN_FLOAT16]
+
+
+@pytest.mark.parametrize("frontend", ["trace", "export"])
+@pytest.mark.parametrize("name", HALVES)
+def test_a_form_in_a_module_of_float16(name, frontend):
+    case = CASES[name]
+    module = seeded(Form(case.function, case.weight)).half()
+    shapes = [case.shape] * case.inputs
+    model = convert(module, shapes, frontend, dtype=torch.float16, axes=case.axes)
+    assert [site.has_gamma for site in ane_rms.report(model).fused] == [case.has_gamma]
+    given = [array.astype(np.float16) for array in values(shapes)]
+    expected = copy.deepcopy(module).float()(*(torch.from_numpy(array).float() for array in given)).numpy()
+    error = np.linalg.norm(predict(model, given, "fp16") - expected, axis=-1)
+    assert np.all(error <= FLOAT16_ROUNDING * np.maximum(np.linalg.norm(expected, axis=-1), TINY))
+
+
+@pytest.mark.parametrize("frontend", ["trace", "export"])
+def test_zero_rows_stay_zeros_where_epsilon_is_below_float16(frontend):
+    case = CASES["RMSNorm of Zhang"]
+    model = convert(seeded(Form(case.function)).half(), [case.shape], frontend, dtype=torch.float16)
+    (result,) = [predict(model, [np.zeros(case.shape, np.float16)], "fp16")]
+    np.testing.assert_array_equal(result, 0.0)

@@ -131,7 +131,7 @@ def test_only_the_last_axis_fuses_and_the_reason_says_so(example: Example, capsy
     assert results[(-1,)].missed == ()
     reasons = [miss.reason for axes in ((0,), (0, 1)) for miss in results[axes].missed]
     assert reasons == [
-        "the mean is over axes [-3] of rank 3; only the last axis is fused",
+        "the mean is over axes [-3] of rank 3; only the last axis is fused: axes='any' fuses this one as well",
         "the mean is over axes [-3, -2] of rank 3; only the last axis is fused",
     ]
     printed = capsys.readouterr().out
