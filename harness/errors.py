@@ -4,6 +4,7 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 |- UnknownNameError          a name (model, variant, policy, op ...) that nothing answers to
 |- ZooFileError              a models/<key>.toml that cannot be used
 |- OutputError               a folder or file that cannot be written
+|- RecordError               a record, baseline or results file that cannot be read
 |- ExportError               a PyTorch model that cannot be built, traced or exported
 |- ConversionError           coremltools refused the program
 `- ExecutorError             the reference executor
@@ -51,6 +52,10 @@ class ZooFileError(HarnessError):
 
 class OutputError(HarnessError):
     """A folder or file that cannot be written."""
+
+
+class RecordError(HarnessError):
+    """A record, a baseline or a results file that cannot be read."""
 
 
 class ExportError(HarnessError):

@@ -97,8 +97,7 @@ def _summary(records: Sequence[Record], folder: RunFolder) -> None:
     wrong = [record for record in records if record.status != "ok"]
     typer.echo(f"{len(records) - len(wrong)} of {len(records)} rows ok; records: {folder.records}", err=True)
     for record in wrong:
-        title = " ".join(filter(None, (record.model, record.variant, record.lowering)))
-        typer.echo(f"{title}: {record.status}: {record.reason}", err=True)
+        typer.echo(f"{record.title}: {record.status}: {record.reason}", err=True)
     if wrong:
         raise typer.Exit(1)
 

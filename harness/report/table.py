@@ -20,7 +20,7 @@ def github(records: Sequence[Record]) -> str:
     """Return a GitHub Markdown table, and a line for each record that is not ok."""
     rows = [[column.text(record) for column in COLUMNS] for record in records]
     table = tabulate(rows, headers=[column.header for column in COLUMNS], tablefmt="github", disable_numparse=True)
-    reasons = [f"- {record.model} {record.variant}: {record.reason}" for record in records if record.reason]
+    reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]
     return "\n".join([table, *(["", *reasons] if reasons else [])])
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import OutputError
+from harness.errors import OutputError, RecordError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from harness.store.schema import Record
@@ -55,17 +55,29 @@ class RunFolder:
             raise OutputError(f"{self.table}: cannot write: {error.strerror}") from None
 
 
-def read_records(path: Path) -> Iterator[Record]:
+def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[Record]:
     """Yield the records of one file, in order.
+
+    A last line without its line end is what a killed run leaves: it is skipped, and ``damaged`` is told in a sentence.
 
     Raises
     ------
-    OutputError: naming the file and the line that is not a record.
+    RecordError: naming the file and the line that is not a record.
     """
-    from harness.store.schema import Record as RecordType
+    from harness.store.migrate import decode
 
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            yield msgspec.json.decode(line, type=RecordType)
-        except msgspec.DecodeError as error:
-            raise OutputError(f"{path}:{number}: not a record: {error}") from None
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise RecordError(f"{path}: cannot read: {error.strerror}") from None
+    with stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield decode(line)
+            except RecordError as error:
+                if line.endswith(b"\n"):
+                    raise RecordError(f"{path}:{number}: {error}") from None
+                if damaged:
+                    damaged(f"{path}:{number}: half-written last line skipped, as a killed run leaves it")

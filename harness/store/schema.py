@@ -1,14 +1,19 @@
 """What a run leaves behind: one :class:`Record` per model and variant, with its environment.
 
 Raw values are kept; statistics are computed when records are read. The form is versioned: :data:`SCHEMA_VERSION`
-grows when a field changes its meaning or goes.
+grows when a field changes its meaning, comes or goes; ``harness.store.migrate`` reads what older versions wrote.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+
+STATUSES = ("ok", "wrong", "failed", "timed out", "killed", "out of memory", "skipped")
+"""What became of a row: ``ok``; ``wrong``, a check did not hold; ``failed``, an error; ``timed out``, past its time
+limit; ``killed``, its process ended by a signal; ``out of memory``, past its memory limit; ``skipped``, never tried.
+All but ``ok`` give a reason."""
 
 
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +33,33 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Commit of the checkout the harness ran in; empty outside one."""
     git_clean: bool | None = None
     """Whether that checkout had no uncommitted change; None outside one."""
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may change on one machine from one measurement to the next; each empty or None where it cannot be read."""
+
+    power: str = ""
+    """``AC`` or ``battery``."""
+    low_power_mode: bool | None = None
+    thermal: str = ""
+    """Thermal pressure as macOS names it: ``nominal``, ``moderate``, ``heavy``, ``trapping`` or ``sleeping``."""
+    load: float | None = None
+    """Load average over the last minute, in processes."""
+    translated: bool | None = None
+    """Whether the process runs under Rosetta."""
+
+
+class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where Core ML plans to run a program: planned, not traced."""
+
+    ops: dict[str, int] = {}
+    """Number of ops by preferred device: ``ane``, ``gpu``, ``cpu``, or ``unknown``."""
+    cost: dict[str, float] = {}
+    """Share of the estimated cost by preferred device, 0 to 1."""
+    norms: dict[str, int] = {}
+    """Number of norms by preferred device of their ``layer_norm``."""
+    hand_offs: int = 0
+    """Number of times that consecutive ops are on different devices."""
 
 
 class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,8 +103,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
     sequence_length: int
     status: str
-    """``ok``, ``failed`` (an error, see reason) or ``wrong`` (a check did not hold, see reason)."""
+    """One of :data:`STATUSES`."""
     environment: Environment
+    shape: str = "prefill"
+    """``prefill``, ``decode``, ``flexible`` or ``both``: how the program takes its tokens."""
+    compression: str = ""
+    """How the weights were compressed after conversion; empty for not at all."""
+    checkpoint: str = ""
+    """Path or hub id, with its revision, of the weights; empty for random ones."""
+    definition: str = ""
+    """Digest of what was measured: zoo entry, its published numbers, inputs. Rows with other digests do not compare."""
     reason: str = ""
     norms_expected: int | None = None
     """The zoo file's formula."""
@@ -96,4 +136,52 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Precision of the logits against the float32 PyTorch model; see ``harness.metrics``."""
     seconds: dict[str, float] = {}
     """Wall time of the steps, in seconds: export, convert, execute."""
+    peak_memory_bytes: dict[str, int] = {}
+    """Peak resident memory of the process by step, in bytes, where it was measured."""
+    cached: bool = False
+    """Whether the package came from the cache: ``seconds`` then times its loading."""
+    samples: dict[str, tuple[float, ...]] = {}
+    """Raw times in seconds, in the order measured: ``predict`` (wall), ``predict_framework`` (as Core ML times it),
+    ``first_predict``, ``cold_compile``, ``warm_load``, ``sustained`` ..."""
+    pair: str = ""
+    """Id of the interleaved measurement the samples belong to: rows that share it were measured alternately."""
+    condition: Condition | None = None
+    """State of the machine before the measurement."""
+    condition_after: Condition | None = None
+    """State of the machine after it."""
+    placement: Placement | None = None
+    marks: tuple[str, ...] = ()
+    """What a reader must know of this row: ``on battery``, ``throttled``, ``retried``, ..."""
+    log: str = ""
+    """The end of what the row's process printed, where it did not end well."""
+    worker: str = ""
+    """Name of the machine of a fleet that made the row; empty for this one."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What the row is of: two records of different runs with equal rows are a measurement and its repetition."""
+        return tuple(getattr(self, name) for name in ROW)
+
+    @property
+    def title(self) -> str:
+        """The row in words, without what every row shares: ``llama on max_abs decode palette4``."""
+        shape = "" if self.shape == "prefill" else self.shape
+        return " ".join(filter(None, (self.model, self.variant, self.lowering, shape, self.compression)))
+
+
+ROW = (
+    "model",
+    "checkpoint",
+    "size",
+    "shape",
+    "variant",
+    "lowering",
+    "compression",
+    "frontend",
+    "compute_units",
+    "compute_precision",
+    "executor",
+    "policy",
+)
+"""Names of the fields that say what a row is of."""
