@@ -21,6 +21,7 @@ ALLOWED = {
     "harness.interpreter": {"harness.errors"},
     "harness.export": {"harness.errors", "harness.zoo"},
     "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
+    "harness.isolation": {"harness.errors", "harness.quiet"},
     "harness.metrics": set(),
     "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter"},
     "harness.torch_ops": {"harness.errors"},

@@ -1,0 +1,63 @@
+"""How much memory a process has, how much it may have, and which errors mean that it wanted more."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+
+import psutil
+
+SLACK_BYTES = 2 << 30
+"""Private mappings a process may have beyond its limit on resident memory: thread stacks and allocators' reserves."""
+
+_REFUSED = re.compile(
+    r"can't allocate memory|unable to allocate|bad_alloc|cannot allocate memory|out of memory", re.IGNORECASE
+)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process and of all below it, in bytes; 0 once it is gone."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += one.memory_info().rss
+    return total
+
+
+def machine_bytes() -> int:
+    """Return the memory this machine has, in bytes."""
+    return int(psutil.virtual_memory().total)
+
+
+def limit_self(memory_bytes: int | None) -> None:
+    """Have the system refuse this process allocations far past a limit; None takes the limit away.
+
+    The parent watches resident memory and ends a child that passes its limit. This is the net below it, for
+    allocations faster than any watching. Linux alone counts private mappings (``RLIMIT_DATA``).
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = hard if memory_bytes is None else memory_bytes + SLACK_BYTES
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Return whether an error, or one it was raised from, says that memory was refused."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _REFUSED.search(str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def text(size_bytes: float) -> str:
+    """Return a size for a sentence, ``1.5 GB`` (decimal units)."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.0f} MB"
