@@ -2,6 +2,7 @@
 
 HarnessError                 exit code 2, one line: the thing, the place, the mend
 |- UnknownNameError          a name (model, variant, policy, op ...) that nothing answers to
+|- ArgumentError             an option's value that cannot be used, or that contradicts another
 |- ZooFileError              a models/<key>.toml that cannot be used
 |- OutputError               a folder or file that cannot be written
 |- RecordError               a record, baseline or results file that cannot be read
@@ -44,6 +45,10 @@ class UnknownNameError(HarnessError):
         near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names)}."
         super().__init__(f"unknown {kind} {name!r}. {hint}")
+
+
+class ArgumentError(HarnessError):
+    """An option's value that cannot be used, or that contradicts another's."""
 
 
 class ZooFileError(HarnessError):

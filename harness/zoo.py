@@ -21,7 +21,7 @@ from harness import formula, toml_struct
 from harness.errors import UnknownNameError, ZooFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 Size = Literal["quick", "full"]
 Tier = Literal["quick", "nightly"]
@@ -182,8 +182,15 @@ def models_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
-def load_zoo(folder: Path | None = None) -> dict[str, ModelSpec]:
+def load_zoo(
+    folder: Path | None = None, unusable: Callable[[str, ZooFileError], None] | None = None
+) -> dict[str, ModelSpec]:
     """Read every zoo file of a folder (default: `models_folder`), sorted by key.
+
+    Parameters
+    ----------
+    folder: where the files are.
+    unusable: told the key and the error of each file that cannot be used; without it, the first one is raised.
 
     Raises
     ------
@@ -193,7 +200,15 @@ def load_zoo(folder: Path | None = None) -> dict[str, ModelSpec]:
     paths = sorted(folder.glob("*.toml"), key=lambda path: path.stem)
     if not paths:
         raise ZooFileError(f"{folder}: no models/<key>.toml found")
-    return {path.stem: load_spec(path) for path in paths}
+    zoo = {}
+    for path in paths:
+        try:
+            zoo[path.stem] = load_spec(path)
+        except ZooFileError as error:
+            if unusable is None:
+                raise
+            unusable(path.stem, error)
+    return zoo
 
 
 def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | None = None) -> list[ModelSpec]:

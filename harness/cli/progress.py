@@ -1,27 +1,46 @@
-"""A progress bar on stderr, shown on a terminal only: the model, the step, how far, how long."""
+"""A progress bar on stderr, shown on a terminal only: what is being done, how far, how long."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What the code at work calls."""
+
+    _progress: Progress
+    _task: TaskID
+
+    def say(self, text: str) -> None:
+        """Show what is being done now."""
+        self._progress.update(self._task, description=escape(text))
+
+    def advance(self) -> None:
+        """One more is done."""
+        self._progress.advance(self._task)
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """Give a function to call with a text before each of ``total`` steps."""
+def progress(total: int) -> Iterator[Bar]:
+    """Give a bar that is full after ``total`` advances."""
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
@@ -30,13 +49,5 @@ def progress(total: int) -> Iterator[Callable[[str], None]]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task("", total=total)
-        begun = False
-
-        def announce(text: str) -> None:
-            nonlocal begun
-            bar.update(task, description=text, advance=1 if begun else 0)
-            begun = True
-
-        yield announce
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as shown:
+        yield Bar(shown, shown.add_task("", total=total))

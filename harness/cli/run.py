@@ -10,15 +10,19 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.run import Options
+    from harness.errors import ZooFileError
+    from harness.plan import Plan, Unusable
     from harness.store.files import RunFolder
     from harness.store.schema import Record
     from harness.zoo import ModelSpec
 
 POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
+HOW = ("resume", "jobs", "memory", "limit", "form", "out")
+"""Options that say how a run is done and shown, not what it does: a resumed run takes these alone."""
 
 
 def run(  # noqa: PLR0913 - an option each
+    context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
     *,
     tier: Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")] = "quick",
@@ -32,74 +36,173 @@ def run(  # noqa: PLR0913 - an option each
         bool,
         typer.Option("--regimes", help="Instead of models: one norm's error by lowering, policy and input regime."),
     ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Models at work side by side.")] = 1,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
+    ] = None,
+    limit: Annotated[str, typer.Option(help="Time limit of one model, for example 90s, 30m, 2h.")] = "1h",
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Continue a run that was ended, by its id; it keeps its options.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
     out: Annotated[Path, typer.Option(help="Folder for records and tables.")] = Path("results"),
 ) -> None:
     """Convert models in each variant, check their norms, measure their precision; records go to --out.
 
+    Each model runs in a child process: one that crashes, hangs or grows without end is a row with its reason.
+
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
-    from harness import variants, zoo
+    from harness.cli import quantities
     from harness.errors import check_name
     from harness.report.table import FORMATS
 
     check_name("format", form, FORMATS)
-    chosen = variants.resolve(variant or [])
-    specs = zoo.select(zoo.load_zoo(), models or (), None if models else tier)  # type: ignore[arg-type]
+    seconds = quantities.seconds(limit, "--limit")
+    memory_bytes = _budget(memory)
+    if resume is not None:
+        plan, folder = _resumed(context, out, resume)
+    else:
+        variants = _variants(variant or [])
+        lowerings, policies = _names(lowering, precision, frontend, regimes=regimes)
+        specs, unusable = ([], []) if regimes else _select(models or [], tier)
+        folder = _new(out)
+        if regimes:
+            _regimes(lowerings, policies, form, folder)
+            return
+        from harness.plan import Options, Plan
 
+        options = Options(
+            variants=tuple(variants),
+            frontend=frontend,
+            policy=policies[0],
+            lowerings=tuple(lowerings),
+            run_id=folder.run_id,
+        )
+        plan = Plan(options, tuple(specs), tuple(unusable))
+        _keep(plan, folder)
+    records = _run(plan, folder, jobs, memory_bytes, seconds)
+    typer.echo(FORMATS[form](records))
+    _summary(records, folder, code=2 if plan.unusable else 1)
+
+
+def _budget(memory: str | None) -> int:
+    from harness.cli import quantities
+    from harness.isolation.memory import machine_bytes
+
+    return int(machine_bytes() * 0.85) if memory is None else quantities.size_bytes(memory, "--memory")
+
+
+def _variants(names: list[str]) -> list[str]:
+    from harness import variants
+
+    return [variant.name for variant in variants.resolve(names)]
+
+
+def _names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
+    """Return the lowerings and policies asked for, each known to exist."""
     from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
+    from harness.errors import check_name
     from harness.interpreter.precision import resolve_precision
+    from harness.plan import FRONTENDS
 
+    check_name("frontend", frontend, FRONTENDS)
     lowerings = [check_name("lowering", name, STRATEGIES) for name in (lowering or "").split(",") if name]
     policies = (precision or POLICIES).split(",") if regimes else [precision or "fp16"]
     for policy in policies:
         resolve_precision(policy)
+    return lowerings or (list(STRATEGIES) if regimes else [DEFAULT_STRATEGY]), policies
 
-    from harness.export import FRONTENDS
-    from harness.run import Options, new_run_id
+
+def _select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
+    """Return the models asked for, and those whose files cannot be used.
+
+    Raises
+    ------
+    ZooFileError: where nothing usable was asked for, or a file beside the models named is bad.
+    """
+    from harness import zoo
+    from harness.plan import Unusable
+
+    bad: dict[str, ZooFileError] = {}
+    specs = zoo.load_zoo(unusable=bad.__setitem__)
+    good = zoo.select(specs, [key for key in keys if key not in bad], None if keys else tier)  # type: ignore[arg-type]
+    if keys and all(key in bad for key in keys):
+        good = []
+    others = [key for key in bad if keys and key not in keys]
+    if bad and (others or not good):
+        raise bad[next(iter(others or bad))]
+    return good, [Unusable(key, str(error)) for key, error in bad.items()]
+
+
+def _new(out: Path) -> RunFolder:
     from harness.store.files import RunFolder
 
-    check_name("frontend", frontend, FRONTENDS)
-    folder = RunFolder(out, new_run_id())
-    if regimes:
-        _regimes(lowerings or list(STRATEGIES), policies, form, folder)
-        return
-    options = Options(
-        variants=tuple(chosen),
-        frontend=frontend,
-        policy=policies[0],
-        lowerings=tuple(lowerings or [DEFAULT_STRATEGY]),
-        run_id=folder.run_id,
-    )
-    records = _models(specs, options, folder)
-    typer.echo(FORMATS[form](records))
-    _summary(records, folder)
+    return RunFolder.new(out, warn=lambda text: typer.echo(text, err=True))
 
 
-def _models(specs: Sequence[ModelSpec], options: Options, folder: RunFolder) -> list[Record]:
-    """Run the models, each record appended as soon as it is there, and write the table."""
+def _keep(plan: Plan, folder: RunFolder) -> None:
+    """Write the plan, and the rows of zoo files that cannot be used."""
+    import msgspec
+
+    from harness.plan import record
+
+    folder.write_plan(msgspec.json.encode(plan))
+    for one in plan.unusable:
+        for case in plan.options.cases():
+            folder.append(record(one, plan.options, case, status="failed", reason=one.reason))
+
+
+def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunFolder]:
+    """Return the plan and the folder of a run to be continued."""
+    import msgspec
+
+    from harness.errors import ArgumentError, RecordError
+    from harness.plan import Plan
+    from harness.store.files import RunFolder
+
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in HOW and source is not None and source.name == "COMMANDLINE":
+            raise ArgumentError(f"--resume: the run keeps its own options; leave out {name!r}")
+    folder = RunFolder.resume(out, run_id)
+    try:
+        return msgspec.json.decode(folder.read_plan(), type=Plan), folder
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"{folder.plan}: not a run's plan: {error}") from None
+
+
+def _run(plan: Plan, folder: RunFolder, workers: int, memory_bytes: int, seconds: float) -> list[Record]:
+    """Do what is still to do, each record appended as soon as it is there; return all, and write the table."""
     from harness.cli.progress import progress
+    from harness.isolation.pool import Pool
+    from harness.jobs import run_jobs
+    from harness.plan import row_of
     from harness.report.table import FORMATS
-    from harness.run import run_model, steps
+    from harness.store.files import read_records
 
-    records: list[Record] = []
-    with progress(len(specs) * steps(options)) as announce:
-        for spec in specs:
-            for record in run_model(spec, options, lambda step, key=spec.key: announce(f"{key}: {step}")):  # type: ignore[misc]
-                folder.append(record)
-                records.append(record)
-    folder.write_table(FORMATS["github"](records) + "\n")
-    return records
+    records = {row_of(record): record for record in read_records(folder.records)}
+    order = plan.rows()
+    with progress(len(order)) as bar, Pool(workers, memory_bytes) as pool:
+        for _ in records:
+            bar.advance()
+        for record in run_jobs(plan.jobs(list(records)), pool, seconds=seconds, announce=bar.say):
+            folder.append(record)
+            records[row_of(record)] = record
+            bar.advance()
+    ordered = [records[row] for row in order if row in records]
+    folder.write_table(FORMATS["github"](ordered) + "\n")
+    return ordered
 
 
-def _summary(records: Sequence[Record], folder: RunFolder) -> None:
-    """Say on stderr what is not ok, and exit with 1 if anything is not."""
+def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
+    """Say on stderr what is not ok, and exit with a code if anything is not."""
     wrong = [record for record in records if record.status != "ok"]
     typer.echo(f"{len(records) - len(wrong)} of {len(records)} rows ok; records: {folder.records}", err=True)
     for record in wrong:
         typer.echo(f"{record.title}: {record.status}: {record.reason}", err=True)
     if wrong:
-        raise typer.Exit(1)
+        raise typer.Exit(code)
 
 
 def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folder: RunFolder) -> None:
@@ -108,9 +211,9 @@ def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folde
     from harness.cli.progress import progress
 
     errors = []
-    with progress(1 + len(lowerings) * len(policies)) as announce:
+    with progress(len(lowerings) * len(policies)) as bar:
         for error in regimes.measure(lowerings, policies):
-            announce(f"{error.lowering} {error.policy}")
+            bar.say(f"{error.lowering} {error.policy}")
             errors.append(error)
     folder.write_table(regimes.render(errors, "github") + "\n")
     typer.echo(regimes.render(errors, form))

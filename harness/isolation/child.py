@@ -67,6 +67,8 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115 - lives as long as the child
         self.busy = False
+        self.used_bytes = 0
+        """Resident memory when last looked at."""
 
     # The request ------------------------------------------------------------------------------------------------
 
@@ -192,7 +194,7 @@ class Child:
         self._looked = now
         if self._log.seek(0, os.SEEK_END) - self._log_start > LOG_LIMIT_BYTES:
             self._log.truncate(self._log_start)
-        used = self.resident_bytes()
+        self.used_bytes = used = self.resident_bytes()
         self._peak = max(self._peak, used)
         seconds, most = self.limits.seconds, self.limits.memory_bytes
         if most is not None and used > most:
@@ -226,6 +228,7 @@ class Child:
         used = self.resident_bytes()
         if used > self._recycle_bytes:
             self._stop()
+        self.used_bytes = self.resident_bytes()
         return msgspec.structs.replace(
             end,
             log="" if end.status == "ok" else self._tail(),

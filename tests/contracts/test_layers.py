@@ -23,6 +23,13 @@ ALLOWED = {
     "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
     "harness.isolation": {"harness.errors", "harness.quiet"},
     "harness.metrics": set(),
+    "harness.plan": {
+        "harness.environment",
+        "harness.store",
+        "harness.variants",
+        "harness.zoo",
+    },
+    "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store"},
     "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter"},
     "harness.torch_ops": {"harness.errors"},
 }

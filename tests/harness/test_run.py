@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.run import Options, run_model, steps
+from harness.export import FRONTENDS
+from harness.plan import FRONTENDS as PLANNED_FRONTENDS
+from harness.plan import Options
+from harness.run import run_model, steps
 from harness.variants import VARIANTS
 from harness.zoo import load_zoo
 
@@ -14,7 +17,7 @@ SEQUENCE_ERROR = 2e-2
 
 
 def records_of(key, **more):
-    options = Options(variants=tuple(VARIANTS.values()), **more)
+    options = Options(variants=tuple(VARIANTS), **more)
     announced = []
     records = {record.variant: record for record in run_model(ZOO[key], options, announced.append)}
     assert len(announced) == steps(options)
@@ -66,3 +69,7 @@ def test_at_float32_the_executor_is_pytorch(key):
         assert record.compute_precision == "FLOAT32"
         assert record.metrics["rel_l2"] < 1e-5
         assert record.metrics["top1"] == 1.0
+
+
+def test_the_plan_names_the_frontends_there_are():
+    assert PLANNED_FRONTENDS == FRONTENDS
