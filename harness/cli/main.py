@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import diff, doctor, explain, list_models, run
+from harness.cli import compare, diff, doctor, explain, list_models, run
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("list")(list_models.list_models)
 app.command("run")(run.run)
 app.command("explain")(explain.explain)
 app.command("diff")(diff.diff)
+app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
 
 

@@ -132,8 +132,9 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes that these ops read and write, op by op, in float16."""
     warnings: tuple[str, ...] = ()
     """Guard rails that fused norms touch, each with the site's name."""
-    metrics: dict[str, float] = {}
-    """Precision of the logits against the float32 PyTorch model; see ``harness.metrics``."""
+    metrics: dict[str, float | None] = {}
+    """Precision of the logits against the float32 PyTorch model; see ``harness.metrics``. JSON has no NaN or infinity:
+    in a file these are null, read as None."""
     seconds: dict[str, float] = {}
     """Wall time of the steps, in seconds: export, convert, execute."""
     peak_memory_bytes: dict[str, int] = {}

@@ -1,0 +1,58 @@
+"""``compare``: what got worse between two runs, or between the expected state and a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from harness.store.find import Side
+
+
+def compare(  # noqa: PLR0913 - an option each
+    base: Annotated[
+        str,
+        typer.Argument(help="A run's id or its beginning, latest~1, a file, a folder, baselines, or a git revision."),
+    ],
+    candidate: Annotated[str, typer.Argument(help="The same; judged against the first.")] = "latest",
+    *,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    tier: Annotated[str | None, typer.Option(help="Only the models of this tier.")] = None,
+    across_machines: Annotated[
+        bool, typer.Option("--across-machines", help="Compare times of different machines too, labelled so.")
+    ] = False,
+    noise_floor: Annotated[
+        float | None, typer.Option(help="Share that no time may be judged by. Default: 0.01 in pairs, 0.03 else.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List what is unchanged, too.")] = False,
+    form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
+    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+) -> None:
+    """Judge a candidate against a base, figure by figure, worst first.
+
+    Exit code 1 on a regression.
+
+    Example: ane-harness compare baselines latest --tier quick
+    """
+    from harness.cli.sides import load, only
+    from harness.errors import check_name
+    from harness.regress import Rules
+    from harness.regress import compare as judge
+    from harness.report.verdicts import FORMATS, summary
+
+    check_name("format", form, FORMATS)
+    before, now = (only(load(name, results), model, tier) for name in (base, candidate))
+    verdicts = judge(before, now, Rules(across_machines, noise_floor))
+    shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]
+    if shown or form != "github":
+        typer.echo(FORMATS[form](shown))
+    typer.echo(f"{_titled(before)} against {_titled(now)}: {summary(verdicts)}", err=True)
+    if any(verdict.kind == "regression" for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _titled(side: Side) -> str:
+    rows = len(side.records) + sum(len(one.rows) for one in side.baselines.values())
+    return f"{side.name} ({rows} rows)"

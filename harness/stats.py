@@ -1,0 +1,187 @@
+"""Two-sample statistics of times: is one slower, by how much, and how sure is that.
+
+Two designs, told apart by the records:
+
+*Paired*: base and candidate were measured alternately in one session, sample ``i`` of one beside sample ``i`` of the
+other. Whatever drifts (heat, clocks, other work) moves both, and cancels in ``r_i = candidate_i / base_i``. The effect
+is ``median(r)``, the test Wilcoxon's signed rank of ``log r``, which asks whether ``r`` lies around 1.
+
+*Unpaired*: two sessions. The effect is ``median(candidate) / median(base)``, the test Mann and Whitney's U. Sessions
+differ by themselves, so the noise floor is wider; see :mod:`harness.regress`.
+
+The intervals are the percentile bootstrap's. For a median its distribution needs no drawing: the median of ``m`` values
+drawn from ``v_1 <= ... <= v_n`` is at most ``v_k`` with probability ``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron,
+The Jackknife, the Bootstrap and Other Resampling Plans, 1982, section 10.3), so they are exact and without a seed.
+``m`` is ``n``, or ``n - 1`` for an even ``n``, where the median would fall between two values.
+
+Probabilities of many rows are corrected by Holm's procedure (1979): it bounds the probability of *any* false finding,
+and one false row is what makes a comparison false. Benjamini and Hochberg's bounds the share of false ones among
+those found, which lets some through in every long table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating[Any]]
+
+ALPHA = 0.01
+"""Probability, at most, that a comparison without any change shows a significant one in any of its rows."""
+CONFIDENCE = 0.99
+"""Of the intervals, each by itself."""
+FEWEST = 10
+"""Below this number of samples a median's interval is hardly narrower than the range of the samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Times of one row, in seconds, in the order measured."""
+
+    base: Sequence[float]
+    candidate: Sequence[float]
+    paired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """How the candidate's time relates to the base's."""
+
+    ratio: float
+    """Candidate over base; above 1 is slower."""
+    low: float
+    high: float
+    """Interval of the ratio."""
+    p: float
+    """Two-sided probability, by itself, of a difference as large between equals."""
+
+
+def effects(rows: Sequence[Samples]) -> list[Effect]:
+    """Return the effect in each row. Rows of the same numbers of samples are computed together."""
+    groups: dict[tuple[int, int, bool], list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault((len(row.base), len(row.candidate), row.paired), []).append(index)
+    found: dict[int, Effect] = {}
+    for (*_, paired), indices in groups.items():
+        for start in range(0, len(indices), CHUNK):
+            chunk = indices[start : start + CHUNK]
+            base = np.log([rows[index].base for index in chunk])
+            candidate = np.log([rows[index].candidate for index in chunk])
+            columns = _paired(base, candidate) if paired else _unpaired(base, candidate)
+            found.update(zip(chunk, map(_effect, *columns), strict=True))
+    return [found[index] for index in range(len(rows))]
+
+
+CHUNK = 2048
+"""Rows computed at once: enough to amortise the calls, few enough for memory."""
+
+
+def _effect(middle: float, low: float, high: float, p: float) -> Effect:
+    return Effect(float(np.exp(middle)), float(np.exp(low)), float(np.exp(high)), float(p))
+
+
+def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
+    difference = np.sort(candidate - base, axis=-1)
+    low, high = _quantiles(difference, np.broadcast_to(_weights(difference.shape[-1]), difference.shape))
+    return np.median(difference, axis=-1), low, high, _signed_rank(difference)
+
+
+def _unpaired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
+    x, y = np.sort(base, axis=-1), np.sort(candidate, axis=-1)
+    (x_kept, wx), (y_kept, wy) = _likely(x), _likely(y)
+    differences = (y_kept[:, :, None] - x_kept[:, None, :]).reshape(len(x), -1)
+    order = np.argsort(differences, axis=-1)
+    weights = np.outer(wy, wx).ravel()[order]
+    low, high = _quantiles(np.take_along_axis(differences, order, axis=-1), weights)
+    return np.median(y, axis=-1) - np.median(x, axis=-1), low, high, _mann_whitney(x, y)
+
+
+@cache
+def _weights(n: int) -> Array:
+    """Return the probability of each of ``n`` sorted values to be the median of a resample."""
+    from scipy.stats import binom
+
+    drawn = n - 1 + n % 2
+    at_most = binom.sf((drawn - 1) / 2, drawn, np.arange(n + 1) / n)
+    return np.diff(at_most)
+
+
+def _likely(values: Array) -> tuple[Array, Array]:
+    """Return the sorted values that a resample's median may reasonably be, and their probabilities."""
+    weights = _weights(values.shape[-1])
+    kept = weights > 1e-6
+    return values[:, kept], weights[kept]
+
+
+def _quantiles(values: Array, weights: Array) -> tuple[Array, Array]:
+    """Return the ends of the interval of a discrete distribution, row by row."""
+    reached = np.cumsum(weights, axis=-1)
+    tail = (1 - CONFIDENCE) / 2
+    last = values.shape[-1] - 1
+
+    def at(probability: float) -> Array:
+        index = np.minimum((reached < probability).sum(axis=-1), last)
+        return np.take_along_axis(values, index[:, None], axis=-1)[:, 0]
+
+    return at(tail), at(1 - tail)
+
+
+def _signed_rank(differences: Array) -> Array:
+    """Return Wilcoxon's two-sided probabilities; 1 where all differences are zero.
+
+    Exact where there are up to 50 differences, none zero and no two of one size, else from the normal distribution.
+    """
+    from scipy.stats import wilcoxon
+
+    p = np.ones(len(differences))
+    sizes = np.sort(np.abs(differences), axis=-1)
+    plain = (sizes[:, 0] > 0) & (np.diff(sizes, axis=-1) > 0).all(axis=-1) & (differences.shape[-1] <= 50)
+    for rows, method in ((plain, "exact"), (~plain & (sizes[:, -1] > 0), "approx")):
+        if rows.any():
+            p[rows] = wilcoxon(differences[rows], axis=-1, method=method).pvalue
+    return p
+
+
+def _mann_whitney(x: Array, y: Array) -> Array:
+    """Return Mann and Whitney's two-sided probabilities, corrected for ties; 1 where all values are equal."""
+    from scipy.stats import mannwhitneyu
+
+    p = np.ones(len(x))
+    some = (x.min(axis=-1) != y.max(axis=-1)) | (y.min(axis=-1) != x.max(axis=-1))
+    if some.any():
+        p[some] = mannwhitneyu(x[some], y[some], axis=-1, method="asymptotic").pvalue
+    return p
+
+
+@cache
+def needed_samples(comparisons: int, *, paired: bool) -> int:
+    """Return how many samples a side needs for a change to be found significant among so many comparisons.
+
+    Even samples that are wholly apart have a smallest probability, which must be below ``ALPHA / comparisons``.
+    """
+    n = FEWEST
+    while True:
+        apart = Samples([1 + 1e-3 * i for i in range(n)], [2 + 3e-3 * i for i in range(n)], paired)
+        if effects([apart])[0].p * comparisons <= ALPHA:
+            return n
+        n += 1
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return probabilities corrected for their number, in the order given: significant where at most :data:`ALPHA`.
+
+    The smallest is multiplied by their number, the next by one less, and so on; none may fall below one before it.
+    """
+    values: Any = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1)
+    return [float(one) for one in corrected]

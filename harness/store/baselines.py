@@ -1,0 +1,224 @@
+"""The expected state: ``results/baselines/<model>.json``, committed, one file a model so that a diff reads by model.
+
+A baseline holds what does not depend on the machine: counts, ops, statuses, sites, and the precision of the reference
+executor with a stated tolerance. Times are never in it; they are compared between runs.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.errors import OutputError, RecordError
+from harness.store.schema import ROW, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+BASELINE_VERSION = 1
+
+COUNTS = ("norms_expected", "norms_executed", "fused", "missed", "ops_before", "ops_after", "norm_ops")
+"""Fields of a record that must be exactly as expected."""
+
+
+class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a metric may move: ``absolute + relative * d``; ``d`` is the baseline's distance from the best."""
+
+    relative: float
+    absolute: float
+
+
+TOLERANCES = {
+    "rel_l2": Tolerance(0.25, 1e-5),
+    "cosine": Tolerance(0.5, 1e-7),
+    "max_abs": Tolerance(0.5, 1e-4),
+    "kl": Tolerance(0.5, 1e-7),
+    "top1": Tolerance(0.0, 0.05),
+}
+"""Of each gated metric. Processors sum in different orders, which flips single float16 roundings: the same programs
+differ by a few per cent of their error from machine to machine. ``mean_rel`` is shown but not gated, since elements
+near zero dominate it. ``cosine``'s distance from best is squared in the error, hence the wider share; the largest error
+and the divergence rest on few elements; ``top1`` counts rows, of which one or two may be ties."""
+
+
+class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is expected of one row. In the file, a field at its default is left out."""
+
+    model: str
+    variant: str
+    lowering: str = ""
+    shape: str = "prefill"
+    compression: str = ""
+    checkpoint: str = ""
+    size: str = "quick"
+    frontend: str = "trace"
+    compute_units: str = ""
+    compute_precision: str = ""
+    executor: str = ""
+    policy: str = ""
+    definition: str = ""
+    status: str = "ok"
+    reason: str = ""
+    norms_expected: int | None = None
+    norms_executed: int | None = None
+    fused: int | None = None
+    missed: int | None = None
+    ops_before: int | None = None
+    ops_after: int | None = None
+    norm_ops: int | None = None
+    metrics: dict[str, float | None] = {}
+    """None where the metric was not finite."""
+    fused_sites: dict[str, str] = {}
+    """Torch module, or "", by the value's name in the program."""
+    missed_sites: dict[str, str] = {}
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The same as :attr:`harness.store.schema.Record.row` of the records it is about."""
+        return tuple([getattr(self, name) for name in ROW])
+
+    @property
+    def title(self) -> str:
+        """The same as :attr:`harness.store.schema.Record.title`."""
+        return Record.title.fget(self)  # type: ignore[attr-defined,no-any-return]
+
+
+class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model's file."""
+
+    model: str
+    versions: dict[str, str]
+    """Versions of the packages it was made with, for the reader."""
+    tolerances: dict[str, Tolerance]
+    """By metric; may be edited in the file, and stays as edited."""
+    rows: tuple[Expectation, ...]
+    baseline_version: int = BASELINE_VERSION
+
+
+def expectation(record: Record) -> Expectation:
+    """Return what a record would have us expect."""
+    return Expectation(
+        **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
+        metrics={name: _rounded(record.metrics[name]) for name in TOLERANCES if name in record.metrics},
+        fused_sites={site.name: site.module for site in record.sites if site.fused},
+        missed_sites={site.name: site.module for site in record.sites if not site.fused},
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Round to 4 significant digits, of the distance from 1 where the value is near it: less noise in diffs."""
+    if value is None or not math.isfinite(value):
+        return None
+    if 0.9 < value < 1:
+        return 1 - float(f"{1 - value:.4g}")
+    return float(f"{value:.4g}")
+
+
+def baselines_of(records: Iterable[Record], previous: dict[str, Baseline]) -> dict[str, Baseline]:
+    """Return the models' baselines as records would have them; rows that the records lack stay as they were.
+
+    Parameters
+    ----------
+    records: the run to expect from now on.
+    previous: the baselines so far, by model; their tolerances stay.
+    """
+    rows: dict[str, dict[tuple[str, ...], Expectation]] = {}
+    versions: dict[str, dict[str, str]] = {}
+    for record in records:
+        old = previous.get(record.model)
+        rows.setdefault(record.model, {one.row: one for one in old.rows} if old else {})[record.row] = expectation(
+            record
+        )
+        versions[record.model] = {
+            name: one for name, one in record.environment.versions.items() if name not in ("python", "ane-rms")
+        }
+    return {
+        model: Baseline(
+            model=model,
+            versions=versions[model],
+            tolerances={**TOLERANCES, **(previous[model].tolerances if model in previous else {})},
+            rows=tuple(sorted(found.values(), key=lambda one: one.row)),
+        )
+        for model, found in sorted(rows.items())
+    }
+
+
+def encode(baseline: Baseline) -> bytes:
+    """Return a baseline as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(baseline), indent=1) + b"\n"
+
+
+def decode(text: bytes, where: str) -> Baseline:
+    """Return the baseline a file holds.
+
+    Raises
+    ------
+    RecordError: naming ``where``, for a file that is no baseline or of a newer version.
+    """
+    try:
+        version = _version.decode(text).baseline_version
+        if version != BASELINE_VERSION:
+            raise RecordError(
+                f"{where}: baseline version {version}, this harness reads {BASELINE_VERSION}; "
+                "upgrade ane-rms, or write it anew with `ane-harness expect --update`"
+            )
+        return _baseline.decode(text)
+    except msgspec.MsgspecError as error:
+        raise RecordError(f"{where}: not a baseline: {error}") from None
+
+
+class _Version(msgspec.Struct):
+    baseline_version: int
+
+
+_version = msgspec.json.Decoder(_Version)
+_baseline = msgspec.json.Decoder(Baseline)
+
+
+def read_folder(folder: Path) -> dict[str, Baseline]:
+    """Return the baselines of a folder by model; none where there is no such folder.
+
+    Raises
+    ------
+    RecordError: naming the file that cannot be read.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            text = path.read_bytes()
+        except OSError as error:
+            raise RecordError(f"{path}: cannot read: {error.strerror}") from None
+        found[path.stem] = decode(text, str(path))
+    return found
+
+
+def write(folder: Path, baseline: Baseline) -> Path:
+    """Write one model's baseline whole or not at all: to a file beside it, to the disk, then renamed over it.
+
+    Raises
+    ------
+    OutputError: if the folder cannot be written.
+    """
+    path = folder / f"{baseline.model}.json"
+    beside = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{baseline.model}.", delete=False) as stream:
+            beside = stream.name
+            stream.write(encode(baseline))
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(beside, 0o644)  # noqa: PTH101 - a temporary file is its owner's alone, a baseline is everyone's to read
+        os.replace(beside, path)  # noqa: PTH105 - the atomic one, by its plain name
+    except OSError as error:
+        if beside is not None:
+            with suppress(OSError):
+                os.unlink(beside)  # noqa: PTH108
+        raise OutputError(f"{path}: cannot write: {error.strerror}") from None
+    return path
