@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import compare, diff, doctor, explain, list_models, run
+from harness.cli import compare, diff, doctor, explain, list_models, report, run
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("explain")(explain.explain)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("doctor")(doctor.doctor)
+app.command("report")(report.report)
 
 
 @app.callback()
@@ -46,3 +47,6 @@ def main(arguments: list[str] | None = None) -> None:
     except HarnessError as error:
         typer.echo(f"ane-harness: {error}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("ane-harness: interrupted; what was recorded is kept", err=True)
+        sys.exit(130)

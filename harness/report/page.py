@@ -1,0 +1,293 @@
+"""What a report says, before it is HTML: the headline, what got worse, improved or is in doubt, the models in order."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.report.verdicts import what
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.store.schema import Record
+    from harness.store.verdicts import Verdict
+
+MOST_LISTED = 50
+"""Findings of one kind that the top of the page lists; the rest stand in the models' sections and in the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """How a verdict looks: its sign and its colour's name, so that colour is never the only sign."""
+
+    sign: str
+    tone: str
+    title: str
+    about: str = ""
+
+
+TONES = {
+    "regression": Tone("\u25bc", "worse", "What got worse"),
+    "suspicious": Tone(
+        "?", "doubt", "What is in doubt", "Beyond the noise floor, but not both significant and certain."
+    ),
+    "improvement": Tone(
+        "\u25b2",
+        "better",
+        "What got better",
+        "An exact gate reports these too: ane-harness expect --update accepts them.",
+    ),
+    "not comparable": Tone("\u2260", "plain", "What does not compare"),
+    "insufficient data": Tone("\u2026", "plain", "What has too little data"),
+    "unchanged": Tone("=", "plain", "What is unchanged"),
+}
+"""The verdicts of ``harness.regress``, worst first."""
+LISTED = ("regression", "suspicious", "improvement", "not comparable", "insufficient data")
+OPEN = ("regression", "suspicious")
+JUDGED = ("regression", "suspicious", "improvement", "unchanged")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the page's lists: a verdict that is more than ``unchanged``, or a row that is not ok."""
+
+    verdict: str
+    model: str
+    title: str
+    sentence: str
+    sign: str
+    tone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Findings of one verdict, as many as the top of the page lists."""
+
+    title: str
+    about: str
+    findings: Sequence[Finding]
+    left: int
+    folded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows have a verdict or a status."""
+
+    name: str
+    number: int
+    sign: str
+    tone: str
+
+
+NO_HISTORY: Mapping[str, Any] = {"nights": [], "series": {}}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report's content.
+
+    Parameters
+    ----------
+    records: the rows of the run.
+    run: the run's id, or the name of its file.
+    base: what it was compared with, in words; empty if with nothing.
+    verdicts: what the comparison says, worst first; None if there was none.
+    history: ``nights`` and ``series``, as ``harness.report.nights`` makes them.
+    regimes: the errors of one norm by input regime, and the run that measured them.
+    notes: what a reader must know of the data: a half-written line, a file left out.
+    """
+
+    records: Sequence[Record]
+    run: str
+    base: str = ""
+    verdicts: Sequence[Verdict] | None = None
+    history: Mapping[str, Any] = field(default_factory=lambda: NO_HISTORY)
+    regimes: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+
+    @cached_property
+    def wrong(self) -> list[Record]:
+        """The records that are not ok."""
+        return [record for record in self.records if record.status != "ok"]
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """The worst verdict of each record, in their order; "" for one that nothing was said of."""
+        worst: dict[tuple[str, ...] | str, str] = {}
+        for verdict in self.verdicts or ():  # worst first
+            worst.setdefault(verdict.row, verdict.kind)
+            if verdict.kind == "not comparable":  # its row is the base's, which this run need not have
+                worst.setdefault(verdict.title, verdict.kind)
+        return [worst.get(record.row) or worst.get(record.title, "") for record in self.records]
+
+    @cached_property
+    def _found(self) -> Counter[str]:
+        """How many rows, and how many rows or models that vanished, have each verdict for their worst."""
+        rows: set[tuple[str, ...] | str] = {record.row for record in self.records}
+        titles = {record.title for record in self.records}
+        gone = Counter(
+            verdict.kind
+            for verdict in self.verdicts or ()
+            if verdict.row not in rows and not (verdict.kind == "not comparable" and verdict.title in titles)
+        )
+        return Counter(filter(None, self.kinds)) + gone
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the comparison says beyond ``unchanged``, and beyond too little data where a row has worse."""
+        return [
+            Finding(verdict.kind, verdict.model, verdict.title, what(verdict), tone.sign, tone.tone)
+            for verdict in self.verdicts or ()
+            if (tone := TONES[verdict.kind]) and verdict.kind != "unchanged"
+        ]
+
+    @property
+    def tone(self) -> str:
+        """``worse``, ``doubt`` or ``fine``; empty where nothing was judged."""
+        if self._found["regression"] or self.wrong:
+            return "worse"
+        if self._found["suspicious"]:
+            return "doubt"
+        return "fine" if self.records and self._judged else ""
+
+    @property
+    def _judged(self) -> int:
+        return sum(self._found[verdict] for verdict in JUDGED)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line."""
+        if not self.records:
+            return "No rows: this run recorded nothing"
+        worse, wrong = self._found["regression"], len(self.wrong)
+        if worse:
+            return f"{_plural(worse, 'regression')} in {_plural(len(self.records), 'row')}"
+        not_ok = (
+            f"{_plural(wrong, 'row')} of {len(self.records):,} {'is' if wrong == 1 else 'are'} not ok" if wrong else ""
+        )
+        if self.verdicts is None:
+            return f"Not compared; {not_ok or _plural(len(self.records), 'row') + ' ok'}"
+        if not self._judged:
+            return f"Not judged: no row compares{'; ' + not_ok if wrong else ''}"
+        return f"Nothing got worse{'; ' + not_ok if wrong else ' in ' + _plural(self._judged, 'row')}"
+
+    @property
+    def lead(self) -> list[str]:
+        """Return the lines under the headline."""
+        lines = []
+        if self.base:
+            lines.append(f"Compared with {self.base}.")
+        elif self.verdicts is None:
+            lines.append(
+                "There was nothing to compare with: ane-harness report --base names a run, a file or a revision."
+            )
+        if self.records:
+            made = sorted(record.time for record in self.records)
+            executors = sorted({record.executor for record in self.records})
+            machines = sorted(
+                {f"{one.chip or one.machine}, {one.os}" for one in (record.environment for record in self.records)}
+            )
+            lines.append(f"Recorded {_span(made[0], made[-1])} on {_some(machines)}; run by {_some(executors)}.")
+        return lines
+
+    @property
+    def counts(self) -> list[Count]:
+        """Return how many rows there are of each verdict, and of each status that is not ok."""
+        verdicts = [
+            Count(name, self._found[name], tone.sign, tone.tone) for name, tone in TONES.items() if self._found[name]
+        ]
+        statuses = Counter(record.status for record in self.records)
+        bad = [Count(name, number, "\u2715", "worse") for name, number in statuses.items() if name != "ok"]
+        return [*verdicts, *bad, Count("ok", statuses["ok"], "\u2713", "better")]
+
+    @property
+    def groups(self) -> list[Group]:
+        """Return the findings, worst first, and between them the rows that are not ok."""
+        kinds = defaultdict(list)
+        for finding in self.findings:
+            kinds[finding.verdict].append(finding)
+        groups = [
+            Group(
+                TONES[name].title,
+                TONES[name].about,
+                found[:MOST_LISTED],
+                max(0, len(found) - MOST_LISTED),
+                name not in OPEN,
+            )
+            for name in LISTED
+            if (found := kinds[name])
+        ]
+        if self.wrong:
+            groups.insert(bool(kinds["regression"]), self._not_ok())
+        return groups
+
+    def _not_ok(self) -> Group:
+        listed = [
+            Finding(record.status, record.model, record.title, record.reason, "\u2715", "worse")
+            for record in self.wrong[:MOST_LISTED]
+        ]
+        return Group("What is not ok", "", listed, max(0, len(self.wrong) - MOST_LISTED), folded=False)
+
+    @property
+    def models(self) -> list[dict[str, str]]:
+        """Return each model with what its section's line says, those with a regression or a failure first."""
+        rows: dict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            rows[record.model].append(record)
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        for record, verdict in zip(self.records, self.kinds, strict=True):
+            found[record.model][verdict] += 1
+        lines = [_model(model, records, found[model]) for model, records in rows.items()]
+        order = list(dict.fromkeys(tone.tone for tone in TONES.values()))
+        return sorted(lines, key=lambda line: order.index(line["tone"]))
+
+    @property
+    def foot(self) -> list[str]:
+        """Return what stands at the end: notes on the data, and how many records there are."""
+        return [
+            *self.notes,
+            f"{_plural(len(self.records), 'record')} of run {self.run}; the file is complete in itself.",
+        ]
+
+    def embedded(self) -> dict[str, Any]:
+        """Return what the page's scripts need beside the table and the details."""
+        return {
+            "rows": len(self.records),
+            "models": self.models,
+            "verdicts": None if self.verdicts is None else self.kinds,
+            "findings": self.findings,
+            "tones": TONES,
+            "regimes": self.regimes,
+        }
+
+
+def _model(model: str, records: Sequence[Record], found: Counter[str]) -> dict[str, str]:
+    wrong = sum(record.status != "ok" for record in records)
+    for verdict in ("regression", "suspicious", "improvement"):
+        if found[verdict] and not (wrong and verdict != "regression"):
+            tone = TONES[verdict]
+            return {"model": model, "summary": f"{tone.sign} {_plural(found[verdict], verdict)}", "tone": tone.tone}
+    if wrong:
+        return {"model": model, "summary": f"\u2715 {wrong} of {_plural(len(records), 'row')} not ok", "tone": "worse"}
+    return {"model": model, "summary": f"{_plural(len(records), 'row')} ok", "tone": "plain"}
+
+
+def _plural(count: int, thing: str) -> str:
+    word = thing if count == 1 or thing == "suspicious" else f"{thing}s"
+    return f"{count:,} {word}"
+
+
+def _span(first: str, last: str) -> str:
+    """Return two ISO 8601 times as one span, to the minute: ``2026-01-31 23:59 to 2026-02-01 00:20 UTC``."""
+    (day, start), (last_day, end) = ((time[:10], time[11:16]) for time in (first, last))
+    if day == last_day:
+        return f"{day} {start}{'' if start == end else f' to {end}'} UTC"
+    return f"{day} {start} to {last_day} {end} UTC"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

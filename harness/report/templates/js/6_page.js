@@ -1,0 +1,141 @@
+// The page: theme, the zoo's table with its filters, the models' sections.
+
+const THEMES = ["system", "light", "dark"];
+
+/** The theme chosen before; a browser may refuse storage to a file. */
+function storedTheme(write) {
+  try {
+    if (write) localStorage.setItem("ane-harness-theme", write);
+    return localStorage.getItem("ane-harness-theme");
+  } catch {
+    return null;
+  }
+}
+
+function setTheme(theme) {
+  if (theme === "system") document.documentElement.removeAttribute("data-theme");
+  else document.documentElement.dataset.theme = theme;
+  const button = document.getElementById("theme");
+  button.textContent = `Theme: ${theme}`;
+  button.value = theme;
+}
+
+function startTheme() {
+  const stored = storedTheme();
+  setTheme(THEMES.includes(stored) ? stored : "system");
+  document.getElementById("theme").addEventListener("click", ({target}) => {
+    const next = THEMES[(THEMES.indexOf(target.value) + 1) % THEMES.length];
+    storedTheme(next);
+    setTheme(next);
+  });
+}
+
+/** The columns of the table as `Table` takes them; a row is its index. */
+function zooColumns() {
+  const verdicts = data("page").verdicts;
+  const columns = data("columns").map((column, place) => {
+    const text = column.numeric ? (row) => column.texts[row] : (row) => column.texts[column.codes[row]];
+    const cell = place === 0 ? (row) => modelLink(text(row)) : column.header === "status" ? (row) => statusTag(text(row)) : undefined;
+    return {header: column.header, numeric: column.numeric, text, value: column.numeric ? (row) => column.values[row] : text, cell, source: column};
+  });
+  if (verdicts) columns.splice(1, 0, {header: "verdict", text: (row) => verdicts[row] ?? "-", value: (row) => verdicts[row], cell: (row) => verdictTag(verdicts[row])});
+  return columns;
+}
+
+const statusTag = (status) => el("span", {class: `tag ${status === "ok" ? "plain" : "worse"}`}, status === "ok" ? "ok" : `\u2715 ${status}`);
+
+function verdictTag(verdict) {
+  const {sign: mark, tone} = data("page").tones[verdict] ?? {sign: "", tone: "plain"};
+  return el("span", {class: `tag ${tone}`}, verdict ? `${mark} ${verdict}` : "-");
+}
+
+/** The zoo's table: columns that are empty in every row are left out, and named. */
+function startZoo() {
+  const all = zooColumns();
+  const count = data("page").rows;
+  const rows = d3.range(count);
+  const empty = (column) => count && (column.source?.texts ?? []).every((text) => text === "-") && column.source;
+  const columns = all.filter((column) => !empty(column));
+  const table = new Table({caption: "Every model of the run, a row for each variant", columns, rows, page: 100, className: "zoo fixed"});
+  const place = document.getElementById("zoo-table");
+  place.append(table.element);
+  const left = all.filter(empty).map((column) => column.header);
+  if (left.length) place.append(el("p", {class: "soft"}, `Empty in every row, and left out: ${left.join(", ")}.`));
+  startFilters(table, columns, rows);
+}
+
+/** A search field over all of a row, and a choice for each column of few words. */
+function startFilters(table, columns, rows) {
+  const texts = rows.map((row) => columns.map((column) => column.text(row)).join("\u0000").toLowerCase());
+  const search = el("input", {type: "search", id: "filter", autocomplete: "off", placeholder: "words, such as: qwen on failed"});
+  const choices = columns.filter((column, place) => place && !column.numeric).map((column) => choice(column, rows)).filter(Boolean);
+  const apply = () => {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const chosen = choices.filter(({select}) => select.value);
+    table.filter(words.length || chosen.length
+      ? (row) => words.every((word) => texts[row].includes(word)) && chosen.every(({select, column}) => column.text(row) === select.value) : null);
+  };
+  const reset = el("button", {type: "button", onclick: () => {
+    search.value = "";
+    for (const {select} of choices) select.value = "";
+    apply();
+  }}, "Clear");
+  search.addEventListener("input", apply);
+  for (const {select} of choices) select.addEventListener("change", apply);
+  document.getElementById("zoo-controls").append(el("label", {}, "Filter", search), ...choices.map(({column, select}) => el("label", {}, column.header, select)), reset);
+}
+
+function choice(column, rows) {
+  const values = [...new Set(rows.map((row) => column.text(row)))].sort(collator.compare);
+  if (values.length < 2 || values.length > 20) return null;
+  const option = (value) => {
+    const made = el("option", {}, value || "all");
+    made.value = value;
+    return made;
+  };
+  return {column, select: el("select", {}, option(""), values.map(option))};
+}
+
+/** The id that an address names; an address that is no valid one names none. */
+function named(hash) {
+  try {
+    return decodeURIComponent(hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
+/** A closed section a model; its body is built when it is first opened. */
+function startModels() {
+  const {models} = data("page");
+  const sections = new Map();
+  let rows = null;
+  for (const {model, summary, tone} of models) {
+    const section = el("details", {class: "model", id: modelId(model)}, el("summary", {}, el("h3", {}, model), el("span", {class: `tag ${tone}`}, summary)));
+    section.addEventListener("toggle", () => {
+      if (!section.open || section.querySelector(".body")) return;
+      rows ??= modelRows();
+      section.append(modelBody(rows.get(model), model));
+    });
+    sections.set(modelId(model), section);
+  }
+  document.getElementById("model-list").append(...sections.values());
+  const follow = () => {
+    const section = sections.get(named(location.hash));
+    if (!section) return;
+    section.open = true;
+    section.querySelector("summary").focus();
+    section.scrollIntoView();
+  };
+  window.addEventListener("hashchange", follow);
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href^='#']");
+    if (link && link.hash === location.hash) follow();
+  });
+  follow();
+}
+
+startTheme();
+startZoo();
+startModels();
+document.documentElement.dataset.ready = "";
