@@ -25,6 +25,12 @@ WIDE_POLICIES = ("fp32", "fp64")
 FRONTENDS = ("trace", "export")
 """Names of the frontends of `harness.export`, the default one first."""
 
+LOWERINGS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled", "l2_norm", "max_abs", "none")
+"""Names of the strategies of `ane_rms`, the default one first."""
+
+POLICIES = ("fp16", "fp16-blocked", "fp16-sequential", "fp32", "fp64")
+"""Names of the executor's precision policies, the default one first."""
+
 PREPARATION = ("export", "convert plain")
 """Steps of `harness.run` that every case of a model stands on."""
 
@@ -48,8 +54,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     variants: tuple[str, ...]
     frontend: str = "trace"
-    policy: str = "fp16"
-    lowerings: tuple[str, ...] = ("layer_norm",)
+    policy: str = POLICIES[0]
+    lowerings: tuple[str, ...] = LOWERINGS[:1]
     """Strategies of the variant ``on``, each a row of its own."""
     size: Size = "quick"
     sequence_length: int = 32

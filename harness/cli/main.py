@@ -47,6 +47,3 @@ def main(arguments: list[str] | None = None) -> None:
     except HarnessError as error:
         typer.echo(f"ane-harness: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("ane-harness: interrupted; what was recorded is kept", err=True)
-        sys.exit(130)

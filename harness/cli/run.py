@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.store.schema import Record
     from harness.zoo import ModelSpec
 
-POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
+REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
 HOW = ("resume", "jobs", "memory", "limit", "form", "out")
 """Options that say how a run is done and shown, not what it does: a resumed run takes these alone."""
 
@@ -101,17 +101,15 @@ def _variants(names: list[str]) -> list[str]:
 
 def _names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
     """Return the lowerings and policies asked for, each known to exist."""
-    from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
     from harness.errors import check_name
-    from harness.interpreter.precision import resolve_precision
-    from harness.plan import FRONTENDS
+    from harness.plan import FRONTENDS, LOWERINGS, POLICIES
 
     check_name("frontend", frontend, FRONTENDS)
-    lowerings = [check_name("lowering", name, STRATEGIES) for name in (lowering or "").split(",") if name]
-    policies = (precision or POLICIES).split(",") if regimes else [precision or "fp16"]
+    lowerings = [check_name("lowering", name, LOWERINGS) for name in (lowering or "").split(",") if name]
+    policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or POLICIES[0]]
     for policy in policies:
-        resolve_precision(policy)
-    return lowerings or (list(STRATEGIES) if regimes else [DEFAULT_STRATEGY]), policies
+        check_name("precision", policy, POLICIES)
+    return lowerings or list(LOWERINGS if regimes else LOWERINGS[:1]), policies
 
 
 def _select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
@@ -186,10 +184,15 @@ def _run(plan: Plan, folder: RunFolder, workers: int, memory_bytes: int, seconds
     with progress(len(order)) as bar, Pool(workers, memory_bytes) as pool:
         for _ in records:
             bar.advance()
-        for record in run_jobs(plan.jobs(list(records)), pool, seconds=seconds, announce=bar.say):
-            folder.append(record)
-            records[row_of(record)] = record
-            bar.advance()
+        try:
+            for record in run_jobs(plan.jobs(list(records)), pool, seconds=seconds, announce=bar.say):
+                folder.append(record)
+                records[row_of(record)] = record
+                bar.advance()
+        except KeyboardInterrupt:
+            again = f"continue with: ane-harness run --resume {folder.run_id}"
+            typer.echo(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
+            raise typer.Exit(130) from None
     ordered = [records[row] for row in order if row in records]
     folder.write_table(FORMATS["github"](ordered) + "\n")
     return ordered

@@ -3,11 +3,34 @@
 ``ReferenceModel`` runs an ``.mlpackage``, an ``MLModel`` or a live coremltools program under a numeric
 policy (``precision``), op by op, and lets listeners look at every value. ``core`` is the loop, ``ops`` holds
 one function an op, ``from_mil`` and ``from_proto`` load programs into the IR of ``program``.
+
+Names are loaded when first asked for: who only needs those of the policies does not wait for coremltools.
 """
 
-from harness.interpreter.model import ReferenceModel
-from harness.interpreter.precision import POLICIES, Precision, resolve_precision
-from harness.interpreter.program import Program
-from harness.interpreter.state import State
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.interpreter.model import ReferenceModel
+    from harness.interpreter.precision import POLICIES, Precision, resolve_precision
+    from harness.interpreter.program import Program
+    from harness.interpreter.state import State
 
 __all__ = ["POLICIES", "Precision", "Program", "ReferenceModel", "State", "resolve_precision"]
+
+_MODULES = {
+    "ReferenceModel": "model",
+    "POLICIES": "precision",
+    "Precision": "precision",
+    "resolve_precision": "precision",
+    "Program": "program",
+    "State": "state",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

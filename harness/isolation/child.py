@@ -7,6 +7,7 @@ than a small model does. So the child stays; only a request that ended it, or th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -65,7 +66,9 @@ class Child:
         self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self._recycle_bytes = recycle_bytes
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile("a+b", buffering=0)  # noqa: SIM115 - lives as long as the child
+        self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the child
+        # The child writes through the same open file: without this, where the parent reads is where the child writes.
+        fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
         self.busy = False
         self.used_bytes = 0
         """Resident memory when last looked at."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
+from harness import interpreter
 from harness.export import FRONTENDS
 from harness.plan import FRONTENDS as PLANNED_FRONTENDS
-from harness.plan import Options
+from harness.plan import LOWERINGS, POLICIES, Options
 from harness.run import run_model, steps
 from harness.variants import VARIANTS
 from harness.zoo import load_zoo
@@ -71,5 +73,8 @@ def test_at_float32_the_executor_is_pytorch(key):
         assert record.metrics["top1"] == 1.0
 
 
-def test_the_plan_names_the_frontends_there_are():
+def test_the_plan_names_the_frontends_strategies_and_policies_there_are():
+    assert set(POLICIES) == set(interpreter.POLICIES)
     assert PLANNED_FRONTENDS == FRONTENDS
+    assert LOWERINGS[0] == DEFAULT_STRATEGY
+    assert set(LOWERINGS) == set(STRATEGIES)

@@ -120,3 +120,35 @@ def work(body, announce):
     begin = time.monotonic()
     time.sleep(job.get("seconds", 0))
     yield msgspec.json.encode({"key": job["key"], "begin": begin, "end": time.monotonic(), "kept": len(kept)})
+
+
+def rows(body, announce):
+    """Yield a record for each case, as a model would, at once; each waits a little so that a kill may come between."""
+    from harness import plan
+
+    job = msgspec.json.decode(body, type=plan.Job)
+    for step in plan.PREPARATION:
+        announce(step)
+    for case in job.cases:
+        announce(f"convert {case.title}")
+        time.sleep(0.02)
+        metrics = {"rel_l2": len(job.spec.key) * 1e-3}
+        yield msgspec.json.encode(plan.record(job.spec, job.options, case, status="ok", metrics=metrics))
+
+
+FAULTS = {"segfault": segfault, "hang": hang, "grow": allocate, "raise": fail}
+"""What models of these keys do."""
+
+
+def faulty(body, announce):
+    """Do as the model's key says: a fault after its first case; the others run as they are."""
+    from harness import jobs, plan
+
+    job = msgspec.json.decode(body, type=plan.Job)
+    if job.spec.key in FAULTS:
+        yield from rows(msgspec.json.encode(msgspec.structs.replace(job, cases=())), announce)
+        announce("convert off")
+        for _ in FAULTS[job.spec.key](body, announce):
+            pass
+    else:
+        yield from jobs.handle(body, announce)
