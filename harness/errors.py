@@ -8,7 +8,8 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 |- RecordError               a record, baseline or results file that cannot be read
 |- ExportError               a PyTorch model that cannot be built, traced or exported
 |- ConversionError           coremltools refused the program
-`- ExecutorError             the reference executor
+|- RuntimeUnavailableError   Core ML, the Neural Engine or a device that is not to be had here
+`- ExecutorError             the reference executor, or Core ML
    |- PackageError           a package that cannot be read
    |- UnsupportedOpError     an op (or a form of one) without an implementation
    |- InputError             wrong names, shapes or dtypes given to predict
@@ -71,8 +72,12 @@ class ConversionError(HarnessError):
     """A program that coremltools refuses to convert."""
 
 
+class RuntimeUnavailableError(HarnessError):
+    """Core ML, the Neural Engine or a connected device is asked for and not to be had here."""
+
+
 class ExecutorError(HarnessError):
-    """Anything the reference executor refuses; the parent of its own errors."""
+    """Anything an executor refuses; the parent of the reference executor's own errors."""
 
 
 class PackageError(ExecutorError):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from harness.interpreter import ReferenceModel
+from harness.runtime import Source, Timings, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
     import numpy as np
 
     from harness.convert import Converted
+    from harness.runtime import Arrays
+    from harness.runtime.placement import PlannedOp
 
 
 class ReferenceExecutor:
@@ -19,15 +23,56 @@ class ReferenceExecutor:
 
     Raises
     ------
-    UnknownNameError: for an unknown policy.
-    UnsupportedOpError: if the program holds an op the interpreter lacks.
+    UnknownNameError: from ``load``, for an unknown policy.
+    UnsupportedOpError: from ``load``, if the program holds an op the interpreter lacks.
     """
 
     name = "reference"
 
-    def __init__(self, converted: Converted, policy: str) -> None:
-        self._model = ReferenceModel(converted.model, precision=policy)
+    def __init__(self, converted: Converted | Source, policy: str = "") -> None:
+        if isinstance(converted, Source):
+            self._from: Any = converted.package
+            self._function: str | None = converted.function or None
+            self._policy = policy or converted.policy
+        else:
+            self._from, self._function, self._policy = converted.model, None, policy
+        self._model: ReferenceModel | None = None
 
-    def predict(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def load(self, announce: Callable[[str], None] = ignore) -> dict[str, float]:
+        """Read the program; it is neither compiled nor cached, so there is one stage."""
+        announce("load")
+        begin = time.perf_counter()
+        self._model = ReferenceModel(self._from, self._policy, self._function)
+        return {"load": time.perf_counter() - begin}
+
+    def make_state(self) -> Any:
+        """Return a new state, or None where the model keeps none."""
+        model = self._loaded()
+        return model.make_state() if model.function.states else None
+
+    def predict(self, inputs: Arrays, state: Any = None) -> dict[str, np.ndarray[Any, Any]]:
         """Return the outputs by name."""
-        return self._model.predict(dict(inputs))
+        return self._loaded().predict(dict(inputs), state)
+
+    def placement(self) -> tuple[PlannedOp, ...]:
+        """Return nothing: there are no devices to place an op on."""
+        return ()
+
+    def timings(self) -> Timings:
+        """Return nothing: no framework measures."""
+        return Timings()
+
+    def close(self) -> None:
+        """Let go of the program."""
+        self._model = None
+
+    def _loaded(self) -> ReferenceModel:
+        if self._model is None:
+            self.load()
+        assert self._model is not None  # noqa: S101 - load sets it
+        return self._model
+
+
+def from_source(source: Source) -> ReferenceExecutor:
+    """Return the executor of a package."""
+    return ReferenceExecutor(source)

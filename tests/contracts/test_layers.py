@@ -33,7 +33,9 @@ ALLOWED = {
         "harness.zoo",
     },
     "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store"},
-    "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter"},
+    "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter", "harness.store"},
+    "harness.latency": set(),
+    "harness.condition": {"harness.store"},
     "harness.torch_ops": {"harness.errors"},
 }
 """What each layer may import of the project, beside itself. A layer that is not here, the command line and the main

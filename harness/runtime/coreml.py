@@ -1,0 +1,269 @@
+"""Core ML on this Mac, through coremltools.
+
+Everything that only macOS can answer is called in this module and nowhere else; the rest of the harness asks through
+:class:`harness.runtime.Executor`. The calls are coremltools' public ones; ``tests/harness/runtime`` holds each against
+the installed coremltools' signatures, and runs them over coremltools' own Python with its native half scripted.
+
+Stages of a load
+----------------
+``cold_compile``   package to ``.mlmodelc``, into a folder that never existed (``compile_model``)
+``cold_load``      the first load of that folder, which compiles for the Neural Engine (``CompiledMLModel``)
+``warm_load``      the second load of it
+``load``           ``MLModel`` of the package, which predicts and tells the framework's own durations
+"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import ExecutorError, RuntimeUnavailableError
+from harness.runtime import Source, Timings, ignore
+from harness.runtime.placement import PlannedOp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from harness.runtime import Arrays
+
+HINTS = {"reshapeFrequency": "ReshapeFrequency", "specializationStrategy": "SpecializationStrategy"}
+"""Optimization hints whose values are members of an enumeration of coremltools."""
+
+DEVICE_NAMES = {
+    "MLNeuralEngineComputeDevice": "ane",
+    "MLGPUComputeDevice": "gpu",
+    "MLCPUComputeDevice": "cpu",
+}
+
+
+class CoreMLExecutor:
+    """Runs a package in Core ML.
+
+    Raises
+    ------
+    RuntimeUnavailableError: off macOS, or where coremltools has no native half.
+    """
+
+    name = "coreml"
+
+    def __init__(self, source: Source) -> None:
+        check_available()
+        self._source = source
+        self._folder = tempfile.TemporaryDirectory(prefix="ane-harness-")
+        self._model: Any = None
+
+    def load(self, announce: Callable[[str], None] = ignore) -> dict[str, float]:
+        """Compile, load cold, load warm, and load to predict.
+
+        Raises
+        ------
+        ExecutorError: with Core ML's own reason.
+        """
+        seconds: dict[str, float] = {}
+
+        def timed(stage: str, work: Callable[[], Any]) -> Any:
+            announce(stage.replace("_", " "))
+            begin = time.perf_counter()
+            result = _refusals_raised(work)
+            seconds[stage] = time.perf_counter() - begin
+            return result
+
+        self._model = None
+        compiled = str(Path(tempfile.mkdtemp(dir=self._folder.name)) / "cold.mlmodelc")
+        timed("cold_compile", lambda: compile_package(self._source.package, compiled))
+        timed("cold_load", lambda: load_compiled(compiled, self._source))
+        timed("warm_load", lambda: load_compiled(compiled, self._source))
+        self._model = timed("load", lambda: load_package(self._source))
+        return seconds
+
+    def make_state(self) -> Any:
+        """Return a new state (macOS 15), or None where the model keeps none."""
+        description = self._loaded().get_spec().description
+        name = self._source.function or description.defaultFunctionName
+        described = next((one for one in description.functions if one.name == name), description)
+        return self._loaded().make_state() if described.state else None
+
+    def predict(self, inputs: Arrays, state: Any = None) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the outputs by name."""
+        outputs: dict[str, np.ndarray[Any, Any]] = self._loaded().predict(dict(inputs), state)  # it edits its dict
+        return outputs
+
+    def placement(self) -> tuple[PlannedOp, ...]:
+        """Return the ops of the function that runs, with the device planned for each."""
+        plan = load_plan(self._loaded().get_compiled_model_path(), self._source.compute_units)
+        return tuple(planned_ops(plan, self._source.function))
+
+    def timings(self) -> Timings:
+        """Return the framework's durations of the last load and the last predict."""
+        model = self._loaded()
+        return Timings(
+            seconds(model.load_duration_in_nano_seconds), seconds(model.last_predict_duration_in_nano_seconds)
+        )
+
+    def close(self) -> None:
+        """Let go of the model and of what was compiled."""
+        self._model = None
+        self._folder.cleanup()
+
+    def _loaded(self) -> Any:
+        if self._model is None:
+            self.load()
+        return self._model
+
+
+# What only macOS answers: one call of coremltools each ------------------------------------------------------------
+
+
+def check_available() -> None:
+    """Raise unless Core ML can be asked here.
+
+    Raises
+    ------
+    RuntimeUnavailableError: saying what is missing.
+    """
+    if platform.system() != "Darwin":
+        raise RuntimeUnavailableError(
+            f"Core ML needs macOS; this is {platform.system()}. The reference executor runs anywhere, but plans nothing"
+        )
+    try:
+        import coremltools.libcoremlpython  # noqa: F401 - its presence is what is asked
+    except ImportError as error:
+        raise RuntimeUnavailableError(
+            f"coremltools has no Core ML runtime here ({error}): install its macOS wheel"
+        ) from None
+
+
+def compile_package(package: str, destination: str) -> None:
+    """Compile a package into a ``.mlmodelc`` folder that is not there yet."""
+    from coremltools.models.utils import compile_model
+
+    compile_model(package, destination_path=destination)
+
+
+def load_compiled(compiled: str, source: Source) -> Any:
+    """Load a ``.mlmodelc`` folder."""
+    from coremltools.models import CompiledMLModel
+
+    return CompiledMLModel(
+        compiled,
+        compute_units=compute_unit(source.compute_units),
+        function_name=source.function or None,
+        optimization_hints=optimization_hints(source),
+    )
+
+
+def load_package(source: Source) -> Any:
+    """Load a package.
+
+    Raises
+    ------
+    ExecutorError: where Core ML gives no model and coremltools no reason.
+    """
+    from coremltools.models import MLModel
+
+    model = MLModel(
+        source.package,
+        compute_units=compute_unit(source.compute_units),
+        function_name=source.function or None,
+        optimization_hints=optimization_hints(source),
+    )
+    model.get_compiled_model_path()  # raises where the package is newer than this system
+    return model
+
+
+def load_plan(compiled: str, compute_units: str) -> Any:
+    """Load the plan of a ``.mlmodelc`` folder (macOS 14.4)."""
+    from coremltools.models.compute_plan import MLComputePlan
+
+    return MLComputePlan.load_from_path(compiled, compute_units=compute_unit(compute_units))
+
+
+def devices() -> list[str]:
+    """Return the names of Core ML's devices here, of :data:`harness.runtime.placement.DEVICES`."""
+    from coremltools.models.compute_device import MLComputeDevice
+
+    return sorted({device_name(device) for device in MLComputeDevice.get_all_compute_devices()})
+
+
+# What is computed from their answers -------------------------------------------------------------------------------
+
+
+def planned_ops(plan: Any, function: str = "") -> Iterator[PlannedOp]:
+    """Yield the ops of a function of an ``MLComputePlan``, those of inner blocks after the op that holds them.
+
+    Raises
+    ------
+    ExecutorError: for a model that is no ML program.
+    """
+    program = plan.model_structure.program
+    if program is None:
+        raise ExecutorError("no ML program: Core ML plans it as a neural network or a pipeline, which is not read here")
+    names = [function] if function else (["main"] if "main" in program.functions else list(program.functions))
+    for name in names:
+        yield from _planned_block(plan, program.functions[name].block, name)
+
+
+def _planned_block(plan: Any, block: Any, function: str) -> Iterator[PlannedOp]:
+    for operation in block.operations:
+        op_type = operation.operator_name.rpartition(".")[2]
+        if op_type != "const":
+            usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+            cost = plan.get_estimated_cost_for_mlprogram_operation(operation)
+            bindings = [binding for argument in operation.inputs.values() for binding in argument.bindings]
+            yield PlannedOp(
+                op_type,
+                operation.outputs[0].name if operation.outputs else "",
+                "unknown" if usage is None else device_name(usage.preferred_compute_device),
+                () if usage is None else tuple(sorted(map(device_name, usage.supported_compute_devices))),
+                None if cost is None else float(cost.weight),
+                tuple(binding.name for binding in bindings if binding.name),
+                function,
+            )
+        for inner in operation.blocks:
+            yield from _planned_block(plan, inner, function)
+
+
+def device_name(device: Any) -> str:
+    """Return the short name of an ``MLComputeDevice``."""
+    return next(
+        (DEVICE_NAMES[kind.__name__] for kind in type(device).__mro__ if kind.__name__ in DEVICE_NAMES), "unknown"
+    )
+
+
+def compute_unit(name: str) -> Any:
+    """Return the ``ct.ComputeUnit`` of a name."""
+    import coremltools as ct
+
+    return ct.ComputeUnit[name]
+
+
+def optimization_hints(source: Source) -> dict[str, Any] | None:
+    """Return the hints as coremltools takes them: members of its enumerations, and plain booleans."""
+    import coremltools as ct
+
+    if not source.hints:
+        return None
+    return {
+        name: getattr(ct, HINTS[name])[str(value)] if name in HINTS else value for name, value in source.hints.items()
+    }
+
+
+def _refusals_raised(work: Callable[[], Any]) -> Any:
+    """Do work; raise what coremltools only warns of, a model that Core ML will not load."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="You will not be able to run predict", category=RuntimeWarning)
+            return work()
+    except Exception as error:  # coremltools raises errors of every kind here, bare Exception among them
+        raise ExecutorError(f"Core ML: {' '.join(str(error).split())}") from error
+
+
+def seconds(nanoseconds: int | None) -> float | None:
+    """Return a duration of Core ML's in seconds; None stays None."""
+    return None if nanoseconds is None else nanoseconds / 1e9
