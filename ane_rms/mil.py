@@ -1,8 +1,8 @@
-"""The only module that touches coremltools' intermediate representation (MIL).
+"""What is asked of coremltools' intermediate representation (MIL); :mod:`ane_rms.rewrite` is what changes it.
 
 coremltools ships no types: its programs, blocks, operations and variables are ``Any`` to a type checker. The
 functions here give the rest of the package typed answers about them: constants as numpy arrays, shapes, producers,
-consumers, walks, and the one rewrite that the passes make.
+consumers, and walks.
 
 Source: coremltools 9.0, ``coremltools.converters.mil.mil`` (``block.py``, ``operation.py``, ``var.py``).
 """
@@ -12,14 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from coremltools.converters.mil.mil import Builder, Function, types
-from coremltools.converters.mil.mil.passes.helper import block_context_manager
-from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+from coremltools.converters.mil.mil import Function, types
 from coremltools.converters.mil.mil.scope import ScopeSource
 from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -154,73 +152,3 @@ def epsilon_like(x: Var, epsilon: float) -> np.generic:
 def cast_like(x: Var, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return ``value`` in ``x``'s element type."""
     return np.asarray(value).astype(types.nptype_from_builtin(x.dtype))
-
-
-def replace(op: Op, new: Var) -> None:
-    """Let everything that used ``op``'s result use ``new``, which stands before ``op``."""
-    op.enclosing_block.replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=new)
-
-
-class Constants:
-    """Constants of one block, each made once and placed before the block's first op, where every op sees it."""
-
-    def __init__(self, block: Block) -> None:
-        self._first = next(iter(block.operations))
-        self._known: dict[tuple[str, tuple[int, ...], bytes], Var] = {}
-
-    def get(self, value: npt.ArrayLike) -> Var:
-        """Return the variable of a constant."""
-        array = np.asarray(value)
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._known:
-            self._known[key] = Builder.const(val=array if array.ndim else array[()], before_op=self._first)
-        return self._known[key]
-
-
-_constants: list[Constants] = []
-"""Those of the block that is being rewritten; empty outside a rewrite."""
-
-
-def constant(value: npt.ArrayLike) -> Any:
-    """Return a constant that all sites of a block share, or outside a rewrite the value itself.
-
-    Making constants is most of what a lowering costs: a norm has a dozen, the same at nearly every site.
-    """
-    return _constants[-1].get(value) if _constants else value
-
-
-def rewrite_each(program: Program, ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
-    """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what nothing uses."""
-    visit_each(program, ops, lambda op: replace(op, build(op)))
-
-
-def visit_each(program: Program, ops: Sequence[Op], act: Callable[[Op], None]) -> None:
-    """Call ``act`` for each of ``ops``, inside its block and with new ops placed before it; then drop what is unused.
-
-    The last op comes first, and inner blocks before the ones around them: what was built reads the values in front of
-    it, and follows when one of these is replaced in turn. Blocks are entered once each: leaving one makes coremltools
-    walk all of it.
-    """
-    by_block: dict[int, list[Op]] = {}
-    for op in reversed(ops):
-        by_block.setdefault(id(op.enclosing_block), []).append(op)
-
-    @block_context_manager  # type: ignore[untyped-decorator,unused-ignore]
-    def visit(block: Block, members: list[Op]) -> None:
-        _constants.append(Constants(block))
-        try:
-            for op in members:
-                with Builder.set_before_op(op):
-                    act(op)
-        finally:
-            _constants.pop()
-
-    for members in by_block.values():
-        visit(members[0].enclosing_block, members)
-    if by_block:
-        dead_code_elimination(program)
-
-
-def dead_code_elimination(program: Program) -> None:
-    """Run coremltools' own dead-code elimination."""
-    PASS_REGISTRY["common::dead_code_elimination"](program)

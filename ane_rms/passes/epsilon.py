@@ -21,6 +21,7 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
 from ane_rms.grammar import SMALLEST_FP16
+from ane_rms.rewrite import constant, remove_unused, visit_each
 
 FP16_SUFFIX = "_cast_fp16"
 """What coremltools appends to the name of an op it casts."""
@@ -49,7 +50,9 @@ class restore_rms_norm_epsilon(AbstractGraphPass):  # noqa: N801 - coremltools n
             if op.op_type == "layer_norm" and (name := op.name.removesuffix(FP16_SUFFIX)) in (self.epsilons or {})
         }
         rounded = [op for op, epsilon in found.values() if _is_rounded(op, epsilon)]
-        mil.visit_each(prog, rounded, lambda op: _restore(op, found[id(op)][1]))
+        replaced = [var.op for op in rounded for var in (op.epsilon, op.gamma) if var is not None]
+        visit_each(rounded, lambda op: _restore(op, found[id(op)][1]))
+        remove_unused(replaced)
 
 
 def _is_rounded(op: mil.Op, epsilon: float) -> bool:
@@ -61,8 +64,8 @@ def _is_rounded(op: mil.Op, epsilon: float) -> bool:
 
 def _restore(op: mil.Op, epsilon: float) -> None:
     """Give the op another epsilon in its place, and gamma in the same type."""
-    gamma = {} if op.gamma is None else {"gamma": mil.constant(np.asarray(op.gamma.val, dtype=np.float32))}
-    given = {"epsilon": mil.constant(np.float32(epsilon)), **gamma}
+    gamma = {} if op.gamma is None else {"gamma": constant(np.asarray(op.gamma.val, dtype=np.float32))}
+    given = {"epsilon": constant(np.float32(epsilon)), **gamma}
     for value in given.values():
         value.scopes = op.outputs[0].scopes
     op.set_inputs(no_check_var_types=True, **given)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
@@ -19,6 +20,7 @@ from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.op import parameters
 from ane_rms.passes.units import acts, units_name
 from ane_rms.report import FusionReport, remember
+from ane_rms.rewrite import constant, rewrite_each
 from ane_rms.scan import Scan, scan
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
         remember(prog, self._report(prog, found))
         by_op = {id(norm.op): norm for norm in found.norms}
-        mil.rewrite_each(prog, [norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
+        rewrite_each([norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
 
     def _report(self, prog: mil.Program, found: Scan) -> FusionReport:
         report = replace(found.report(), compute_units=units_name(self.compute_units), lowering=self.lowering)
@@ -86,9 +88,9 @@ def _fused(norm: RmsNorm) -> mil.Var:
     steps = 1 + (norm.after is not None) + converts + len(norm.others)
     parts = [f"{result.name}_rms_norm", *(f"{result.name}_part_{i}" for i in range(2, steps))]
     names = iter([*parts[: steps - 1], result.name])
-    value = mb.ane_rms_norm(
-        x=norm.x, axes=list(norm.axes), name=next(names), **parameters(norm.x, norm.epsilon, norm.gamma)
-    )
+    given = parameters(norm.x, norm.epsilon, norm.gamma)
+    given |= {"axes": constant(np.array(norm.axes, np.int32)), "epsilon": constant(given["epsilon"])}
+    value = mb.ane_rms_norm(x=norm.x, name=next(names), **given)
     if norm.after is not None:
         value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=next(names))
     if converts:

@@ -32,6 +32,7 @@ from ane_rms.passes.strategies import (
     primitives,
 )
 from ane_rms.passes.units import acts
+from ane_rms.rewrite import rewrite_each
 
 
 def _standing(program: mil.Program) -> list[mil.Op]:
@@ -60,7 +61,7 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):  # noqa: N801 - corem
         standing = _standing(prog)
         if self.epsilons is not None and self.lowering in ("layer_norm", "layer_norm_affine"):
             self.epsilons.update({part_name(op, LAYER_NORM): float(op.epsilon.val) for op in standing})
-        mil.rewrite_each(prog, standing, STRATEGIES[check_strategy(self.lowering)])
+        rewrite_each(standing, STRATEGIES[check_strategy(self.lowering)])
 
 
 @register_pass(namespace="common")
@@ -69,4 +70,4 @@ class expand_ane_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names 
 
     def apply(self, prog: mil.Program) -> None:
         """Expand in place."""
-        mil.rewrite_each(prog, _standing(prog), primitives)
+        rewrite_each(_standing(prog), primitives)

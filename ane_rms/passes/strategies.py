@@ -27,6 +27,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
+from ane_rms.rewrite import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,11 +226,11 @@ def _has_fixed_axis(op: mil.Op) -> bool:
 
 def _doubled(op: mil.Op, x: mil.Var, *more: mil.Var) -> mil.Var:
     """Return ``[x, -x, ...]`` along the last normalised axis."""
-    negative = mb.mul(x=x, y=mil.constant(mil.epsilon_like(x, -1.0)), name=part_name(op, "negative"))
+    negative = mb.mul(x=x, y=constant(mil.epsilon_like(x, -1.0)), name=part_name(op, "negative"))
     return mb.concat(
         values=[x, negative, *more],
-        axis=mil.constant(np.int32(_axes(op)[-1] - x.rank)),
-        interleave=mil.constant(np.bool_(False)),
+        axis=constant(np.int32(_axes(op)[-1] - x.rank)),
+        interleave=constant(np.bool_(False)),
         name=part_name(op, "doubled"),
     )
 
@@ -266,8 +267,8 @@ def _layer_norm(op: mil.Op, x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] 
     given = {} if gamma is None else {"gamma": mil.cast_like(x, gamma)}
     return mb.layer_norm(
         x=x,
-        axes=mil.constant(np.array([axis - x.rank for axis in _axes(op)], np.int32)),
-        epsilon=mil.constant(mil.epsilon_like(x, epsilon)),
+        axes=constant(np.array([axis - x.rank for axis in _axes(op)], np.int32)),
+        epsilon=constant(mil.epsilon_like(x, epsilon)),
         name=part_name(op, LAYER_NORM),
         **given,
     )
@@ -293,11 +294,11 @@ def _first(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
     axis = _axes(op)[-1]
     whole = [i != axis for i in range(value.rank)]
     end = [0 if full else int(op.x.shape[axis]) for full in whole]
-    mask = mil.constant(np.array(whole))
+    mask = constant(np.array(whole))
     return mb.slice_by_index(
         x=value,
-        begin=mil.constant(np.zeros(value.rank, np.int32)),
-        end=mil.constant(np.array(end, np.int32)),
+        begin=constant(np.zeros(value.rank, np.int32)),
+        end=constant(np.array(end, np.int32)),
         begin_mask=mask,
         end_mask=mask,
         name=name,
@@ -308,6 +309,9 @@ def _scaled(op: mil.Op, value: mil.Var) -> mil.Var:
     """Multiply by gamma if there is one, shaped so that it broadcasts along the normalised axes."""
     if op.gamma is None:
         return value
-    axes, gamma = _axes(op), np.asarray(op.gamma.val)
+    axes = _axes(op)
     shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
-    return mb.mul(x=value, y=mil.cast_like(op.x, gamma.reshape(shape)), name=op.outputs[0].name)
+    gamma = op.gamma
+    if gamma.dtype != op.x.dtype or list(gamma.shape) != shape:
+        gamma = mil.cast_like(op.x, np.asarray(gamma.val).reshape(shape))
+    return mb.mul(x=value, y=gamma, name=op.outputs[0].name)

@@ -1,0 +1,112 @@
+"""The one rewrite that the passes make: put a new value in the place of an op's result.
+
+It costs what the sites are large, not what the program is: a block is entered without the walk over all of its ops
+that coremltools makes on leaving one, constants that sites share are made once, and only what a rewrite has left
+without a reader is removed. A program without a site is not touched.
+
+Source: coremltools 9.0, ``coremltools.converters.mil.mil`` (``block.py``, ``builder.py``).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coremltools.converters.mil.mil import Builder
+from coremltools.converters.mil.mil import block as mil_block
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from ane_rms.mil import Block, Op, Var
+
+
+class Constants:
+    """Constants of one block, each made once and placed before the block's first op, where every op sees it."""
+
+    def __init__(self, block: Block) -> None:
+        self._first = next(iter(block.operations))
+        self._known: dict[tuple[str, tuple[int, ...], bytes], Var] = {}
+
+    def get(self, value: npt.ArrayLike) -> Var:
+        """Return the variable of a constant."""
+        array = np.asarray(value)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            self._known[key] = Builder.const(val=array if array.ndim else array[()], before_op=self._first)
+        return self._known[key]
+
+
+_constants: list[Constants] = []
+"""Those of the block that is being rewritten; empty outside a rewrite."""
+
+
+def constant(value: npt.ArrayLike) -> Any:
+    """Return a constant that all sites of a block share, or outside a rewrite the value itself.
+
+    Making constants is most of what a lowering costs: a norm has a dozen, the same at nearly every site.
+    """
+    return _constants[-1].get(value) if _constants else value
+
+
+def rewrite_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
+    """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what this left unused."""
+    visit_each(ops, lambda op: _replace(op, build(op)))
+    remove_unused(ops)
+
+
+def visit_each(ops: Sequence[Op], act: Callable[[Op], None]) -> None:
+    """Call ``act`` for each of ``ops``, inside its block and with new ops placed before it.
+
+    The last op comes first, and inner blocks before the ones around them: what was built reads the values in front of
+    it, and follows when one of these is replaced in turn.
+    """
+    by_block: dict[int, list[Op]] = {}
+    for op in reversed(ops):
+        by_block.setdefault(id(op.enclosing_block), []).append(op)
+    for members in by_block.values():
+        with _entered(members[0].enclosing_block):
+            for op in members:
+                with Builder.set_before_op(op):
+                    act(op)
+
+
+@contextmanager
+def _entered(block: Block) -> Iterator[None]:
+    """Have the builder build in ``block``, and :func:`constant` share its constants.
+
+    ``with block:`` ends in a walk over the whole block, which works out anew which compressed constants each value
+    comes from. Here that stays what it was: a new value is told as it is made, and it comes from the same ones as the
+    value it replaces, since it is made of the same inputs.
+    """
+    mil_block.BLOCK_STACK.append(block)
+    _constants.append(Constants(block))
+    try:
+        yield
+    finally:
+        _constants.pop()
+        mil_block.BLOCK_STACK.pop()
+
+
+def _replace(op: Op, new: Var) -> None:
+    """Let everything that used ``op``'s result use ``new``, which stands before ``op``."""
+    op.enclosing_block.replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=new)
+
+
+def remove_unused(ops: Iterable[Op | None]) -> None:
+    """Remove each of ``ops`` that nothing uses, and what only these used. Ops that hold blocks are left."""
+    pending = list(ops)
+    while pending:
+        op = pending.pop()
+        if op is None or op.enclosing_block is None or op.blocks or any(_is_used(one) for one in op.outputs):
+            continue
+        given = op.get_flattened_inputs()
+        op.remove_from_block()
+        pending.extend(one.op for one in given)
+
+
+def _is_used(var: Var) -> bool:
+    return bool(var.child_ops or var.consuming_blocks)
