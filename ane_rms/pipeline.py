@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 
+from ane_rms.lean import leaner
 from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, check_strategy
 from ane_rms.passes.units import acts, units_name
@@ -84,7 +85,9 @@ def _pipeline(
     return result
 
 
-def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last", **kwargs: Any) -> ct.models.MLModel:
+def convert(
+    model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last", lean: bool = False, **kwargs: Any
+) -> ct.models.MLModel:
     """Convert as ``ct.convert`` does, with every RMSNorm fused and lowered for ``compute_units=CPU_AND_NE``.
 
     For other compute units the program is the one ``ct.convert`` gives. The fusion report is stored in the package
@@ -95,6 +98,7 @@ def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last",
     model: what ``ct.convert`` takes.
     lowering: the strategy's name.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
+    lean: whether to do without coremltools' copies of each weight; the package is the same (see :mod:`ane_rms.lean`).
     **kwargs: those of ``ct.convert``.
 
     Raises
@@ -104,7 +108,8 @@ def convert(model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last",
     units = kwargs.get("compute_units")
     float16 = kwargs.get("compute_precision") != ct.precision.FLOAT32
     chosen = _pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes, float16=float16)
-    with reading_rms_norm(any_axes=axes == "any") if acts(units) else nullcontext():
+    reading = reading_rms_norm(any_axes=axes == "any") if acts(units) else nullcontext()
+    with reading, leaner() if lean else nullcontext():
         converted = _original(model, pass_pipeline=chosen, **kwargs)
     if not isinstance(converted, ct.models.MLModel):
         return converted  # convert_to="milinternal" gives a program, which holds no metadata

@@ -1,0 +1,92 @@
+"""Arrays that live in a file instead of in memory.
+
+A conversion holds every weight twice: as PyTorch's float32, and as the float16 it becomes. The second is written to a
+temporary file as it is made, a chunk at a time, and mapped: an array like any other, whose pages are read when touched
+and can be let go again, which :meth:`Spill.release` does. The file has no name any more once it is open; it is gone
+when the last array is.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import tempfile
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHUNK_ELEMENTS = 1 << 20
+"""Elements converted at a time: 4 MiB of float32, which stay in the processor's cache."""
+
+SMALLEST_ELEMENTS = 1 << 16
+"""Arrays below this stay in memory: a mapping for each would cost more than it saves."""
+
+
+class Spill:
+    """A temporary file of arrays."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        self._maps: dict[int, mmap.mmap] = {}
+        self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def close(self) -> None:
+        """Take no more arrays. Those there stay readable: their mappings keep the file."""
+        self._maps.clear()
+        self._of.clear()
+        if self._file is not None:
+            self._file.close()
+
+    @staticmethod
+    def takes(array: Any) -> bool:
+        """Return whether an array is float32, and large enough to be worth a mapping."""
+        return isinstance(array, np.ndarray) and array.dtype == np.float32 and array.size >= SMALLEST_ELEMENTS
+
+    def float16(self, array: np.ndarray) -> np.ndarray:
+        """Return ``array.astype(np.float16)``, shape ``array.shape``, in the file; the same array again for the same.
+
+        Rounding, infinities and numpy's warning of overflow are those of ``astype``.
+        """
+        known = self._of.get(id(array))
+        if known is None:
+            # Both are kept, so that no other array can have this one's id.
+            known = self._of[id(array)] = (array, self._write(array))
+        return known[1]
+
+    def release(self, array: np.ndarray) -> None:
+        """Let go of the pages of an array of this file; the next touch reads them again."""
+        base: Any = array
+        while isinstance(base, (np.ndarray, memoryview)):
+            base = base.base if isinstance(base, np.ndarray) else base.obj
+        if id(base) in self._maps and hasattr(base, "madvise"):  # an array of another file may hold unwritten changes
+            base.madvise(mmap.MADV_DONTNEED)
+
+    def _write(self, array: np.ndarray) -> np.ndarray:
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(prefix="ane_rms_lean_")  # noqa: SIM115 - closed by close
+        self._end += -self._end % mmap.ALLOCATIONGRANULARITY  # a mapping begins at a page
+        self._file.seek(self._end)
+        for chunk in chunks(array):
+            self._file.write(chunk.astype(np.float16, order="C").data)
+        self._file.flush()
+        size_bytes = array.size * np.dtype(np.float16).itemsize
+        mapped = mmap.mmap(self._file.fileno(), size_bytes, offset=self._end, access=mmap.ACCESS_WRITE)
+        self._end += size_bytes
+        self._maps[id(mapped)] = mapped
+        return np.frombuffer(mapped, np.float16).reshape(array.shape)
+
+
+def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an array's elements in C order, as views of about ``CHUNK_ELEMENTS``; those of a scalar in one piece."""
+    if array.flags.c_contiguous:
+        flat = array.reshape(-1)
+        for start in range(0, flat.size, CHUNK_ELEMENTS):
+            yield flat[start : start + CHUNK_ELEMENTS]
+    else:
+        rows = max(1, CHUNK_ELEMENTS // max(1, math.prod(array.shape[1:])))
+        for start in range(0, array.shape[0], rows):
+            yield array[start : start + rows]
