@@ -112,6 +112,8 @@ def convert(
     with reading, leaner() if lean else nullcontext():
         converted = _original(model, pass_pipeline=chosen, **kwargs)
     if not isinstance(converted, ct.models.MLModel):
+        if lean and isinstance(converted, ct.converters.mil.mil.Program):
+            converted.validate()  # the last pass of a lean conversion is not followed by a validation
         return converted  # convert_to="milinternal" gives a program, which holds no metadata
     program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
     found = (recall(program) if program is not None else None) or FusionReport(compute_units=units_name(units))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
+from ane_rms.lean import leaner
 from harness import torch_ops
 from harness.errors import ConversionError
 
@@ -53,6 +55,7 @@ def convert(
     compute_precision: str = "FLOAT16",
     lowering: str = "layer_norm",
     axes: str = "last",
+    lean: bool = True,
 ) -> Converted:
     """Convert an exported model in a variant.
 
@@ -62,6 +65,7 @@ def convert(
     variant: the compute units, and whether through ``ane_rms``.
     compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
     lowering, axes: options of ``ane_rms.convert``, where the variant goes through it.
+    lean: whether to convert without copies of the weights (see :mod:`ane_rms.lean`); the package is the same.
 
     Raises
     ------
@@ -80,7 +84,7 @@ def convert(
     }
     mb.name_count.clear()  # a conversion that failed before leaves coremltools' numbering of new values where it was
     try:
-        with torch_ops.registered():
+        with torch_ops.registered(), leaner() if lean else nullcontext():
             if variant.through == "ct.convert":
                 return Converted(ct.convert(exported.program, **arguments))
             return Converted(ane_rms.convert(exported.program, lowering=lowering, axes=axes, **arguments))

@@ -49,7 +49,7 @@ class Spill:
     def float16(self, array: np.ndarray) -> np.ndarray:
         """Return ``array.astype(np.float16)``, shape ``array.shape``, in the file; the same array again for the same.
 
-        Rounding, infinities and numpy's warning of overflow are those of ``astype``.
+        Rounding and infinities are those of ``astype``; numpy's warning that a number became one is left out.
         """
         known = self._of.get(id(array))
         if known is None:
@@ -70,8 +70,9 @@ class Spill:
             self._file = tempfile.TemporaryFile(prefix="ane_rms_lean_")  # noqa: SIM115 - closed by close
         self._end += -self._end % mmap.ALLOCATIONGRANULARITY  # a mapping begins at a page
         self._file.seek(self._end)
-        for chunk in chunks(array):
-            self._file.write(chunk.astype(np.float16, order="C").data)
+        with np.errstate(over="ignore"):  # the cast has looked: what overflows stands for an infinity
+            for chunk in chunks(array):
+                self._file.write(chunk.astype(np.float16, order="C").data)
         self._file.flush()
         size_bytes = array.size * np.dtype(np.float16).itemsize
         mapped = mmap.mmap(self._file.fileno(), size_bytes, offset=self._end, access=mmap.ACCESS_WRITE)
