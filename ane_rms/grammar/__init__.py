@@ -1,0 +1,42 @@
+r"""The algebra of RMSNorm: recognise it in a MIL graph, or say why not.
+
+.. math::  y = \gamma \cdot x \cdot \big(\tfrac1d \textstyle\sum x^2 + \epsilon\big)^{-1/2}
+
+Four productions compose; each returns a match, a :class:`Refusal` (nearly, but), or None (something else altogether).
+
+``quadratic``   a mean or sum of squares, times a number, plus a number:  ``a * sum(x^2) + e``
+``root``        its square root or the inverse of that, times a number, plus a number, floored by a number
+``product``     a tree of ``mul``, ``real_div`` and ``cast``, flattened: constants, and factors to the power of 1 or -1
+``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma; where no part of
+                a product is a norm by itself, also one that other values multiply or divide (:func:`rms_norm_within`)
+
+Scales are carried exactly, so that ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * d**-0.5)``, a sum divided by d and a
+mean are one thing. Casts between float types are looked through. Two values are the same when they are the same
+variable before such casts.
+
+What is not exactly an RMSNorm carries a bound of the relative deviation (:mod:`ane_rms.grammar.deviation`), and is
+refused when that bound is too large.
+"""
+
+from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR
+from ane_rms.grammar.forms import SMALLEST_FP16, Product, Quadratic, Refusal, RmsNorm, Root
+from ane_rms.grammar.norm import rms_norm, rms_norm_within
+from ane_rms.grammar.product import product
+from ane_rms.grammar.quadratic import quadratic
+from ane_rms.grammar.root import root
+
+__all__ = [
+    "DEVIATION_LIMIT",
+    "RMS_FLOOR",
+    "SMALLEST_FP16",
+    "Product",
+    "Quadratic",
+    "Refusal",
+    "RmsNorm",
+    "Root",
+    "product",
+    "quadratic",
+    "rms_norm",
+    "rms_norm_within",
+    "root",
+]

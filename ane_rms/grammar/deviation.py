@@ -1,0 +1,46 @@
+"""How far a root is from that of an RMSNorm, and which epsilon stands for what it adds.
+
+With t the factor from RMS to root, ``t * sqrt(mean + e) + outside`` divides x. An outside term delta = outside / t is
+met by an epsilon of delta^2, which keeps the value at zero rows; a floor on the RMS by a tiny one. Neither is exact:
+the bound is that of the relative deviation for rows whose RMS is at least :data:`RMS_FLOOR`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ane_rms.grammar.forms import SMALLEST_FP16
+
+if TYPE_CHECKING:
+    from ane_rms.grammar.forms import Root
+
+RMS_FLOOR = 1e-2
+"""Deviation bounds hold for rows whose RMS is at least this: embeddings of published models stand at about 0.02."""
+
+DEVIATION_LIMIT = 2e-3
+"""Twice the spacing of float16 at 1 (2**-10): a fused form may deviate by no more, relative to the value written."""
+
+
+def normalised(found: Root, width: int) -> tuple[float, float, float]:
+    """Return (scale, epsilon, deviation bound): the product is ``scale * x * (mean(x^2) + epsilon)^(-1/2)``.
+
+    With t the factor from RMS to root, ``t * sqrt(mean + e0) + outside`` divides. An outside term delta = outside / t
+    is met by epsilon = delta^2, which keeps the value at zero rows: off by at most delta / rms. A floor g on the RMS
+    (``clamp_min``) leaves rows above it untouched: a tiny epsilon stands for it.
+    """
+    q = found.quadratic
+    stretch = q.scale * width
+    to_root = found.scale * math.sqrt(stretch)
+    epsilon = q.epsilon / stretch
+    delta = found.outside / to_root
+    floor = max(found.floor / to_root, math.sqrt(max(q.floor, 0.0) / stretch))
+    bound = 0.0
+    if delta:
+        epsilon += delta * delta
+        bound += delta / RMS_FLOOR
+    if floor:
+        tiny = min(floor * floor, SMALLEST_FP16)
+        epsilon = max(epsilon, tiny)
+        bound += 0.5 * tiny / RMS_FLOOR**2 if floor <= RMS_FLOOR else floor / RMS_FLOOR
+    return found.number / to_root, epsilon, bound
