@@ -24,6 +24,7 @@ ALLOWED = {
     "harness.interpreter": {"harness.errors"},
     "harness.export": {"harness.errors", "harness.zoo"},
     "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
+    "harness.fleet": {"harness.environment", "harness.errors", "harness.isolation", "harness.store"},
     "harness.isolation": {"harness.errors", "harness.quiet"},
     "harness.metrics": set(),
     "harness.plan": {
