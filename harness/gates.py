@@ -154,9 +154,9 @@ def _ops(pair: Pair) -> Iterator[Verdict]:
     base, candidate = pair.base, pair.candidate
     plain = (candidate.ops_before or 0) - (base.ops_before or 0)
     for name, what in (
-        ("ops_after", "ops in the program"),
-        ("ops_before", "ops as plain ct.convert makes it"),
-        ("norm_ops", "ops in the lowered norms"),
+        ("ops_after", "in the program"),
+        ("ops_before", "in the program that plain ct.convert makes"),
+        ("norm_ops", "in the lowered norms"),
     ):
         before, now = getattr(base, name), getattr(candidate, name)
         if before is None or before == now:
@@ -168,8 +168,11 @@ def _ops(pair: Pair) -> Iterator[Verdict]:
         if lost and (name == "norm_ops" or more < 0):
             continue  # said of the norms
         kind = "regression" if now is None or more > 0 else "improvement"
-        because = "; plain ct.convert makes as many more or fewer" if name == "ops_after" and plain == more else ""
-        text = f"{abs(more)} {'more' if more > 0 else 'fewer'} {what}" if now is not None else f"no count of {what}"
+        which = "more" if more > 0 else "fewer"
+        because = f"; plain ct.convert makes as many {which}" if name == "ops_after" and plain == more else ""
+        text = (
+            f"{abs(more)} {which} op{'s' * (abs(more) != 1)} {what}" if now is not None else f"no count of ops {what}"
+        )
         yield pair.verdict(kind, name, f"{text}: {_count(now)}, {before} before{because}", base=before, candidate=now)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from harness import gates
 from harness.gates import Pair
 from harness.store.baselines import TOLERANCES, Expectation, Tolerance, expectation
+from harness.store.series import seconds
 from harness.store.verdicts import KINDS, Verdict
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ def _time_verdict(times: _Times, samples: Samples, effect: Effect, rules: Rules)
         f" ({times.label}: {', '.join(machine(times.old))} and {', '.join(machine(times.new))})" if times.label else ""
     )
     text = (
-        f"{times.name} {_seconds(candidate)}, {_seconds(base)} before: {abs(effect.ratio - 1):.1%} {slower} "
+        f"{times.name} {seconds(candidate)}, {seconds(base)} before: {abs(effect.ratio - 1):.1%} {slower} "
         f"[{effect.low - 1:+.1%}, {effect.high - 1:+.1%}], p = {effect.p:.2g}, "
         f"{len(samples.base)} and {len(samples.candidate)} samples{' in pairs' if samples.paired else ''}{why}{label}"
     )
@@ -282,10 +283,3 @@ def _kind(effect: Effect, floor: float) -> tuple[str, str]:
     if effect.high > 1 + RESOLUTION or effect.low < 1 / (1 + RESOLUTION):
         return "insufficient data", f"; too noisy to exclude a change of {RESOLUTION:.0%}"
     return "unchanged", ""
-
-
-def _seconds(value: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value * 1e6:.3g} us"

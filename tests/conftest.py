@@ -12,8 +12,6 @@ from tests.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ("harness.pytest_plugin", "pytester")
-
 LEDGER = pytest.StashKey[Ledger]()
 
 

@@ -36,7 +36,7 @@ def github(verdicts: Sequence[Verdict]) -> str:
     for number, verdict in enumerate(verdicts):
         alike = (verdict.kind, verdict.measure, what(verdict)) if verdict.kind in FOLDED else number
         rows.setdefault(alike, []).append(verdict)
-    lines = [[ones[0].kind, _title(ones), ones[0].measure, _cell(what(ones[0]))] for ones in rows.values()]
+    lines = [[ones[0].kind, _cell(_title(ones)), ones[0].measure, _cell(what(ones[0]))] for ones in rows.values()]
     return tabulate(lines, headers=HEADERS, tablefmt="github", disable_numparse=True) if lines else ""
 
 

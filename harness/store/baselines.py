@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import OutputError, RecordError
-from harness.store.schema import ROW, Record
+from harness.store.schema import ROW, title_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from harness.store.schema import Record
 
 BASELINE_VERSION = 1
 
@@ -86,7 +88,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     @property
     def title(self) -> str:
         """The same as :attr:`harness.store.schema.Record.title`."""
-        return Record.title.fget(self)  # type: ignore[attr-defined,no-any-return]
+        return title_of(self.model, self.variant, self.lowering, self.shape, self.compression)
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

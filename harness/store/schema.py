@@ -167,8 +167,12 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def title(self) -> str:
         """The row in words, without what every row shares: ``llama on max_abs decode palette4``."""
-        shape = "" if self.shape == "prefill" else self.shape
-        return " ".join(filter(None, (self.model, self.variant, self.lowering, shape, self.compression)))
+        return title_of(self.model, self.variant, self.lowering, self.shape, self.compression)
+
+
+def title_of(model: str, variant: str, lowering: str, shape: str, compression: str) -> str:
+    """Return a row in words; see :attr:`Record.title`."""
+    return " ".join(filter(None, (model, variant, lowering, "" if shape == "prefill" else shape, compression)))
 
 
 ROW = (

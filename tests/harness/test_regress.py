@@ -72,7 +72,7 @@ def test_renamed_norms_are_suspicious_not_lost():
 def test_an_added_op_is_a_regression():
     verdict = only(record(), record(ops_after=112))
     assert (verdict.kind, verdict.measure) == ("regression", "ops_after")
-    assert verdict.sentence == "llama on layer_norm: 1 more ops in the program: 112, 111 before"
+    assert verdict.sentence == "llama on layer_norm: 1 more op in the program: 112, 111 before"
 
 
 def test_fewer_ops_are_an_improvement_unless_norms_were_lost():
@@ -160,7 +160,7 @@ def test_a_new_row_has_nothing_to_compare_with():
 
 def times(slowdown=1.0, n=30, *, seed=0, noise=0.008, pair="", **fields):
     rng = np.random.default_rng(seed)
-    samples = {"predict": tuple(2e-3 * slowdown * np.exp(rng.normal(0, noise, n)))}
+    samples = {"predict": tuple((2e-3 * slowdown * np.exp(rng.normal(0, noise, n))).tolist())}
     return record(executor="coreml", samples=samples, pair=pair, **fields)
 
 

@@ -1,0 +1,39 @@
+"""``history``: since which night a figure is at another level, and what else changed then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def history(
+    *,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A count, a metric, a sampled time, or seconds.STEP. Default: predict, rel_l2, fused, ops_after."
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List series without a change, too.")] = False,
+    form: Annotated[str, typer.Option("--format", help="github, tsv or json (with every point).")] = "github",
+    results: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("results"),
+) -> None:
+    """Show the changes of figures over all runs: the night, and the commits and versions between.
+
+    Example: ane-harness history --model llama --metric predict
+    """
+    from harness.errors import check_name
+    from harness.history import history as read
+    from harness.report.history import FORMATS
+
+    check_name("format", form, FORMATS)
+    series = read(results, model or (), metric or (), lambda text: typer.echo(f"ane-harness: {text}", err=True))
+    text = FORMATS[form](series, everything=everything)
+    if text:
+        typer.echo(text)
+    changes = sum(len(one.changes) for one in series)
+    nights = max((len(one.points) for one in series), default=0)
+    typer.echo(f"{len(series)} series of up to {nights} nights, {changes} changes", err=True)

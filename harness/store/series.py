@@ -1,0 +1,65 @@
+"""A figure over nights: its points, and where it went to another level."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The figure in one run."""
+
+    run_id: str
+    time: str
+    value: float | None
+    """A count, a metric, or a median in seconds; None where the run has none, or one that is not finite."""
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From one night on, another level."""
+
+    kind: str
+    """``regression``, ``improvement``, or ``suspicious`` for a figure that is neither better nor worse."""
+    night: Point
+    """The first at the new level."""
+    last: Point
+    """The last at the level before."""
+    before: float
+    """Median of the level before."""
+    after: float
+    """Median of the new level."""
+    sentence: str
+    """What happened, naming row, night and figures."""
+    between: tuple[str, ...] = ()
+    """What else changed between the two nights: ``commit 01234567ab to 89abcdef01``, ``torch 2.12 to 2.13``."""
+    commits: tuple[str, ...] = ()
+    """The commits between, newest first, each with its subject, where the checkout has them."""
+
+
+class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One figure of one row on one machine over nights, oldest first."""
+
+    model: str
+    title: str
+    row: tuple[str, ...]
+    measure: str
+    unit: str
+    """``s`` for seconds, ``1`` for a count, empty for a metric."""
+    machine: str
+    points: tuple[Point, ...]
+    changes: tuple[Change, ...] = ()
+
+    def figure(self, value: float) -> str:
+        """Return a value of this series as people read it: a count, a metric, or a time with its unit."""
+        if self.unit == "1":
+            return f"{value:.0f}"
+        if self.unit == "s":
+            return seconds(value)
+        return f"{value:.6f}" if self.measure in ("cosine", "top1") else f"{value:.2e}"
+
+
+def seconds(value: float) -> str:
+    """Return a time with the unit that suits it: ``2.1 ms``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value * 1e6:.3g} us"
