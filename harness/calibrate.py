@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from harness import torch_ops
-from harness.convert import DEPLOYMENT_TARGET
 from harness.interpreter import ReferenceModel
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def peaks(exported: ExportedModel, batches: Iterable[Batch]) -> dict[str, float]
             inputs=exported.ct_inputs(),
             convert_to="milinternal",
             compute_precision=ct.precision.FLOAT32,
-            minimum_deployment_target=ct.target[DEPLOYMENT_TARGET],
+            minimum_deployment_target=ct.target[exported.deployment_target],
             pass_pipeline=pipeline,
         )
     model, found = ReferenceModel(program, "fp32"), dict[str, float]()

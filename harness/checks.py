@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The norms of one converted model."""
+    """The norms of one converted model; of a model of several functions, those of all of them."""
 
     norms_expected: int
     norms_executed: int
@@ -73,8 +73,8 @@ def count(
     report = ane_rms.report(converted.model) if variant.through == "ane_rms.convert" else ane_rms.FusionReport()
     second = ane_rms.find(converted.program)
     return Counts(
-        norms_expected=spec.expected_norms(size),
-        norms_executed=sum(call.kind == "rms_norm" for call in exported.norms),
+        norms_expected=spec.expected_norms(size) * len(exported.functions),
+        norms_executed=sum(call.kind == "rms_norm" for function in exported.functions for call in function.norms),
         report=report,
         unfused=second.fused if not lowering or lowering in WHOLE_FORMS else (),
         misses=report.missed if lowering else second.missed,

@@ -3,35 +3,57 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from ane_rms.lean import leaner
-from harness import torch_ops
+from harness import multifunction, torch_ops
 from harness.errors import ConversionError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from harness.export import ExportedModel
     from harness.variants import Variant
 
-DEPLOYMENT_TARGET = "iOS17"
-"""Minimum deployment target of zoo conversions: the first whose layer_norm takes a float32 epsilon."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Converted:
     """A converted model."""
 
     model: Any
     """``coremltools.models.MLModel``"""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Of a model of several functions: the models it was joined from, by function."""
+    folder: Any = None
+    """What keeps the package on disk; None where coremltools does."""
+
+    @classmethod
+    def of(cls, models: Mapping[str, Any]) -> Converted:
+        """Return one model as it is, several as functions of one package."""
+        if len(models) == 1:
+            return cls(next(iter(models.values())))
+        model, folder = multifunction.join(models)
+        return cls(model, models, folder)
 
     @property
+    def models(self) -> Mapping[str, Any]:
+        """The models of one function each that this consists of, by function."""
+        return self.parts or {"main": self.model}
+
+    @cached_property
     def program(self) -> Any:
-        """The MIL program."""
-        return self.model._mil_program  # noqa: SLF001 - the only way to the program of a converted model
+        """The MIL program: the one that was converted, or for a joined model the one read back from the package."""
+        program = self.model._mil_program  # noqa: SLF001 - the only way to the program of a converted model
+        return self._read() if program is None else program
+
+    def _read(self) -> Any:
+        from coremltools.converters.mil.frontend.milproto.load import load
+
+        spec = self.model.get_spec()
+        return load(spec, specification_version=spec.specificationVersion, file_weights_dir=self.model.weights_dir)
 
     def op_count(self) -> int:
         """Return the number of ops, those of inner blocks included, constants not."""
@@ -74,23 +96,34 @@ def convert(
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder as mb
 
-    arguments = {
-        "inputs": exported.ct_inputs(),
-        "convert_to": "mlprogram",
-        "compute_units": ct.ComputeUnit[variant.compute_units],
-        "compute_precision": ct.precision[compute_precision],
-        "minimum_deployment_target": ct.target[DEPLOYMENT_TARGET],
-        "skip_model_load": True,
-    }
     mb.name_count.clear()  # a conversion that failed before leaves coremltools' numbering of new values where it was
+    through = ct.convert if variant.through == "ct.convert" else partial(ane_rms.convert, lowering=lowering, axes=axes)
     try:
         with torch_ops.registered(), leaner() if lean else nullcontext():
-            if variant.through == "ct.convert":
-                return Converted(ct.convert(exported.program, **arguments))
-            return Converted(ane_rms.convert(exported.program, lowering=lowering, axes=axes, **arguments))
+            return Converted.of(
+                {
+                    function.name: through(function.program, **_arguments(function, variant, compute_precision))
+                    for function in exported.functions
+                }
+            )
     except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
+
+
+def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str) -> dict[str, Any]:
+    """Return the arguments of ``ct.convert`` for one function."""
+    import coremltools as ct
+
+    return {
+        "inputs": exported.ct_inputs(),
+        **({"states": exported.ct_states()} if exported.states else {}),
+        "convert_to": "mlprogram",
+        "compute_units": ct.ComputeUnit[variant.compute_units],
+        "compute_precision": ct.precision[compute_precision],
+        "minimum_deployment_target": ct.target[exported.deployment_target],
+        "skip_model_load": True,
+    }
 
 
 def difference(a: Converted, b: Converted) -> str:

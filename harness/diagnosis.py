@@ -28,7 +28,7 @@ class Finding:
 
 def diagnose() -> list[Finding]:
     """Return what this machine can do and what is missing, the main job's needs first."""
-    return [_machine(), *_packages(), _zoo(), _runtime(), _neural_engine()]
+    return [_machine(), *_packages(), _zoo(), _runtime(), neural_engine()]
 
 
 def _machine() -> Finding:
@@ -72,7 +72,8 @@ def _runtime() -> Finding:
     return Finding("Core ML", "ok", "runtime found")
 
 
-def _neural_engine() -> Finding:
+def neural_engine() -> Finding:
+    """Return whether Core ML reaches a Neural Engine from this process; if not, why not."""
     if platform.system() != "Darwin":
         return Finding("Neural Engine", "absent", "needs a Mac with Apple silicon")
     if platform.machine() != "arm64":

@@ -6,7 +6,9 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 |- ZooFileError              a models/<key>.toml that cannot be used
 |- OutputError               a folder or file that cannot be written
 |- RecordError               a record, baseline or results file that cannot be read
+|- FleetError                the scheduler of a fleet, or a worker of it
 |- ExportError               a PyTorch model that cannot be built, traced or exported
+|  `- UnsuitedShapeError     a shape that a model does not have, such as decoding with an encoder
 |- ConversionError           coremltools refused the program
 |- RuntimeUnavailableError   Core ML, the Neural Engine or a device that is not to be had here
 `- ExecutorError             the reference executor, or Core ML
@@ -64,8 +66,16 @@ class RecordError(HarnessError):
     """A record, a baseline or a results file that cannot be read."""
 
 
+class FleetError(HarnessError):
+    """The scheduler of a fleet that does not answer, or a worker that cannot be used."""
+
+
 class ExportError(HarnessError):
     """A PyTorch model that cannot be built, traced or exported."""
+
+
+class UnsuitedShapeError(ExportError):
+    """A shape that a model does not have: no fault of anyone's, so a run skips the row."""
 
 
 class ConversionError(HarnessError):

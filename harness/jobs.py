@@ -12,7 +12,7 @@ import msgspec
 
 from harness import plan
 from harness.isolation import End, Item, Limits, Step
-from harness.isolation.pool import Pool, Task
+from harness.isolation.pool import Crew, Task
 from harness.plan import Case, Job
 from harness.store.schema import Record
 
@@ -40,7 +40,7 @@ def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
 
 def run_jobs(
     jobs: Sequence[Job],
-    pool: Pool,
+    crew: Crew,
     *,
     seconds: float | None = None,
     announce: Callable[[str], None] = lambda _: None,
@@ -50,34 +50,37 @@ def run_jobs(
     Parameters
     ----------
     jobs: the models, each with the cases to run.
-    pool: the children, with their budget of memory.
+    crew: who does them: a pool of children of this process, or a fleet.
     seconds: time limit of each model, all its cases together.
     announce: told each step before it begins: ``llama: convert on``.
     """
     for job in jobs:
-        pool.submit(_task(job, seconds))
+        crew.submit(_task(job, seconds))
     done: dict[Task, list[Case]] = {}
     last: dict[Task, str] = {}
-    for task, message in pool.run():
+    for task, message in crew.run():
         job = task.subject
         if isinstance(message, Step):
             last[task] = message.text
             announce(f"{job.spec.key}: {message.text}")
         elif isinstance(message, Item):
             record = _record.decode(message.body)
+            if message.worker or message.marks:
+                marks = (*record.marks, *message.marks)
+                record = msgspec.structs.replace(record, worker=message.worker, marks=marks)
             done.setdefault(task, []).append(plan.row_of(record)[1])
             yield record
         else:
             left = job.without(done.pop(task, []))
-            yield from _end(left, task, message, last.pop(task, ""), pool)
+            yield from _end(left, task, message, last.pop(task, ""), crew)
 
 
-def _end(left: Job, task: Task, end: End, step: str, pool: Pool) -> Iterator[Record]:
+def _end(left: Job, task: Task, end: End, step: str, crew: Crew) -> Iterator[Record]:
     """Yield the records that an end decides; submit again what it does not."""
     if not left.cases:
         return
     if end.status == "evicted":
-        pool.submit(_task(left, task.limits.seconds, reserve_bytes=pool.alone(task)))
+        crew.submit(_task(left, task.limits.seconds, reserve_bytes=crew.alone(task)))
         return
     status = "failed" if end.status == "ok" else end.status
     reason = end.reason or "its process ended without a word on it"
@@ -92,10 +95,12 @@ def _end(left: Job, task: Task, end: End, step: str, pool: Pool) -> Iterator[Rec
             reason=f"{left.spec.key}: {reason}",
             log=end.log,
             peak_memory_bytes={"process": end.peak_memory_bytes},
+            worker=end.worker,
+            marks=end.marks,
         )
     if rest := left.without(fallen).cases:
         seconds = None if task.limits.seconds is None else max(task.limits.seconds - end.seconds, 0.0)
-        pool.submit(_task(msgspec.structs.replace(left, cases=rest), seconds), first=True)
+        crew.submit(_task(msgspec.structs.replace(left, cases=rest), seconds), first=True)
 
 
 def _task(job: Job, seconds: float | None, reserve_bytes: int | None = None) -> Task:
@@ -104,7 +109,7 @@ def _task(job: Job, seconds: float | None, reserve_bytes: int | None = None) -> 
 
 
 def estimate_bytes(job: Job) -> int:
-    """Return an estimate of the memory a job takes, in bytes; what is wrong with it, the pool's eviction mends."""
+    """Return an estimate of the memory a job takes, in bytes; what is wrong with it, a pool's eviction mends."""
     return BASE_BYTES + BYTES_PER_PARAMETER * _parameters(job.spec.fields(job.options.size))
 
 

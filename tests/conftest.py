@@ -12,6 +12,8 @@ from tests.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ("harness.pytest_plugin", "pytester")
+
 LEDGER = pytest.StashKey[Ledger]()
 
 

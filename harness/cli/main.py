@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import compare, diff, doctor, explain, history, list_models, report, run
+from harness.cli import compare, diff, doctor, explain, fleet, history, list_models, report, run
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("compare")(compare.compare)
 app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
+app.add_typer(fleet.app, name="fleet")
 
 
 @app.callback()

@@ -36,3 +36,10 @@ def seconds(text: str, option: str) -> float:
     if found is None or found[2].upper() not in _TIMES or not float(found[1]):
         raise ArgumentError(f"{option}: expected a time such as 90s, 30m or 2h, got {text!r}")
     return float(found[1]) * _TIMES[found[2].upper()]
+
+
+def memory_budget(text: str | None) -> int:
+    """Return the memory that ``--memory`` allows, in bytes; by default 85 % of the machine's."""
+    from harness.isolation.memory import machine_bytes
+
+    return int(machine_bytes() * 0.85) if text is None else size_bytes(text, "--memory")

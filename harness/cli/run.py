@@ -9,15 +9,17 @@ import typer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from harness.errors import ZooFileError
+    from harness.isolation.pool import Crew
     from harness.plan import Plan, Unusable
     from harness.store.files import RunFolder
     from harness.store.schema import Record
     from harness.zoo import ModelSpec
 
 REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
-HOW = ("resume", "jobs", "memory", "limit", "form", "out")
+HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
 """Options that say how a run is done and shown, not what it does: a resumed run takes these alone."""
 
 
@@ -40,6 +42,9 @@ def run(  # noqa: PLR0913 - an option each
     memory: Annotated[
         str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Send the models to the fleet behind this dask scheduler.")
+    ] = None,
     limit: Annotated[str, typer.Option(help="Time limit of one model, for example 90s, 30m, 2h.")] = "1h",
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that was ended, by its id; it keeps its options.")
@@ -59,7 +64,7 @@ def run(  # noqa: PLR0913 - an option each
 
     check_name("format", form, FORMATS)
     seconds = quantities.seconds(limit, "--limit")
-    memory_bytes = _budget(memory)
+    memory_bytes = quantities.memory_budget(memory)
     if resume is not None:
         plan, folder = _resumed(context, out, resume)
     else:
@@ -81,16 +86,9 @@ def run(  # noqa: PLR0913 - an option each
         )
         plan = Plan(options, tuple(specs), tuple(unusable))
         _keep(plan, folder)
-    records = _run(plan, folder, jobs, memory_bytes, seconds)
+    records = _run(plan, folder, _crew(scheduler, jobs, memory_bytes), seconds)
     typer.echo(FORMATS[form](records))
     _summary(records, folder, code=2 if plan.unusable else 1)
-
-
-def _budget(memory: str | None) -> int:
-    from harness.cli import quantities
-    from harness.isolation.memory import machine_bytes
-
-    return int(machine_bytes() * 0.85) if memory is None else quantities.size_bytes(memory, "--memory")
 
 
 def _variants(names: list[str]) -> list[str]:
@@ -170,10 +168,20 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
         raise RecordError(f"{folder.plan}: not a run's plan: {error}") from None
 
 
-def _run(plan: Plan, folder: RunFolder, workers: int, memory_bytes: int, seconds: float) -> list[Record]:
+def _crew(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Crew]:
+    """Return who does the work: children of this process, or a fleet."""
+    if scheduler is None:
+        from harness.isolation.pool import Pool
+
+        return Pool(jobs, memory_bytes)
+    from harness.fleet.crew import Crew as Fleet
+
+    return Fleet(scheduler)
+
+
+def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], seconds: float) -> list[Record]:
     """Do what is still to do, each record appended as soon as it is there; return all, and write the table."""
     from harness.cli.progress import progress
-    from harness.isolation.pool import Pool
     from harness.jobs import run_jobs
     from harness.plan import row_of
     from harness.report.table import FORMATS
@@ -181,11 +189,11 @@ def _run(plan: Plan, folder: RunFolder, workers: int, memory_bytes: int, seconds
 
     records = {row_of(record): record for record in read_records(folder.records)}
     order = plan.rows()
-    with progress(len(order)) as bar, Pool(workers, memory_bytes) as pool:
+    with progress(len(order)) as bar, who as crew:
         for _ in records:
             bar.advance()
         try:
-            for record in run_jobs(plan.jobs(list(records)), pool, seconds=seconds, announce=bar.say):
+            for record in run_jobs(plan.jobs(list(records)), crew, seconds=seconds, announce=bar.say):
                 folder.append(record)
                 records[row_of(record)] = record
                 bar.advance()

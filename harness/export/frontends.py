@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch.jit._trace import TracerWarning
@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def trace(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> torch.jit.ScriptModule:
-    """Record one run as TorchScript.
+Example: TypeAlias = "tuple[torch.Tensor, ...]"
+
+
+def trace(module: torch.nn.Module, example: Example, _longest: int | None) -> torch.jit.ScriptModule:
+    """Record one run as TorchScript, which holds for any length that the module's own arithmetic follows.
 
     The trace is not run again to check it: ``nn.MultiheadAttention`` takes another path the second time. The
     tests compare every traced model with its eager one instead.
@@ -22,24 +25,32 @@ def trace(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> torch.j
     return traced
 
 
-def export(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+def export(module: torch.nn.Module, example: Example, longest: int | None) -> torch.export.ExportedProgram:
     """Export, decomposed to core ATen: the only dialect coremltools reads besides EDGE."""
-    program: torch.export.ExportedProgram = torch.export.export(module, example, strict=False)
+    dynamic = None if longest is None else ({1: torch.export.Dim("length", min=1, max=longest)},)
+    program: torch.export.ExportedProgram = torch.export.export(module, example, dynamic_shapes=dynamic, strict=False)
     decomposed: torch.export.ExportedProgram = program.run_decompositions({})
     return decomposed
 
 
-FRONTENDS: dict[str, Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], Any]] = {
+FRONTENDS: dict[str, Callable[[torch.nn.Module, Example, int | None], Any]] = {
     "trace": trace,
     "export": export,
 }
 """Frontends by name."""
 
 
-def run(frontend: str, module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Any:
-    """Run a frontend without gradients and without the libraries' notes about each other's deprecations."""
+def run(frontend: str, module: torch.nn.Module, example: Example, longest: int | None = None) -> Any:
+    """Run a frontend without gradients and without the libraries' notes about each other's deprecations.
+
+    Parameters
+    ----------
+    frontend: a key of :data:`FRONTENDS`.
+    module, example: what is run, on what.
+    longest: if given, the second dimension of the example's one tensor may be anything from 1 to this.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)
-        return FRONTENDS[frontend](module, example)
+        return FRONTENDS[frontend](module, example, longest)

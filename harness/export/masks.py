@@ -1,13 +1,13 @@
-"""Attention masks as constants, so that nothing is left of them but one addition in the converted program.
+"""Attention masks by position, so that nothing is left of them but one addition in a program of fixed length.
 
 transformers builds its masks from the input's shape with ops that coremltools does not know (``diff``). Its
-models take a ready 4-D float mask of shape (1, 1, S, S) as it is, or, where the layers differ in what they
+models take a ready 4-D float mask of shape (1, 1, Q, K) as it is, or, where the layers differ in what they
 see, a dict of such masks by layer type.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -20,61 +20,64 @@ program, and ``-inf - -inf`` is NaN. -1e4 is exact in float16 and leaves scores 
 
 _WINDOW_FIELDS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
 _OF_HYBRID = ("full_attention", "linear_attention")  # what a hybrid layer asks for
-_WITHOUT_MASK = frozenset({"linear_attention", "conv", "mamba", "mamba2"})
+WITHOUT_MASK = frozenset({"linear_attention", "conv", "mamba", "mamba2"})
 
 
-def causal(sequence_length: int) -> torch.Tensor:
-    """Return which key each query sees, shape (S, S), bool: itself and everything before it."""
-    return torch.ones(sequence_length, sequence_length, dtype=torch.bool).tril()
+def causal(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Return which key each query sees, by their positions, shape (Q, K), bool: itself and everything before it."""
+    return keys[None, :] <= queries[:, None]
 
 
-def sliding(sequence_length: int, window: int) -> torch.Tensor:
-    """Return which key each query sees, shape (S, S), bool: the last ``window`` positions up to itself."""
-    return causal(sequence_length).triu(1 - window)
+def sliding(queries: torch.Tensor, keys: torch.Tensor, window: int) -> torch.Tensor:
+    """Return which key each query sees, shape (Q, K), bool: the last ``window`` positions up to itself."""
+    return torch.logical_and(causal(queries, keys), keys[None, :] > queries[:, None] - window)
 
 
-def chunked(sequence_length: int, chunk: int) -> torch.Tensor:
-    """Return which key each query sees, shape (S, S), bool: its own chunk of positions, up to itself."""
-    block = torch.arange(sequence_length) // chunk
-    return causal(sequence_length) & (block[:, None] == block[None, :])
+def chunked(queries: torch.Tensor, keys: torch.Tensor, chunk: int) -> torch.Tensor:
+    """Return which key each query sees, shape (Q, K), bool: its own chunk of positions, up to itself."""
+    first = queries - queries % chunk
+    return torch.logical_and(causal(queries, keys), keys[None, :] >= first[:, None])
 
 
 def additive(visible: torch.Tensor) -> torch.Tensor:
-    """Turn a bool (S, S) mask into the float32 (1, 1, S, S) one that is added to attention scores."""
+    """Turn a bool (Q, K) mask into the float32 (1, 1, Q, K) one that is added to attention scores."""
     return torch.where(visible, 0.0, MASKED).to(torch.float32)[None, None]
 
 
-def _of_type(config: Any, layer_type: str, sequence_length: int) -> torch.Tensor:
+def _of_type(config: Any, layer_type: str, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     width = getattr(config, _WINDOW_FIELDS.get(layer_type, ""), None)
     if width is None:
-        return additive(causal(sequence_length))
+        return additive(causal(queries, keys))
     visible = chunked if layer_type == "chunked_attention" else sliding
-    return additive(visible(sequence_length, width))
+    return additive(visible(queries, keys, width))
 
 
-def attention_masks(config: Any, sequence_length: int) -> torch.Tensor | dict[str, torch.Tensor | None] | None:
+Masks: TypeAlias = "torch.Tensor | dict[str, torch.Tensor | None] | None"
+
+
+def attention_masks(config: Any, queries: torch.Tensor, keys: torch.Tensor) -> Masks:
     """Return the mask a causal model expects, or one by layer type where its layers differ.
 
     Parameters
     ----------
     config: the transformers configuration; read are ``layer_types``, ``sliding_window`` and
         ``attention_chunk_size``, whichever it has.
-    sequence_length: S.
+    queries, keys: positions in the sequence of the tokens that look and of those that are seen, shapes (Q,) and
+        (K,), integer. Constants give constant masks, what a program computes gives masks it computes.
 
     Returns
     -------
-    A float32 tensor of shape (1, 1, S, S), or such tensors by layer type (None for types without attention),
+    A float32 tensor of shape (1, 1, Q, K), or such tensors by layer type (None for types without attention),
     or None for a model without attention.
     """
     types = getattr(config, "layer_types", None)
     if types is None:
-        return _of_type(config, "sliding_attention", sequence_length)
-    if set(types) <= _WITHOUT_MASK:
+        return _of_type(config, "sliding_attention", queries, keys)
+    if set(types) <= WITHOUT_MASK:
         return None
     if set(types) == {"full_attention"}:
-        return _of_type(config, "full_attention", sequence_length)
+        return _of_type(config, "full_attention", queries, keys)
     kinds = [*types, *(_OF_HYBRID if "hybrid" in types else ())]
     return {
-        kind: None if kind in _WITHOUT_MASK else _of_type(config, kind, sequence_length)
-        for kind in dict.fromkeys(kinds)
+        kind: None if kind in WITHOUT_MASK else _of_type(config, kind, queries, keys) for kind in dict.fromkeys(kinds)
     }

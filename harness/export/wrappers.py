@@ -27,13 +27,14 @@ class CausalModel(torch.nn.Module):
         super().__init__()
         self.network = network
         self._accepts = frozenset(inspect.signature(network.forward).parameters)
-        found = masks.attention_masks(network.config, sequence_length)
+        positions = torch.arange(sequence_length)
+        found = masks.attention_masks(network.config, positions, positions)
         self._by_type = isinstance(found, dict)
         self._mask_names: dict[str, str] = {}
         for kind, mask in (found if isinstance(found, dict) else {"": found}).items():
             self._mask_names[kind] = f"mask_{kind}"
             self.register_buffer(f"mask_{kind}", mask, persistent=False)
-        self.register_buffer("position_ids", torch.arange(sequence_length)[None], persistent=False)
+        self.register_buffer("position_ids", positions[None], persistent=False)
 
     def _attention_mask(self) -> Any:
         by_type = {kind: getattr(self, name) for kind, name in self._mask_names.items()}
@@ -44,6 +45,35 @@ class CausalModel(torch.nn.Module):
         offered = {
             "attention_mask": self._attention_mask(),
             "position_ids": self.position_ids,
+            "use_cache": False,
+        }
+        arguments = {name: value for name, value in offered.items() if name in self._accepts}
+        logits: torch.Tensor = self.network(input_ids=input_ids, **arguments).logits
+        return logits
+
+
+class FlexibleModel(torch.nn.Module):
+    """A decoder-only language model of any length up to N: input_ids (1, S) -> logits (1, S, vocabulary), float32.
+
+    Parameters
+    ----------
+    network: a transformers model whose output has ``logits``.
+    longest: N.
+    """
+
+    def __init__(self, network: Any, longest: int) -> None:
+        super().__init__()
+        self.network = network
+        self._accepts = frozenset(inspect.signature(network.forward).parameters)
+        self.positions: torch.Tensor
+        self.register_buffer("positions", torch.arange(longest, dtype=torch.int32), persistent=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits, shape (1, S, vocabulary)."""
+        positions = self.positions[: input_ids.shape[1]]
+        offered = {
+            "attention_mask": masks.attention_masks(self.network.config, positions, positions),
+            "position_ids": positions[None],
             "use_cache": False,
         }
         arguments = {name: value for name, value in offered.items() if name in self._accepts}
@@ -88,7 +118,8 @@ class Decoder(torch.nn.Module):
         shape = (1, sequence_length, network.config.hidden_size)
         encoded = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         self.register_buffer("encoded", encoded, persistent=False)
-        self.register_buffer("mask", masks.additive(masks.causal(sequence_length)), persistent=False)
+        positions = torch.arange(sequence_length)
+        self.register_buffer("mask", masks.additive(masks.causal(positions, positions)), persistent=False)
         cross_mask = torch.zeros(1, 1, sequence_length, sequence_length)
         self.register_buffer("cross_mask", cross_mask, persistent=False)
 

@@ -28,6 +28,10 @@ class Item(msgspec.Struct, frozen=True, tag="item"):
     """One result."""
 
     body: msgspec.Raw
+    worker: str = ""
+    """Name of the machine it comes from, where that is one of a fleet."""
+    marks: tuple[str, ...] = ()
+    """What a reader must know of it, as ``retried``."""
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
@@ -41,6 +45,8 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     peak_memory_bytes: int = 0
     """Largest resident memory of the child, and of its children, as seen from outside."""
     seconds: float = 0.0
+    worker: str = ""
+    marks: tuple[str, ...] = ()
 
 
 Message: TypeAlias = Step | Item | End

@@ -11,7 +11,7 @@ from __future__ import annotations
 import selectors
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.isolation.child import TICK_SECONDS, Child, Limits
 from harness.isolation.memory import text
@@ -32,6 +32,21 @@ class Task:
     limits: Limits = field(default_factory=Limits)
     reserve_bytes: int = 0
     """Estimate of the memory it will hold."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What else a machine of a fleet must have for it, as ``{"ANE": 1}``."""
+
+
+class Crew(Protocol):
+    """Who does tasks: a `Pool` on this machine, or a `harness.fleet.crew.Crew` on others."""
+
+    def submit(self, task: Task, *, first: bool = False) -> None:
+        """Add a task."""
+
+    def alone(self, task: Task) -> int:
+        """Return the reservation with which an evicted task is submitted again."""
+
+    def run(self) -> Iterator[tuple[Task, Message]]:
+        """Yield what the tasks say until all are done."""
 
 
 class Pool:

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 class ReferenceExecutor:
     """Runs a converted model in the interpreter under a precision policy.
 
+    Parameters
+    ----------
+    converted: the model, or where its package is.
+    policy: name of a precision policy.
+    function: which function of the model. Default: its own default.
+
     Raises
     ------
     UnknownNameError: from ``load``, for an unknown policy.
@@ -29,13 +35,13 @@ class ReferenceExecutor:
 
     name = "reference"
 
-    def __init__(self, converted: Converted | Source, policy: str = "") -> None:
+    def __init__(self, converted: Converted | Source, policy: str = "", function: str | None = None) -> None:
         if isinstance(converted, Source):
             self._from: Any = converted.package
             self._function: str | None = converted.function or None
             self._policy = policy or converted.policy
         else:
-            self._from, self._function, self._policy = converted.model, None, policy
+            self._from, self._function, self._policy = converted.model, function, policy
         self._model: ReferenceModel | None = None
 
     def load(self, announce: Callable[[str], None] = ignore) -> dict[str, float]:

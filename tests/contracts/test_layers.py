@@ -24,8 +24,12 @@ ALLOWED = {
     "harness.regress": {"harness.gates", "harness.stats", "harness.store"},
     "harness.report": {"harness.errors", "harness.store"},
     "harness.interpreter": {"harness.errors"},
-    "harness.export": {"harness.errors", "harness.zoo"},
+    "harness.shapes": {"harness.errors"},
+    "harness.export": {"harness.errors", "harness.shapes", "harness.zoo"},
+    "harness.multifunction": {"ane_rms"},
+    "harness.feed": {"harness.runtime", "harness.shapes"},
     "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
+    "harness.fleet": {"harness.environment", "harness.errors", "harness.isolation", "harness.store"},
     "harness.isolation": {"harness.errors", "harness.quiet"},
     "harness.metrics": set(),
     "harness.plan": {

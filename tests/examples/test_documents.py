@@ -54,6 +54,8 @@ def test_commands_shown_are_commands_there_are(document: Path) -> None:
         words = [word for word in shlex.split(found["words"]) if word != "..."]
         with typer.Context(group) as context:
             name, command, rest = group.resolve_command(context, [word for word in words if word != "-v"])
+            while hasattr(command, "resolve_command"):  # a group, as fleet
+                name, command, rest = command.resolve_command(context, rest)
             command.make_context(name, rest, parent=context)  # reads the options, runs nothing
 
 

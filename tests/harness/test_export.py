@@ -120,7 +120,7 @@ def test_wrapper_is_the_plain_model_under_its_default_mask(key: str) -> None:
 @pytest.mark.parametrize("key", SLIDING)
 def test_sliding_window_matters_at_the_quick_size(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     windowed, tokens = wrapped(key), tokens_for(key)
-    monkeypatch.setattr(masks, "sliding", lambda length, _window: masks.causal(length))
+    monkeypatch.setattr(masks, "sliding", lambda queries, keys, _window: masks.causal(queries, keys))
     unlimited = CausalModel(windowed.network, LENGTH)
     assert relative(unlimited(tokens), windowed(tokens)) > 100 * SAME_ARITHMETIC
 

@@ -13,6 +13,7 @@ from transformers.masking_utils import create_causal_mask, create_sliding_window
 from harness.export import masks
 
 LENGTH = 11
+POSITIONS = torch.arange(LENGTH)
 
 
 def visible(mask: torch.Tensor) -> list[list[bool]]:
@@ -25,7 +26,7 @@ def rule(sees: object) -> list[list[bool]]:
 
 
 def test_full_attention() -> None:
-    mask = masks.attention_masks(SimpleNamespace(), LENGTH)
+    mask = masks.attention_masks(SimpleNamespace(), POSITIONS, POSITIONS)
     assert isinstance(mask, torch.Tensor)
     assert mask.shape == (1, 1, LENGTH, LENGTH)
     assert visible(mask) == rule(lambda query, key: key <= query)
@@ -33,19 +34,19 @@ def test_full_attention() -> None:
 
 @pytest.mark.parametrize("window", [1, 3, LENGTH, LENGTH + 5])
 def test_sliding_window(window: int) -> None:
-    mask = masks.attention_masks(SimpleNamespace(sliding_window=window), LENGTH)
+    mask = masks.attention_masks(SimpleNamespace(sliding_window=window), POSITIONS, POSITIONS)
     assert visible(mask) == rule(lambda query, key: key <= query and query - key < window)
 
 
 def test_no_window() -> None:
-    mask = masks.attention_masks(SimpleNamespace(sliding_window=None), LENGTH)
+    mask = masks.attention_masks(SimpleNamespace(sliding_window=None), POSITIONS, POSITIONS)
     assert visible(mask) == rule(lambda query, key: key <= query)
 
 
 def test_by_layer_type() -> None:
     types = ["sliding_attention", "full_attention", "chunked_attention", "linear_attention"]
     config = SimpleNamespace(layer_types=types, sliding_window=3, attention_chunk_size=4)
-    by_type = masks.attention_masks(config, LENGTH)
+    by_type = masks.attention_masks(config, POSITIONS, POSITIONS)
     assert isinstance(by_type, dict)
     assert list(by_type) == types
     assert by_type["linear_attention"] is None
@@ -56,7 +57,7 @@ def test_by_layer_type() -> None:
 
 def test_window_is_ignored_where_no_layer_slides() -> None:
     config = SimpleNamespace(layer_types=["full_attention"] * 2, sliding_window=3)
-    assert visible(masks.attention_masks(config, LENGTH)) == rule(lambda query, key: key <= query)
+    assert visible(masks.attention_masks(config, POSITIONS, POSITIONS)) == rule(lambda query, key: key <= query)
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -64,7 +65,7 @@ def test_same_as_transformers(window: int | None) -> None:
     config = MistralConfig(sliding_window=window, attn_implementation="eager")
     create = create_causal_mask if window is None else create_sliding_window_causal_mask
     theirs = create(config, torch.zeros(1, LENGTH, 8), None, None, torch.arange(LENGTH)[None])
-    ours = masks.attention_masks(config, LENGTH)
+    ours = masks.attention_masks(config, POSITIONS, POSITIONS)
     assert visible(ours) == visible(theirs)
 
 

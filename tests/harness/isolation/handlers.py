@@ -41,6 +41,15 @@ def kill(body, announce):
     yield b""
 
 
+def kill_parent(body, announce):
+    """End the process that looks after this one, as a machine that loses its power does."""
+    announce("ending the worker")
+    time.sleep(0.3)
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(3600)
+    yield b""
+
+
 def leave(body, announce):
     os._exit(7)
     yield b""

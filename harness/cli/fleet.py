@@ -1,0 +1,115 @@
+"""``fleet``: the machines a run's models can be sent to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Start and look at the machines of a fleet.")
+
+WORKERS_LOST = 3
+"""Workers that may be lost with a job in hand before the losses count as its doing."""
+
+Address = Annotated[str, typer.Argument(help="The scheduler's address, for example tcp://mini-1.local:8786.")]
+
+
+@app.command()
+def scheduler(
+    host: Annotated[str, typer.Option(help="Address to listen on; whoever reaches it can run code.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8786,
+) -> None:
+    """Start a scheduler, in the foreground.
+
+    Example: ane-harness fleet scheduler --host 192.168.1.10
+    """
+    os.environ.setdefault("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", str(WORKERS_LOST - 1))
+    _become("distributed.cli.dask_scheduler", "--host", host, "--port", str(port))
+
+
+@app.command()
+def worker(
+    address: Address,
+    *,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Models at work side by side.")] = 2,
+    memory: Annotated[
+        str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
+    ] = None,
+    ane: Annotated[
+        bool | None, typer.Option(help="Announce a Neural Engine. Default: whether this is an Apple Silicon Mac.")
+    ] = None,
+) -> None:
+    """Start this machine's worker, in the foreground: one a machine.
+
+    Example: ane-harness fleet worker tcp://192.168.1.10:8786 -j 2 --memory 20G
+    """
+    from harness.cli.quantities import memory_budget
+
+    has_ane = (sys.platform == "darwin" and platform.machine() == "arm64") if ane is None else ane
+    resources = {"memory": memory_budget(memory), **({"ANE": 1} if has_ane else {})}
+    _become(
+        "distributed.cli.dask_worker",
+        address,
+        *("--nthreads", str(jobs), "--nworkers", "1", "--name", f"{platform.node()}-{os.getpid()}"),
+        *("--no-nanny", "--memory-limit", "0", "--no-dashboard"),  # the children hold the memory, and have limits
+        *("--resources", " ".join(f"{name}={value}" for name, value in resources.items())),
+    )
+
+
+@app.command()
+def status(address: Address) -> None:
+    """Show the workers behind a scheduler: what they announce, and what they have in hand.
+
+    Example: ane-harness fleet status tcp://192.168.1.10:8786
+    """
+    from tabulate import tabulate
+
+    from harness.fleet.crew import Crew
+
+    with Crew(address) as crew:
+        busy = crew.processing()
+        rows = [_row(one, busy.get(key, 0)) for key, one in crew.workers().items()]
+    headers = ["worker", "host", "jobs side by side", "in hand", "ANE", "memory", "last seen"]
+    typer.echo(tabulate(sorted(rows), headers=headers, tablefmt="github", disable_numparse=True))
+    if not rows:
+        typer.echo("no workers; start one on each machine: ane-harness fleet worker ADDRESS", err=True)
+
+
+def _row(worker: dict, in_hand: int) -> list[str]:  # type: ignore[type-arg]
+    import time
+
+    from harness.isolation.memory import text
+
+    resources = worker.get("resources", {})
+    memory = text(resources["memory"]) if "memory" in resources else "-"
+    seen = max(0.0, time.time() - worker.get("last_seen", time.time()))
+    ane = "yes" if resources.get("ANE") else "no"
+    return [
+        str(worker["name"]),
+        worker["host"],
+        str(worker["nthreads"]),
+        str(in_hand),
+        ane,
+        memory,
+        f"{seen:.0f} s ago",
+    ]
+
+
+def _become(module: str, *arguments: str) -> None:
+    """Turn this process into another Python module's.
+
+    Raises
+    ------
+    FleetError: if dask.distributed is not installed.
+    """
+    import importlib.util
+
+    from harness.errors import FleetError
+
+    if importlib.util.find_spec("distributed") is None:
+        raise FleetError("dask.distributed is not installed: pip install 'ane-rms[fleet]'")
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell wanted

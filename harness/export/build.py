@@ -1,0 +1,73 @@
+"""A zoo entry's network with seeded weights; nothing is downloaded."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.zoo import ModelSpec, Size
+
+
+@contextlib.contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' log below errors, and its deprecation notes, for a while."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+def _seed_norms(network: torch.nn.Module, seed: int) -> None:
+    """Move every weight of a norm by up to half a unit from its neutral value.
+
+    A fresh norm multiplies by exactly 1 (its weight is 1, or 0 where the model computes 1 + w), which
+    converters rightly drop: the multiplication a trained model has would be missing from the program.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if "norm" in type(module).__name__.lower():
+            for weight in module.parameters(recurse=False):
+                weight.data += torch.rand(weight.shape, generator=generator) - 0.5
+
+
+def build(spec: ModelSpec, *, size: Size = "quick") -> torch.nn.Module:
+    """Build a zoo model with seeded weights, in float32 and eval mode; nothing is downloaded.
+
+    Parameters
+    ----------
+    spec: the zoo entry.
+    size: ``"quick"`` or ``"full"``; the full one takes 4 bytes a parameter of the published model.
+
+    Raises
+    ------
+    ZooFileError: if the configuration is refused.
+    ExportError: if transformers has no such architecture or cannot build it.
+    """
+    import transformers
+
+    architecture = getattr(transformers, spec.architecture, None)
+    if architecture is None:
+        raise ExportError(f"models/{spec.key}.toml: architecture: transformers has no {spec.architecture!r}")
+    with quiet_transformers(), torch.random.fork_rng(devices=[]):
+        config = spec.config(size)
+        torch.manual_seed(spec.gamma_seed)
+        try:
+            network: torch.nn.Module = architecture(config)
+        except Exception as error:  # whatever a constructor raises, the entry cannot be built
+            raise ExportError(f"{spec.key}: {spec.architecture} cannot be built: {error}") from error
+    _seed_norms(network, spec.gamma_seed)
+    return network.float().eval().requires_grad_(requires_grad=False)

@@ -1,0 +1,78 @@
+"""Rotary position embeddings as tables, for programs that learn the position only when they run.
+
+Where positions are constants, cosines and sines are too. Where a position is an input, a float16 program would compute
+cos(position * frequency) in float16, whose angles near 1,000 are half a radian apart. A table of the float32 values,
+one row a position, has no such error, and needs one gather.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class RotaryTable(torch.nn.Module):
+    """Stands in for a rotary embedding: looks rows up that the module itself computed, once, for every position.
+
+    Parameters
+    ----------
+    rotary: called as ``rotary(x, position_ids, ...)``; gives cosines and sines, each (1, positions, width), float.
+    length: number of positions, from 0 on.
+    """
+
+    def __init__(self, rotary: torch.nn.Module, length: int) -> None:
+        super().__init__()
+        self._rotary = [rotary]  # in a list, so that it is no submodule: its buffers stay out of the program
+        self._length = length
+        self._tables: dict[str, tuple[str, str]] = {}
+
+    def forward(
+        self, x: torch.Tensor, position_ids: torch.Tensor, *rest: Any, **named: Any
+    ) -> tuple[torch.Tensor, ...]:
+        """Return cosines and sines at ``position_ids`` (1, S); further arguments, such as a layer type, choose a table.
+
+        The first call with such arguments makes the table, and is to happen before a trace.
+        """
+        key = "_".join(map(str, (*rest, *named.values())))
+        if key not in self._tables:
+            every = torch.arange(self._length, device=position_ids.device)[None]
+            names = (f"cos_{key}", f"sin_{key}")
+            for name, table in zip(names, self._rotary[0](x, every, *rest, **named), strict=True):
+                self.register_buffer(name, table[0].detach().clone(), persistent=False)
+            self._tables[key] = names
+        tables = (getattr(self, name) for name in self._tables[key])
+        return tuple(torch.nn.functional.embedding(position_ids, table).to(x.dtype) for table in tables)
+
+
+def _is_rotary(module: torch.nn.Module) -> bool:
+    """Whether a module is a rotary embedding of real cosines and sines, by class name, signature and one call."""
+    parameters = list(inspect.signature(module.forward).parameters)
+    if not type(module).__name__.endswith("RotaryEmbedding") or parameters[:2] != ["x", "position_ids"]:
+        return False
+    types = getattr(getattr(module, "config", None), "layer_types", None) or ["full_attention"]
+    rest = [types[0]] if "layer_type" in parameters else []
+    with torch.no_grad():
+        made = module(torch.zeros(1, 1), torch.zeros(1, 1, dtype=torch.long), *rest)
+    return isinstance(made, tuple) and len(made) == 2 and all(part.is_floating_point() for part in made)
+
+
+@contextlib.contextmanager
+def tabled(network: torch.nn.Module, length: int) -> Iterator[None]:
+    """Have every rotary embedding of a network replaced by its table of ``length`` positions, for a while."""
+    replaced: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if _is_rotary(child):
+                replaced.append((parent, name, child))
+                setattr(parent, name, RotaryTable(child, length))
+    try:
+        yield
+    finally:
+        for parent, name, child in replaced:
+            setattr(parent, name, child)

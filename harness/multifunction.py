@@ -1,0 +1,58 @@
+"""Two converted models as the functions of one package, which holds their common weights once."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ane_rms
+from ane_rms.report import METADATA_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+def join(models: Mapping[str, Any]) -> tuple[Any, tempfile.TemporaryDirectory[str]]:
+    """Join models of one function each; the first is the default.
+
+    Parameters
+    ----------
+    models: ``coremltools.models.MLModel`` by the name its function gets.
+
+    Returns
+    -------
+    The model, not loaded, and the folder it lives in, which goes when the object does. The models' fusion reports are
+    one report in its metadata, with sites named ``function/site``.
+    """
+    import coremltools as ct
+
+    folder = tempfile.TemporaryDirectory(prefix="ane-harness-")
+    description = ct.utils.MultiFunctionDescriptor()
+    for name, model in models.items():
+        source = Path(folder.name, f"{name}.mlpackage")
+        model.save(str(source))
+        description.add_function(str(source), src_function_name="main", target_function_name=name)
+    description.default_function_name = next(iter(models))
+    joined = Path(folder.name, "model.mlpackage")
+    ct.utils.save_multifunction(description, str(joined))
+    whole = ct.models.MLModel(str(joined), skip_model_load=True)
+    reports = {
+        name: ane_rms.report(model) for name, model in models.items() if METADATA_KEY in model.user_defined_metadata
+    }
+    if reports:
+        whole.user_defined_metadata[METADATA_KEY] = merged(reports).to_json()
+    return whole, folder
+
+
+def merged(reports: Mapping[str, ane_rms.FusionReport]) -> ane_rms.FusionReport:
+    """Return the reports of a package's functions as one."""
+
+    def every(field: str) -> Iterator[Any]:
+        for name, report in reports.items():
+            for item in getattr(report, field):
+                yield replace(item, name=f"{name}/{item.name}")
+
+    first = next(iter(reports.values()))
+    return replace(first, fused=tuple(every("fused")), missed=tuple(every("missed")), warnings=tuple(every("warnings")))
