@@ -228,10 +228,10 @@ class Child:
 
     def _ended(self, end: End) -> End:
         self.busy = False
-        used = self.resident_bytes()
+        used = 0 if self._process is None else memory.resident_bytes(self._process.pid, below=False)
         if used > self._recycle_bytes:
             self._stop()
-        self.used_bytes = self.resident_bytes()
+        self.used_bytes = 0 if self._process is None else used
         return msgspec.structs.replace(
             end,
             log="" if end.status == "ok" else self._tail(),

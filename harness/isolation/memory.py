@@ -16,12 +16,15 @@ _REFUSED = re.compile(
 )
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process and of all below it, in bytes; 0 once it is gone."""
+def resident_bytes(pid: int, *, below: bool = True) -> int:
+    """Return the resident memory of a process, and of all below it, in bytes; 0 once it is gone.
+
+    Finding those below reads the system's whole table of processes, which takes milliseconds.
+    """
     total = 0
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
+        for one in (process, *(process.children(recursive=True) if below else ())):
             with contextlib.suppress(psutil.Error):
                 total += one.memory_info().rss
     return total

@@ -1,0 +1,57 @@
+"""Ten thousand jobs through a scheduler on this machine, against the same number of bare dask tasks.
+
+What a job costs beyond its own work: a round trip to the scheduler, and one to the worker's child process.
+"""
+
+from __future__ import annotations
+
+import time
+
+import distributed
+import psutil
+import pytest
+
+from harness.fleet.crew import Crew
+from harness.isolation import End
+from tests.harness.fleet.conftest import fleet  # noqa: F401 - a fixture
+from tests.harness.fleet.test_fleet import task
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.bench,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
+
+JOBS = 10_000
+CLIENT_BYTES = 500_000_000
+"""Most that the run's process may hold while it hands out ten thousand jobs."""
+SECONDS_A_JOB = 0.020
+"""A conversion of the smallest model takes two seconds: a hundredth of that, for handing it out."""
+
+
+def do_jobs(crew, count):
+    for key in range(count):
+        crew.submit(task(key))
+    return sum(message.status == "ok" for _, message in crew.run() if isinstance(message, End))
+
+
+def test_ten_thousand_jobs(fleet, record_property):  # noqa: F811 - the fixture
+    fleet.worker("-j", "1")
+    with Crew(fleet.address) as crew:
+        fleet.wait_for(crew, 1)
+        assert do_jobs(crew, 20) == 20
+        begin = time.perf_counter()
+        assert do_jobs(crew, JOBS) == JOBS
+        seconds = (time.perf_counter() - begin) / JOBS
+        held = psutil.Process().memory_info().rss
+    with distributed.Client(fleet.address, set_as_default=False) as client:
+        begin = time.perf_counter()
+        futures = client.map(abs, range(JOBS), pure=False)
+        client.gather(futures)
+        bare = (time.perf_counter() - begin) / JOBS
+    print(f"{JOBS} jobs: {seconds * 1e3:.1f} ms a job, {bare * 1e3:.1f} ms a bare dask task, {held / 1e6:.0f} MB held")
+    record_property("seconds_per_job", seconds)
+    record_property("bare_seconds_per_task", bare)
+    record_property("client_bytes", held)
+    assert held < CLIENT_BYTES
+    assert seconds - bare < SECONDS_A_JOB
