@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
+LARGEST_BYTES = 1 << 20
+"""A zoo file has some hundred bytes."""
+
 _EXPECTED = {
     "int": "an integer",
     "str": "a string",
@@ -49,11 +52,19 @@ def hint(name: str, known: Iterable[str]) -> str:
 def _load(path: Path) -> dict[str, Any]:
     where = place(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise ZooFileError(f"{where}: larger than {LARGEST_BYTES >> 20} MiB, which no zoo file is")
+        return tomllib.loads(content.decode())
     except tomllib.TOMLDecodeError as error:
         raise ZooFileError(f"{where}: not valid TOML: {error}") from error
     except UnicodeDecodeError as error:
         raise ZooFileError(f"{where}: not UTF-8: {error.reason} at byte {error.start}") from error
+    except RecursionError:
+        raise ZooFileError(f"{where}: tables or lists inside each other without end") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise ZooFileError(f"{where}: {error}") from None
     except OSError as error:
         raise ZooFileError(f"{where}: {error.strerror or error}") from error
 

@@ -31,6 +31,7 @@ _NULL = "null"
 _INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
 _UNDECLARED = frozenset({"head_dim"})  # read by models whose configuration classes do not declare it
 _IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
+_LARGEST = 2**31 - 1
 _MAY_BE_ZERO = frozenset({"num_kv_shared_layers"})
 
 
@@ -144,6 +145,10 @@ def _check_sizes(fields: Mapping[str, Any], where: str) -> None:
                 raise ZooFileError(f"{where}.{name}: expected an integer, got {value!r}")
             if item < 1 and name not in _MAY_BE_ZERO:
                 raise ZooFileError(f"{where}.{name}: expected a positive integer, got {value!r}")
+            if item > _LARGEST:
+                raise ZooFileError(
+                    f"{where}.{name}: expected at most {_LARGEST}, got a number of {len(str(item))} digits"
+                )
 
 
 def _check(spec: ModelSpec, where: str) -> ModelSpec:

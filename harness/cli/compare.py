@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.output import say
+
 if TYPE_CHECKING:
     from harness.store.find import Side
 
@@ -47,8 +49,8 @@ def compare(  # noqa: PLR0913 - an option each
     verdicts = judge(before, now, Rules(across_machines, noise_floor))
     shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]
     if shown or form != "github":
-        typer.echo(FORMATS[form](shown))
-    typer.echo(f"{_titled(before)} against {_titled(now)}: {summary(verdicts)}", err=True)
+        say(FORMATS[form](shown))
+    say(f"{_titled(before)} against {_titled(now)}: {summary(verdicts)}", err=True)
     if any(verdict.kind == "regression" for verdict in verdicts):
         raise typer.Exit(1)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.output import say
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -45,17 +47,17 @@ def diff(
     found = job.compare(a, b, data, tolerance, worst)
     for one in (a, b):
         if one.from_torch is not None:
-            typer.echo(f"{one.name}: relative L2 {one.from_torch:.1e} from the eager model")
+            say(f"{one.name}: relative L2 {one.from_torch:.1e} from the eager model")
     if save_intermediates is not None:
         _save(a, b, data, save_intermediates)
-    typer.echo(f"{len(found.pairs)} values compared, {len(found.unpaired)} in one program only")
+    say(f"{len(found.pairs)} values compared, {len(found.unpaired)} in one program only")
     if found.parted is None:
-        typer.echo(f"nowhere beyond {tolerance:g} relative L2")
+        say(f"nowhere beyond {tolerance:g} relative L2")
         return
-    typer.echo(f"first parted at {found.parted.first.name} ({found.parted.first.op_type}), beyond {tolerance:g}:")
-    typer.echo(tabulate([_row(found.parted)], headers=HEADERS, tablefmt="github", disable_numparse=True))
-    typer.echo("worst from there on:")
-    typer.echo(tabulate(list(_rows(found.worst)), headers=HEADERS, tablefmt="github", disable_numparse=True))
+    say(f"first parted at {found.parted.first.name} ({found.parted.first.op_type}), beyond {tolerance:g}:")
+    say(tabulate([_row(found.parted)], headers=HEADERS, tablefmt="github", disable_numparse=True))
+    say("worst from there on:")
+    say(tabulate(list(_rows(found.worst)), headers=HEADERS, tablefmt="github", disable_numparse=True))
     raise typer.Exit(1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from harness.cli.output import say
+
 
 def doctor() -> None:
     """Say what this machine can do and what is missing.
@@ -16,6 +18,6 @@ def doctor() -> None:
 
     findings = diagnose()
     rows = [[finding.subject, finding.state, finding.detail] for finding in findings]
-    typer.echo(tabulate(rows, headers=["", "", ""], tablefmt="plain", disable_numparse=True).strip())
+    say(tabulate(rows, headers=["", "", ""], tablefmt="plain", disable_numparse=True).strip())
     if any(finding.state == "missing" for finding in findings):
         raise typer.Exit(2)

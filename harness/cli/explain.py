@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.output import say
+
 if TYPE_CHECKING:
     import ane_rms
 
@@ -39,10 +41,10 @@ def explain(
     rows = list(_rows(report))
     headers = ["site", "module", "", "spelling", "axes", "epsilon", "gamma", "shape", "reason"]
     if rows:
-        typer.echo(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+        say(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
     for warning in report.warnings:
-        typer.echo(f"warning: {warning.name}: {warning.reason}")
-    typer.echo(f"{len(report.fused)} fused, {len(report.missed)} missed{_how(report)}")
+        say(f"warning: {warning.name}: {warning.reason}")
+    say(f"{len(report.fused)} fused, {len(report.missed)} missed{_how(report)}")
 
 
 def _how(report: ane_rms.FusionReport) -> str:

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import say
+
 app = typer.Typer(no_args_is_help=True, help="Start and look at the machines of a fleet.")
 
 WORKERS_LOST = 3
@@ -73,9 +75,9 @@ def status(address: Address) -> None:
         busy = crew.processing()
         rows = [_row(one, busy.get(key, 0)) for key, one in crew.workers().items()]
     headers = ["worker", "host", "jobs side by side", "in hand", "ANE", "memory", "last seen"]
-    typer.echo(tabulate(sorted(rows), headers=headers, tablefmt="github", disable_numparse=True))
+    say(tabulate(sorted(rows), headers=headers, tablefmt="github", disable_numparse=True))
     if not rows:
-        typer.echo("no workers; start one on each machine: ane-harness fleet worker ADDRESS", err=True)
+        say("no workers; start one on each machine: ane-harness fleet worker ADDRESS", err=True)
 
 
 def _row(worker: dict, in_hand: int) -> list[str]:  # type: ignore[type-arg]

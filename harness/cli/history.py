@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import say
+
 
 def history(
     *,
@@ -30,10 +32,10 @@ def history(
     from harness.report.history import FORMATS
 
     check_name("format", form, FORMATS)
-    series = read(results, model or (), metric or (), lambda text: typer.echo(f"ane-harness: {text}", err=True))
+    series = read(results, model or (), metric or (), lambda text: say(f"ane-harness: {text}", err=True))
     text = FORMATS[form](series, everything=everything)
     if text:
-        typer.echo(text)
+        say(text)
     changes = sum(len(one.changes) for one in series)
     nights = max((len(one.points) for one in series), default=0)
-    typer.echo(f"{len(series)} series of up to {nights} nights, {changes} changes", err=True)
+    say(f"{len(series)} series of up to {nights} nights, {changes} changes", err=True)

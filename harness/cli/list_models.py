@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.output import say
+
 
 def list_models(tier: Annotated[str | None, typer.Option(help="Only this tier.")] = None) -> None:
     """List the models of the zoo.
@@ -15,18 +17,22 @@ def list_models(tier: Annotated[str | None, typer.Option(help="Only this tier.")
     from tabulate import tabulate
 
     from harness import zoo
+    from harness.report.text import cell
 
     specs = zoo.select(zoo.load_zoo(), tier=tier)  # type: ignore[arg-type]
     rows = [
         [
-            spec.key,
-            spec.tier,
-            spec.title,
-            spec.published,
-            spec.norms,
-            "control" if spec.control else spec.unconvertible or spec.notes,
+            cell(text)
+            for text in (
+                spec.key,
+                spec.tier,
+                spec.title,
+                spec.published,
+                spec.norms,
+                "control" if spec.control else spec.unconvertible or spec.notes,
+            )
         ]
         for spec in specs
     ]
     headers = ["model", "tier", "family", "published size", "norms", "notes"]
-    typer.echo(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    say(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))

@@ -12,6 +12,7 @@ import typer
 
 from harness import quiet
 from harness.cli import compare, diff, doctor, explain, fleet, history, list_models, report, run
+from harness.cli.output import say
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -47,5 +48,5 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         app(arguments)
     except HarnessError as error:
-        typer.echo(f"ane-harness: {error}", err=True)
+        say(f"ane-harness: {error}", err=True)
         sys.exit(error.exit_code)

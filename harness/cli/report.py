@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.output import say
+
 if TYPE_CHECKING:
     from harness.store.find import Side
 
@@ -55,7 +57,7 @@ def report(
     )
     path = output or results / "tables" / f"{name}.html"
     atomic.write(path, render(page, side.records).encode())
-    typer.echo(f"{page.headline}: {path}")
+    say(f"{page.headline}: {path}")
 
 
 def _run_name(side: Side) -> str:

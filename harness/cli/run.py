@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.output import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
@@ -87,7 +89,7 @@ def run(  # noqa: PLR0913 - an option each
         plan = Plan(options, tuple(specs), tuple(unusable))
         _keep(plan, folder)
     records = _run(plan, folder, _crew(scheduler, jobs, memory_bytes), seconds)
-    typer.echo(FORMATS[form](records))
+    say(FORMATS[form](records))
     _summary(records, folder, code=2 if plan.unusable else 1)
 
 
@@ -134,7 +136,7 @@ def _select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]
 def _new(out: Path) -> RunFolder:
     from harness.store.files import RunFolder
 
-    return RunFolder.new(out, warn=lambda text: typer.echo(text, err=True))
+    return RunFolder.new(out, warn=lambda text: say(text, err=True))
 
 
 def _keep(plan: Plan, folder: RunFolder) -> None:
@@ -199,7 +201,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], secon
                 bar.advance()
         except KeyboardInterrupt:
             again = f"continue with: ane-harness run --resume {folder.run_id}"
-            typer.echo(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
+            say(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
             raise typer.Exit(130) from None
     ordered = [records[row] for row in order if row in records]
     folder.write_table(FORMATS["github"](ordered) + "\n")
@@ -209,9 +211,9 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], secon
 def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
     """Say on stderr what is not ok, and exit with a code if anything is not."""
     wrong = [record for record in records if record.status != "ok"]
-    typer.echo(f"{len(records) - len(wrong)} of {len(records)} rows ok; records: {folder.records}", err=True)
+    say(f"{len(records) - len(wrong)} of {len(records)} rows ok; records: {folder.records}", err=True)
     for record in wrong:
-        typer.echo(f"{record.title}: {record.status}: {record.reason}", err=True)
+        say(f"{record.title}: {record.status}: {record.reason}", err=True)
     if wrong:
         raise typer.Exit(code)
 
@@ -227,4 +229,4 @@ def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folde
             bar.say(f"{error.lowering} {error.policy}")
             errors.append(error)
     folder.write_table(regimes.render(errors, "github") + "\n")
-    typer.echo(regimes.render(errors, form))
+    say(regimes.render(errors, form))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
+from harness.cli.output import say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ def load(name: str, results: Path) -> Side:
     """Return what a name stands for; a half-written last line is said on stderr."""
     from harness.store.find import find
 
-    return find(name, results, lambda text: typer.echo(f"ane-harness: {text}", err=True))
+    return find(name, results, lambda text: say(f"ane-harness: {text}", err=True))
 
 
 def only(side: Side, models: list[str] | None, tier: str | None) -> Side:

@@ -80,14 +80,18 @@ def _root_item(path: Path) -> str:
 
 
 def inside(folder: Path, relative: str, source: str) -> Path:
-    """Return ``folder / relative``, refusing a path that leaves the folder.
+    """Return ``folder / relative``, refusing a path that leaves the folder, by its parts or through a link.
 
     Raises
     ------
-    PackageError: for an absolute path or one that climbs out.
+    PackageError: for such a path.
     """
     candidate = Path(relative)
-    if candidate.is_absolute() or ".." in candidate.parts:
+    try:
+        leaves = not (folder / candidate).resolve().is_relative_to(folder.resolve())
+    except ValueError:  # a null character
+        leaves = True
+    if leaves or candidate.is_absolute() or ".." in candidate.parts:
         raise PackageError(f"{source}: the path {relative!r} leads out of the package")
     return folder / candidate
 

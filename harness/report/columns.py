@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.report.text import cell
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,7 @@ class Column:
     def text(self, record: Record) -> str:
         """Return the value as shown; a value that is not there is a dash."""
         value = self.value(record)
-        return "-" if value is None or value == "" else format(value, self.spec)
+        return "-" if value is None or value == "" else cell(format(value, self.spec))
 
 
 def _metric(name: str) -> Callable[[Record], float | None]:

@@ -7,14 +7,13 @@ executor with a stated tolerance. Times are never in it; they are compared betwe
 from __future__ import annotations
 
 import math
-import os
-import tempfile
-from contextlib import suppress
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import OutputError, RecordError
+from harness.errors import RecordError
+from harness.store import atomic
 from harness.store.schema import ROW, title_of
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ def decode(text: bytes, where: str) -> Baseline:
                 "upgrade ane-rms, or write it anew with `ane-harness expect --update`"
             )
         return _baseline.decode(text)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{where}: not a baseline: {error}") from None
 
 
@@ -206,21 +205,10 @@ def write(folder: Path, baseline: Baseline) -> Path:
     Raises
     ------
     OutputError: if the folder cannot be written.
+    RecordError: if the model's key is none: it comes from a record, which may be anybody's.
     """
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.\-]*", baseline.model):
+        raise RecordError(f"{baseline.model!r}: not a model's key, so no file is named after it")
     path = folder / f"{baseline.model}.json"
-    beside = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{baseline.model}.", delete=False) as stream:
-            beside = stream.name
-            stream.write(encode(baseline))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(beside, 0o644)  # noqa: PTH101 - a temporary file is its owner's alone, a baseline is everyone's to read
-        os.replace(beside, path)  # noqa: PTH105 - the atomic one, by its plain name
-    except OSError as error:
-        if beside is not None:
-            with suppress(OSError):
-                os.unlink(beside)  # noqa: PTH108
-        raise OutputError(f"{path}: cannot write: {error.strerror}") from None
+    atomic.write(path, encode(baseline))
     return path

@@ -53,5 +53,5 @@ def decode(line: bytes) -> Record:
         for step in range(version, SCHEMA_VERSION):
             record = STEPS[step](record)
         return msgspec.convert({**record, "schema_version": SCHEMA_VERSION}, Record)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"not a record: {error}") from None

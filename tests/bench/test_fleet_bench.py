@@ -49,7 +49,9 @@ def test_ten_thousand_jobs(fleet, record_property):  # noqa: F811 - the fixture
         futures = client.map(abs, range(JOBS), pure=False)
         client.gather(futures)
         bare = (time.perf_counter() - begin) / JOBS
-    print(f"{JOBS} jobs: {seconds * 1e3:.1f} ms a job, {bare * 1e3:.1f} ms a bare dask task, {held / 1e6:.0f} MB held")
+    print(  # noqa: T201 - the figures of this benchmark
+        f"{JOBS} jobs: {seconds * 1e3:.1f} ms a job, {bare * 1e3:.1f} ms a bare dask task, {held / 1e6:.0f} MB held"
+    )
     record_property("seconds_per_job", seconds)
     record_property("bare_seconds_per_task", bare)
     record_property("client_bytes", held)

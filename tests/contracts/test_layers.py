@@ -96,3 +96,11 @@ def test_ane_rms_imports_without_torch_and_without_the_harness():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+COMMANDS = sorted((ROOT / "harness" / "cli").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path.stem != "output"], ids=lambda path: path.stem)
+def test_commands_print_through_the_one_function_that_escapes(path):
+    assert "typer.echo" not in path.read_text(encoding="utf-8"), "use harness.cli.output.say"
