@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.environment import environment, version
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RuntimeUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,15 +72,27 @@ def _runtime() -> Finding:
     return Finding("Core ML", "ok", "runtime found")
 
 
+def require_neural_engine() -> None:
+    """Raise unless Core ML reaches a Neural Engine here.
+
+    Raises
+    ------
+    RuntimeUnavailableError: saying what is in the way.
+    """
+    for finding in (_runtime(), neural_engine()):
+        if finding.state != "ok":
+            raise RuntimeUnavailableError(f"{finding.subject}: {finding.detail} (REQUIRE_ANE=1 asks for it)")
+
+
 def neural_engine() -> Finding:
     """Return whether Core ML reaches a Neural Engine from this process; if not, why not."""
     if platform.system() != "Darwin":
         return Finding("Neural Engine", "absent", "needs a Mac with Apple silicon")
     if platform.machine() != "arm64":
         return Finding("Neural Engine", "absent", "Python runs as x86-64 (Rosetta?): use a native arm64 Python")
-    import coremltools as ct
+    from harness.runtime import coreml
 
-    devices = [type(device).__name__ for device in ct.models.compute_device.MLComputeDevice.get_all_compute_devices()]
-    if "MLNeuralEngineComputeDevice" not in devices:
+    devices = coreml.devices()
+    if "ane" not in devices:
         return Finding("Neural Engine", "absent", f"not among Core ML's devices here: {', '.join(devices)}")
     return Finding("Neural Engine", "ok", "found")

@@ -2,41 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from tabulate import tabulate
 
 from harness.errors import UnknownNameError
-from harness.report.columns import COLUMNS
+from harness.report.columns import COLUMNS, Column
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from harness.store.schema import Record
 
 
-def github(records: Sequence[Record]) -> str:
+def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
     """Return a GitHub Markdown table, and a line for each record that is not ok."""
-    rows = [[column.text(record) for column in COLUMNS] for record in records]
-    table = tabulate(rows, headers=[column.header for column in COLUMNS], tablefmt="github", disable_numparse=True)
+    rows = [[column.text(record) for column in columns] for record in records]
+    table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
     reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]
     return "\n".join([table, *(["", *reasons] if reasons else [])])
 
 
-def tsv(records: Sequence[Record]) -> str:
+def tsv(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
     """Return tab-separated values with a header line, the reason last; tabs and line ends in a value are spaces."""
-    lines = [[*(column.header for column in COLUMNS), "reason"]]
-    lines += [[*(column.text(record) for column in COLUMNS), " ".join(record.reason.split())] for record in records]
+    lines = [[*(column.header for column in columns), "reason"]]
+    lines += [[*(column.text(record) for column in columns), " ".join(record.reason.split())] for record in records]
     return "\n".join("\t".join(line) for line in lines)
 
 
-def json(records: Sequence[Record]) -> str:
+def json(records: Sequence[Record], _columns: Sequence[Column] = COLUMNS) -> str:
     """Return the whole records as a JSON array."""
     return msgspec.json.format(msgspec.json.encode(list(records)), indent=2).decode()
 
 
-FORMATS: dict[str, Callable[[Sequence[Record]], str]] = {"github": github, "tsv": tsv, "json": json}
+class Format(Protocol):
+    """Renders records; all of the columns given, or those of a run's table."""
+
+    def __call__(self, records: Sequence[Record], columns: Sequence[Column] = ..., /) -> str:
+        """Return the table."""
+
+
+FORMATS: dict[str, Format] = {"github": github, "tsv": tsv, "json": json}
 
 
 def render(records: Sequence[Record], form: str) -> str:

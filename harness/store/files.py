@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import OutputError, RecordError
-from harness.store import atomic
+from harness.store import atomic, schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -138,8 +138,10 @@ class RunFolder:
 
         Raises
         ------
-        OutputError: if the disk is full, for example; what was appended before is then intact.
+        OutputError: if the disk is full, for example; what was appended before is then intact. Also for a record that
+            nothing registered has made: results hold measurements, never what a test's stand-in for a device said.
         """
+        _check_origin(record)
         line = msgspec.json.encode(record) + b"\n"
         size = os.fstat(self._descriptor).st_size
         try:
@@ -178,6 +180,15 @@ class RunFolder:
             end = begin
         if end < size:
             os.ftruncate(self._descriptor, end)
+
+
+def _check_origin(record: Record) -> None:
+    if record.executor not in schema.EXECUTORS:
+        raise OutputError(f"{record.title}: results take no rows of executor {record.executor!r}")
+    if record.executor != "reference" and not record.environment.os.startswith(schema.DEVICE_SYSTEMS):
+        raise OutputError(
+            f"{record.title}: a row of executor {record.executor!r} cannot come from {record.environment.os}"
+        )
 
 
 def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[Record]:

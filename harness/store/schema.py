@@ -15,6 +15,12 @@ STATUSES = ("ok", "wrong", "failed", "timed out", "killed", "out of memory", "sk
 limit; ``killed``, its process ended by a signal; ``out of memory``, past its memory limit; ``skipped``, never tried.
 All but ``ok`` give a reason."""
 
+EXECUTORS = ("reference", "coreml", "coreml-remote")
+"""What may have run a program whose record is kept: `harness.store.files` refuses all others."""
+
+DEVICE_SYSTEMS = ("macOS", "iphone", "ipad")
+"""What the environment of a record begins with whose executor is not ``reference``."""
+
 
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The machine and the versions a record was made with."""

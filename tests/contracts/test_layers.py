@@ -22,6 +22,7 @@ ALLOWED = {
     "harness.history": {"harness.change_points", "harness.errors", "harness.metrics", "harness.store"},
     "harness.gates": {"harness.store"},
     "harness.regress": {"harness.gates", "harness.stats", "harness.store"},
+    "harness.report.latency": {"harness.report", "harness.stats", "harness.store"},
     "harness.report": {"harness.errors", "harness.store"},
     "harness.interpreter": {"harness.errors"},
     "harness.shapes": {"harness.errors"},

@@ -1,10 +1,12 @@
 """Core ML's side of coremltools, scripted: what ``libcoremlpython`` offers on a Mac, below coremltools' own Python.
 
-Every package answers by its script, found by its name in the JSON of the environment variable ``COREML_SCRIPT``:
+Every package answers by its script, found by its name in the JSON file that the environment variable
+``COREML_SCRIPT`` names (``*`` is for all others):
 
 ``predict_s``, ``framework_s``, ``load_s``, ``compile_s``   how long things take
 ``outputs``    ``right`` (the reference executor's values), ``zeros``, ``nan`` or ``noise``
 ``devices``    device by op type; ``*`` for all others; None for "Core ML does not say"
+``readings``   under ``machine``: the machine's state at each reading, the last one from then on
 ``at``         what happens at an event (``compile``, ``load 1``, ``load 2`` ..., ``predict 1`` ..., ``plan``):
                ``kill``, ``abort``, ``hang``, ``raise TEXT`` or ``stderr TEXT``
 
@@ -32,7 +34,7 @@ MACOS = (15, 4)
 
 def script(name):
     """Return the script of a package; ``*`` is that of all others."""
-    scripts = json.loads(os.environ.get(VARIABLE, "{}"))
+    scripts = json.loads(Path(os.environ[VARIABLE]).read_text(encoding="utf-8"))
     return {**scripts.get("*", {}), **scripts.get(name, {})}
 
 

@@ -24,11 +24,13 @@ def package(tmp_path_factory):
 
 
 @pytest.fixture
-def scripted(monkeypatch):
+def scripted(monkeypatch, tmp_path):
     """Put the scripted runtime under coremltools; return a function that sets the script."""
     native.clear_compiled()
     native.install(monkeypatch.setattr, monkeypatch.setitem)
-    return lambda **lines: monkeypatch.setenv(native.VARIABLE, json.dumps({"*": lines}))
+    path = tmp_path / "script.json"
+    monkeypatch.setenv(native.VARIABLE, str(path))
+    return lambda **lines: path.write_text(json.dumps({"*": lines}))
 
 
 @pytest.fixture

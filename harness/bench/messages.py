@@ -1,0 +1,141 @@
+"""What the bench's parent and its child processes say to each other, JSON both ways."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from harness.plan import Case, Options
+from harness.runtime import Source
+from harness.runtime.placement import PlannedOp
+from harness.store.schema import Condition
+from harness.zoo import ModelSpec
+
+
+class Prepare(msgspec.Struct, frozen=True):
+    """Convert a model in some cases."""
+
+    spec: ModelSpec
+    options: Options
+    cases: tuple[Case, ...]
+    folder: str
+    """Where packages and values go."""
+    wide: bool = False
+    """Also the plain program at FLOAT32, to hold every precision against."""
+
+
+class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
+    """One case is a package; or is not, for a reason."""
+
+    case: Case
+    package: str = ""
+    norms: tuple[str, ...] = ()
+    """Names of its norms' results."""
+    seconds: dict[str, float] = {}
+    reason: str = ""
+
+
+class Values(msgspec.Struct, frozen=True, tag="values"):
+    """Files of arrays, ``.npz``."""
+
+    inputs: str
+    """The model's inputs by name."""
+    expected: str
+    """The output it is held against: of the float32 PyTorch model, or of another program; empty for none."""
+    keep: str = ""
+    """Where a measurement keeps its first program's output."""
+
+
+class WideProgram(msgspec.Struct, frozen=True, tag="wide"):
+    """Where the plain program at FLOAT32 is."""
+
+    package: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One program of a measurement."""
+
+    name: str
+    source: Source
+
+
+class Measure(msgspec.Struct, frozen=True):
+    """Time some programs alternately."""
+
+    executor: str
+    parts: tuple[Part, ...]
+    values: Values
+    tell: str
+    """A file of one byte: 1 + the number of the part that is at work, 0 for none. It outlives a killed process."""
+    samples: int = 100
+    burst_s: float = 30.0
+    sustain_s: float = 0.0
+    placement: bool = True
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
+    """A program is ready."""
+
+    part: int
+    executor: str
+    """The executor's own name: what the rows say, whatever was asked for."""
+    seconds: dict[str, float]
+    machine: dict[str, str] = {}
+    """What another machine's environment says instead of this one's."""
+
+
+class Checked(msgspec.Struct, frozen=True, tag="checked"):
+    """A program's first predict."""
+
+    part: int
+    first_predict_s: float
+    metrics: dict[str, float | None] = {}
+    wrong: str = ""
+    """What is wrong with its values; empty where they are right."""
+
+
+class Taken(msgspec.Struct, frozen=True, tag="taken"):
+    """Samples of one part, in the order measured."""
+
+    part: int
+    kind: str
+    """``warm_up``, ``predict`` or ``sustained``."""
+    wall_s: tuple[float, ...]
+    framework_s: tuple[float, ...]
+    """Empty where the framework measures none."""
+
+
+class Planned(msgspec.Struct, frozen=True, tag="planned"):
+    """Where a program's ops are planned to run."""
+
+    part: int
+    ops: tuple[PlannedOp, ...]
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """A part that is measured no further; the others go on."""
+
+    part: int
+    reason: str
+    log: str = ""
+
+
+class Seen(msgspec.Struct, frozen=True, tag="seen"):
+    """The machine's state: ``before``, ``while`` or ``after`` the measurement."""
+
+    when: str
+    condition: Condition
+
+
+class Remark(msgspec.Struct, frozen=True, tag="remark"):
+    """A mark for every row of the measurement."""
+
+    text: str
+
+
+Measured: TypeAlias = Loaded | Checked | Taken | Planned | Refused | Seen | Remark
+Item: TypeAlias = Prepared | Values | WideProgram | Measured
+
+encode = msgspec.json.Encoder().encode
+decode_item = msgspec.json.Decoder(Item).decode

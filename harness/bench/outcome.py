@@ -1,0 +1,126 @@
+"""What a measurement's messages add up to: the fields of its rows, and their verdicts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness import plan
+from harness.bench.messages import Checked, Loaded, Measured, Planned, Refused, Remark, Seen, Taken
+from harness.condition import STRICT, marks
+from harness.isolation import End
+from harness.runtime.placement import summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.plan import Case
+    from harness.store.schema import Condition
+
+UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
+"""Every ``ct.ComputeUnit``."""
+
+WIDE = plan.Case("off")
+"""The case that the sweep's reference is of: plain, FLOAT32, CPU_ONLY."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a bench measures."""
+
+    executor: str
+    units: tuple[str, ...] = ()
+    """Compute units to sweep; empty for each variant's own."""
+    samples: int = 100
+    burst_s: float = 30.0
+    sustain_s: float = 0.0
+    limit_s: float = 300.0
+    """Time limit of one measurement."""
+    strict: bool = False
+    """Whether rows with a mark of :data:`harness.condition.STRICT` fail."""
+    device: str = ""
+    marks: tuple[str, ...] = ()
+    """Marks of every row."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables of the child processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program to measure: what its row will be of."""
+
+    case: Case
+    package: str
+    units: str
+    norms: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+    wide: bool = False
+
+    @property
+    def name(self) -> str:
+        """The program in words."""
+        return f"{self.case.title}{' FLOAT32' if self.wide else ''} {self.units}"
+
+
+class Outcome:
+    """What one measurement's messages add up to."""
+
+    def __init__(self, programs: Sequence[Program]) -> None:
+        self.programs = programs
+        self.loaded: dict[int, Loaded] = {}
+        self.checked: dict[int, Checked] = {}
+        self.refused: dict[int, Refused] = {}
+        self.planned: dict[int, Planned] = {}
+        self.samples: dict[int, dict[str, list[float]]] = {}
+        self.conditions: dict[str, list[Condition]] = {"before": [], "while": [], "after": []}
+        self.marks: list[str] = []
+        self.end = End()
+
+    def add(self, item: Measured) -> None:
+        """Take in one item."""
+        if isinstance(item, Seen):
+            self.conditions[item.when].append(item.condition)
+        elif isinstance(item, Remark):
+            self.marks.append(item.text)
+        elif isinstance(item, Taken):
+            kept = self.samples.setdefault(item.part, {})
+            kept.setdefault(item.kind, []).extend(item.wall_s)
+            if item.framework_s:
+                kept.setdefault(f"{item.kind}_framework", []).extend(item.framework_s)
+        else:
+            by_kind: dict[Any, dict[int, Any]] = {
+                Loaded: self.loaded,
+                Checked: self.checked,
+                Refused: self.refused,
+                Planned: self.planned,
+            }
+            by_kind[type(item)][item.part] = item
+
+    def fields(self, part: int, settings: Settings) -> dict[str, Any]:
+        """Return the fields of a part's record that the measurement gives."""
+        loaded, checked = self.loaded.get(part), self.checked.get(part)
+        times = {name: tuple(values) for name, values in self.samples.get(part, {}).items()}
+        stages = {} if loaded is None else {name: (value,) for name, value in loaded.seconds.items()}
+        first = {} if checked is None else {"first_predict": (checked.first_predict_s,)}
+        before, during, after = (self.conditions[name] for name in ("before", "while", "after"))
+        found = marks(*before, *during, *after, cores=os.cpu_count() or 0)
+        planned = self.planned.get(part)
+        return {
+            "samples": {**stages, **first, **times},
+            "metrics": {} if checked is None else checked.metrics,
+            "condition": before[0] if before else None,
+            "condition_after": after[0] if after else None,
+            "placement": None if planned is None else summarize(planned.ops, self.programs[part].norms),
+            "marks": tuple(dict.fromkeys((*settings.marks, *found, *self.marks))),
+        }
+
+    def verdict(self, part: int, found: tuple[str, ...], settings: Settings) -> dict[str, str]:
+        """Return the status of a part that was measured, with its reason and log."""
+        if refused := self.refused.get(part):
+            return {"status": "failed", "reason": refused.reason, "log": refused.log}
+        if self.checked[part].wrong:
+            return {"status": "wrong", "reason": self.checked[part].wrong}
+        if settings.strict and (spoilt := [mark for mark in found if mark in STRICT]):
+            return {"status": "failed", "reason": f"refused by --strict: {', '.join(spoilt)}"}
+        return {"status": "ok", "reason": ""}

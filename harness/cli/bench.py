@@ -1,0 +1,161 @@
+"""``bench``: latency of models, or of the norm by itself, measured alternately in child processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.bench.outcome import Settings
+    from harness.plan import Options
+    from harness.store.files import RunFolder
+    from harness.store.schema import Record
+    from harness.zoo import ModelSpec
+
+
+def bench(  # noqa: PLR0913 - an option each
+    models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
+    *,
+    tier: Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")] = "quick",
+    variant: Annotated[
+        list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: off, on.")
+    ] = None,
+    lowering: Annotated[
+        str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
+    ] = None,
+    frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
+    units: Annotated[
+        str | None, typer.Option(help="Compute units to sweep, separated by commas, or all. Default: the variant's.")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=2, help="Predicts of each program in the burst.")] = 100,
+    sustain: Annotated[str | None, typer.Option(help="Go on after the burst, for example 60s.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse to measure on battery, throttled, or under Rosetta.")
+    ] = False,
+    limit: Annotated[str, typer.Option(help="Time limit of one measurement, for example 90s, 30m.")] = "300s",
+    device: Annotated[str | None, typer.Option(help="Name of a connected iPhone or iPad to measure on.")] = None,
+    norm: Annotated[
+        bool, typer.Option("--norm", help="Instead of models: the norm by itself, by lowering, width and tokens.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
+    out: Annotated[Path, typer.Option(help="Folder for records and tables.")] = Path("results"),
+) -> None:
+    """Time each model's variants alternately, in a child process; records go to --out.
+
+    On a Mac, Core ML runs them; elsewhere the reference executor does, whose times are no device's: every row says so.
+
+    Example: ane-harness bench llama qwen3 --sustain 60s --strict
+    """
+    from harness.bench.outcome import Settings
+    from harness.bench.run import choose_executor
+    from harness.cli import quantities
+    from harness.cli.run import _names, _new, _select, _variants
+    from harness.errors import check_name
+    from harness.plan import Options
+    from harness.report.table import FORMATS
+
+    check_name("format", form, FORMATS)
+    variants = _variants(variant or ["off", "on"])
+    lowerings, policies = _names(lowering, None, frontend, regimes=norm)
+    chosen_units = _units(units)
+    settings = Settings(
+        choose_executor(device or ""),
+        units=chosen_units,
+        samples=samples,
+        sustain_s=quantities.seconds(sustain, "--sustain") if sustain else 0.0,
+        limit_s=quantities.seconds(limit, "--limit"),
+        strict=strict,
+        device=device or "",
+        marks=_machine_marks(),
+    )
+    specs, unusable = ([], []) if norm else _select(models or [], tier)
+    if strict:
+        _refuse_spoilt()
+    folder = _new(out)
+    options = Options(
+        variants=tuple(variants),
+        frontend=frontend,
+        policy="fp16" if norm else policies[0],
+        lowerings=tuple(lowerings),
+        run_id=folder.run_id,
+    )
+    if norm:
+        _norm(options, settings, form, folder)
+        return
+    records = _measure(specs, options, settings, folder)
+    _show(records, form, folder)
+    for one in unusable:
+        typer.echo(one.reason, err=True)
+    if unusable:
+        raise typer.Exit(2)
+    if any(record.status != "ok" for record in records):
+        raise typer.Exit(1)
+
+
+def _units(names: str | None) -> tuple[str, ...]:
+    from harness.bench.outcome import UNITS
+    from harness.errors import check_name
+
+    if names == "all":
+        return UNITS
+    return tuple(check_name("compute unit", name, UNITS) for name in (names or "").split(",") if name)
+
+
+def _machine_marks() -> tuple[str, ...]:
+    """Return what every row of this machine must say."""
+    import platform
+
+    from harness.diagnosis import neural_engine
+
+    if platform.system() != "Darwin" or neural_engine().state == "ok":
+        return ()
+    return ("no Neural Engine",)
+
+
+def _refuse_spoilt() -> None:
+    """Raise where the machine's state spoils every measurement before it began.
+
+    Raises
+    ------
+    RuntimeUnavailableError: naming what is in the way.
+    """
+    from harness.condition import STRICT, condition, marks
+    from harness.errors import RuntimeUnavailableError
+
+    found = [mark for mark in marks(condition()) if mark in STRICT]
+    if found:
+        raise RuntimeUnavailableError(f"--strict refuses to measure here: {', '.join(found)}")
+
+
+def _measure(specs: Sequence[ModelSpec], options: Options, settings: Settings, folder: RunFolder) -> list[Record]:
+    """Measure the models, each record appended as soon as it is there."""
+    from harness.bench.run import Bench
+    from harness.cli.progress import progress
+
+    records: list[Record] = []
+    with progress(len(specs)) as bar, Bench(options, settings, bar.say) as measuring:
+        for spec in specs:
+            for record in measuring.model(spec):
+                folder.append(record)
+                records.append(record)
+            bar.advance()
+    return records
+
+
+def _show(records: Sequence[Record], form: str, folder: RunFolder) -> None:
+    from harness.report.latency import columns
+    from harness.report.table import FORMATS
+
+    shown = columns(records)
+    folder.write_table(FORMATS["github"](records, shown) + "\n")
+    typer.echo(FORMATS[form](records, shown))
+    ok = sum(record.status == "ok" for record in records)
+    typer.echo(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
+
+
+def _norm(options: Options, settings: Settings, form: str, folder: RunFolder) -> None:
+    raise NotImplementedError
