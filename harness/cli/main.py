@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import bench, compare, diff, doctor, explain, fleet, history, list_models, report, run
+from harness.cli import bench, compare, diff, doctor, expect, explain, fleet, history, list_models, report, run
 from harness.cli.output import say
 from harness.errors import HarnessError
 
@@ -28,6 +28,7 @@ app.command("bench")(bench.bench)
 app.command("explain")(explain.explain)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
+app.command("expect")(expect.expect)
 app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)

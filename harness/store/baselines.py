@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import RecordError
+from harness.errors import OutputError, RecordError
 from harness.store import atomic
 from harness.store.schema import ROW, title_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from harness.store.schema import Record
@@ -121,35 +120,6 @@ def _rounded(value: float | None) -> float | None:
     return float(f"{value:.4g}")
 
 
-def baselines_of(records: Iterable[Record], previous: dict[str, Baseline]) -> dict[str, Baseline]:
-    """Return the models' baselines as records would have them; rows that the records lack stay as they were.
-
-    Parameters
-    ----------
-    records: the run to expect from now on.
-    previous: the baselines so far, by model; their tolerances stay.
-    """
-    rows: dict[str, dict[tuple[str, ...], Expectation]] = {}
-    versions: dict[str, dict[str, str]] = {}
-    for record in records:
-        old = previous.get(record.model)
-        rows.setdefault(record.model, {one.row: one for one in old.rows} if old else {})[record.row] = expectation(
-            record
-        )
-        versions[record.model] = {
-            name: one for name, one in record.environment.versions.items() if name not in ("python", "ane-rms")
-        }
-    return {
-        model: Baseline(
-            model=model,
-            versions=versions[model],
-            tolerances={**TOLERANCES, **(previous[model].tolerances if model in previous else {})},
-            rows=tuple(sorted(found.values(), key=lambda one: one.row)),
-        )
-        for model, found in sorted(rows.items())
-    }
-
-
 def encode(baseline: Baseline) -> bytes:
     """Return a baseline as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(baseline), indent=1) + b"\n"
@@ -207,8 +177,27 @@ def write(folder: Path, baseline: Baseline) -> Path:
     OutputError: if the folder cannot be written.
     RecordError: if the model's key is none: it comes from a record, which may be anybody's.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][\w.\-]*", baseline.model):
-        raise RecordError(f"{baseline.model!r}: not a model's key, so no file is named after it")
-    path = folder / f"{baseline.model}.json"
+    path = _path(folder, baseline.model)
     atomic.write(path, encode(baseline))
     return path
+
+
+def remove(folder: Path, model: str) -> None:
+    """Remove one model's baseline, if there is one.
+
+    Raises
+    ------
+    OutputError: if it cannot be removed.
+    RecordError: as :func:`write`.
+    """
+    path = _path(folder, model)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot remove: {error.strerror}") from None
+
+
+def _path(folder: Path, model: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.\-]*", model):
+        raise RecordError(f"{model!r}: not a model's key, so no file is named after it")
+    return folder / f"{model}.json"

@@ -19,6 +19,7 @@ ALLOWED = {
     "harness.store": {"harness.errors"},
     "harness.stats": set(),
     "harness.change_points": set(),
+    "harness.expect": {"harness.regress", "harness.store"},
     "harness.history": {"harness.change_points", "harness.errors", "harness.metrics", "harness.store"},
     "harness.gates": {"harness.store"},
     "harness.regress": {"harness.gates", "harness.stats", "harness.store"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.expect import propose
 from harness.store import baselines
+from harness.store.find import Side
 from tests.harness.report import records
 from tests.harness.test_cli import harness
 
@@ -39,8 +41,8 @@ def test_the_newest_run_is_compared_with_the_one_before(results):
 
 
 def test_committed_baselines_come_before_an_earlier_run(results):
-    expected = baselines.baselines_of([records.record(fused=4, missed=1, sites=records.sites(4))], {})
-    baselines.write(results / "baselines", expected["llama"])
+    (expected,) = propose(Side("", [records.record(fused=4, missed=1, sites=records.sites(4))]), {})
+    baselines.write(results / "baselines", expected.baseline)
     done = harness("report", "--results", results, "-o", results / "x.html")
     assert done.stdout.startswith("Nothing got worse in 1 row")
     assert "Compared with baselines" in (results / "x.html").read_text(encoding="utf-8")

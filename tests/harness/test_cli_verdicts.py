@@ -161,8 +161,6 @@ def test_a_file_that_is_no_record_is_one_line(results):
 
 
 def test_a_git_revision_stands_for_the_baselines_committed_there(tmp_path):
-    from harness.store.baselines import baselines_of, write
-
     def git(*words):
         subprocess.run(
             ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b", *words], check=True, timeout=60
@@ -170,8 +168,8 @@ def test_a_git_revision_stands_for_the_baselines_committed_there(tmp_path):
 
     results = tmp_path / "results"
     for fused in (2, 3):
-        for baseline in baselines_of([record(fused=fused, sites=sites(*NORMS[:fused]))], {}).values():
-            write(results / "baselines", baseline)
+        write_run(results, "20260101", [record(fused=fused, sites=sites(*NORMS[:fused]))])
+        assert harness("expect", "--update", "--results", results)[0] == 0
         if fused == 2:
             git("init", "-q")
         git("add", "-A")

@@ -23,9 +23,11 @@ from hypothesis import strategies as st
 
 from harness import plan, zoo
 from harness.errors import HarnessError
+from harness.expect import propose
 from harness.interpreter import ReferenceModel
 from harness.store import baselines
 from harness.store.files import read_records
+from harness.store.find import Side
 
 ROOT = Path(__file__).parents[2]
 LONG = os.environ.get("ANE_HARNESS_FUZZ", "")
@@ -154,7 +156,8 @@ def test_records_made_to_harm(content, tmp_path):
 @cache
 def baseline() -> bytes:
     record = msgspec.json.decode(line(), type=plan.Record)
-    return msgspec.json.encode(baselines.baselines_of([record], {})["llama"])
+    (proposal,) = propose(Side("", [record]), {})
+    return msgspec.json.encode(proposal.baseline)
 
 
 @fuzz

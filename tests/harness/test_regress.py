@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from harness.expect import propose
 from harness.regress import Rules, compare
 from harness.regress import _kind as kind_of
 from harness.stats import Effect
-from harness.store.baselines import baselines_of
 from harness.store.find import Side
 from harness.store.schema import Condition
 from tests.harness.records import MAC, METRICS, NORMS, record, sites, zoo
@@ -253,7 +253,7 @@ def test_battery_against_mains_does_not_compare():
 
 
 def test_baselines_gate_on_any_machine_and_in_no_time():
-    baselines = baselines_of(zoo(), {})
+    baselines = {one.model: one.baseline for one in propose(Side("run", zoo()), {})}
     slow = [replace(one, samples={"predict": (1.0,) * 30}, environment=replace(MAC, chip="x")) for one in zoo()]
     verdicts = compare(Side("baselines", baselines=baselines), Side("candidate", slow))
     assert {verdict.kind for verdict in verdicts} == {"unchanged"}

@@ -1,0 +1,72 @@
+"""``expect``: what a run would change in the committed expectations, and writing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.output import say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.expect import Proposal
+
+
+def expect(
+    run: Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.")] = "latest",
+    *,
+    update: Annotated[bool, typer.Option("--update", help="Write it.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Give up rows and models that the run does not have.")] = False,
+    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    tier: Annotated[str | None, typer.Option(help="Only the models of this tier.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+) -> None:
+    """Show, model by model, what a run would change in results/baselines, and with --update write it.
+
+    Exit code 1 if a regression is among what would change, and it is not written.
+
+    Example: ane-harness expect latest --model llama --update
+    """
+    from harness.cli.sides import load, only
+    from harness.errors import RecordError
+    from harness.expect import propose
+    from harness.store import baselines
+    from harness.store.find import Side
+
+    side = only(load(run, results), model, tier)
+    if side.baselines:
+        raise RecordError(f"{run}: these are baselines already; name a run")
+    if not side.records:
+        raise RecordError(f"{run}: no record of these models")
+    folder = results / "baselines"
+    previous = only(Side("", baselines=baselines.read_folder(folder)), model, tier).baselines
+    proposals = propose(side, previous, prune=prune)
+    for proposal in proposals:
+        for line in _lines(proposal):
+            say(line)
+    changing = [proposal for proposal in proposals if proposal.changes]
+    if update:
+        for proposal in changing:
+            baselines.write(folder, proposal.baseline) if proposal.baseline else baselines.remove(
+                folder, proposal.model
+            )
+    done = "written" if update else "would be written; --update writes them"
+    say(f"{len(changing)} of {len(proposals)} models' baselines {done}", err=True)
+    if not update and any(one.kind == "regression" for proposal in proposals for one in proposal.changed):
+        raise typer.Exit(1)
+
+
+def _lines(proposal: Proposal) -> Iterator[str]:
+    """Yield what is said of one model."""
+    if not (proposal.changes or proposal.changed or proposal.kept):
+        yield f"{proposal.model}: as expected"
+        return
+    yield f"{proposal.model}:"
+    yield from (f"  {verdict.kind}: {verdict.sentence}" for verdict in proposal.changed)
+    yield from (f"  added: {title}" for title in proposal.added)
+    if proposal.remove:
+        yield "  removed: the run has no row of it"
+    yield from (f"  stays, the run has no word on it: {title}" for title in proposal.kept)
