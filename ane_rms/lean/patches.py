@@ -210,18 +210,23 @@ class _Validation:
 
 
 def _propagate_if_any(original: Any) -> Any:
+    checked: dict[int, Any] = {}
+
     def propagate(block: Any) -> None:
-        if not isinstance(block, Function) or _holds_nonreplaceable(block):
+        # The first time empties what an earlier conversion left; from then on, only a compressed weight fills a set.
+        plain = isinstance(block, Function) and not _compressed(block)
+        if not plain or checked.get(id(block)) is not block:
             original(block)
+        if plain:
+            checked[id(block)] = block
+        else:
+            checked.pop(id(block), None)
 
     return propagate
 
 
-def _holds_nonreplaceable(block: Any) -> bool:
-    """Return whether a value of the block is, or still counts as, derived from a compressed weight."""
-    for op in block.operations:
-        if op.op_type.startswith("constexpr_") or any(_holds_nonreplaceable(inner) for inner in op.blocks):
-            return True
-        if any(value.nonreplaceable_vars_upstream for value in op.outputs or ()):
-            return True
-    return False
+def _compressed(block: Any) -> bool:
+    """Return whether a block holds an op of a compressed weight."""
+    if any(kind.__name__.startswith("constexpr_") for kind in set(map(type, block.operations))):
+        return True
+    return any(_compressed(inner) for op in block.operations for inner in op.blocks)

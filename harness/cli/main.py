@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import bench, compare, diff, doctor, expect, explain, fleet, history, list_models, report, run
+from harness.cli import bench, cache, compare, diff, doctor, expect, explain, fleet, history, list_models, report, run
 from harness.cli.output import say
 from harness.errors import HarnessError
 
@@ -33,6 +33,7 @@ app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.add_typer(fleet.app, name="fleet")
+app.add_typer(cache.app, name="cache")
 
 
 @app.callback()

@@ -31,6 +31,7 @@ ALLOWED = {
     "harness.multifunction": {"ane_rms"},
     "harness.feed": {"harness.runtime", "harness.shapes"},
     "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
+    "harness.cache": {"harness.environment", "harness.errors"},
     "harness.fleet": {"harness.environment", "harness.errors", "harness.isolation", "harness.store"},
     "harness.isolation": {"harness.errors", "harness.quiet"},
     "harness.metrics": set(),

@@ -1,0 +1,68 @@
+"""``cache``: what conversions are kept, and how to be rid of them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.output import say
+
+app = typer.Typer(no_args_is_help=True, help="Look at and prune the cache of converted packages.")
+
+Folder = Annotated[
+    Path | None, typer.Option("--cache", help="The cache's folder. Default: $ANE_HARNESS_CACHE, or the platform's.")
+]
+
+
+@app.command("list")
+def list_entries(folder: Folder = None) -> None:
+    """Show every package kept, the one used last first.
+
+    Example: ane-harness cache list
+    """
+    from tabulate import tabulate
+
+    from harness.cache import Cache, default_folder
+
+    cache = Cache(folder or default_folder())
+    entries = cache.entries()
+    rows = [(one.key[:12], one.title or "(unreadable)", _megabytes(one.size_bytes), _when(one.used)) for one in entries]
+    if rows:
+        say(tabulate(rows, ("key", "of", "size", "last used"), "github", colalign=("left", "left", "right", "left")))
+    total = sum(one.size_bytes for one in entries)
+    say(f"{len(entries)} packages, {_megabytes(total)}: {cache.root}", err=True)
+
+
+@app.command()
+def prune(
+    *,
+    size: Annotated[str | None, typer.Option(help="Keep the packages used last, up to this: 10G, 500M.")] = None,
+    age: Annotated[str | None, typer.Option(help="Remove what was not used for longer than this: 36h, 90m.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Remove every package.")] = False,
+    folder: Folder = None,
+) -> None:
+    """Remove packages that were not used for longest; those in use by a run stay.
+
+    Example: ane-harness cache prune --size 10G
+    """
+    from harness.cache import Cache, default_folder
+    from harness.cli import quantities
+    from harness.errors import ArgumentError
+
+    if not (size or age or everything):
+        raise ArgumentError("cache prune: say what to remove: --size 10G, --age 36h or --all")
+    limit = 0 if everything else None if size is None else quantities.size_bytes(size, "--size")
+    older_than = None if age is None else quantities.seconds(age, "--age")
+    removed = Cache(folder or default_folder()).prune(max_bytes=limit, older_than=older_than)
+    say(f"removed {len(removed)} packages, {_megabytes(sum(one.size_bytes for one in removed))}")
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
