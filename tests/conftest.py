@@ -17,9 +17,22 @@ pytest_plugins = ("harness.pytest_plugin", "pytester")
 LEDGER = pytest.StashKey[Ledger]()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
     logging.getLogger("coremltools").setLevel(logging.ERROR)
+    if config.option.markexpr == "bench" and not config.option.benchmark_json:
+        config.option.benchmark_autosave = config.option.benchmark_save_data = True  # where pytest-benchmark looks
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave slow tests out unless the selection speaks of them: ``-m bench`` is what takes minutes, not hours."""
+    selection = config.option.markexpr
+    if not selection or "slow" in selection:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in slow]
+    config.hook.pytest_deselected(items=slow)
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.output import say
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -89,7 +91,7 @@ def bench(  # noqa: PLR0913 - an option each
     records = _measure(specs, options, settings, folder)
     _show(records, form, folder)
     for one in unusable:
-        typer.echo(one.reason, err=True)
+        say(one.reason, err=True)
     if unusable:
         raise typer.Exit(2)
     if any(record.status != "ok" for record in records):
@@ -152,9 +154,9 @@ def _show(records: Sequence[Record], form: str, folder: RunFolder) -> None:
 
     shown = columns(records)
     folder.write_table(FORMATS["github"](records, shown) + "\n")
-    typer.echo(FORMATS[form](records, shown))
+    say(FORMATS[form](records, shown))
     ok = sum(record.status == "ok" for record in records)
-    typer.echo(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
+    say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
 
 
 def _norm(options: Options, settings: Settings, form: str, folder: RunFolder) -> None:
