@@ -56,9 +56,11 @@ class Converted:
         return load(spec, specification_version=spec.specificationVersion, file_weights_dir=self.model.weights_dir)
 
     def op_count(self) -> int:
-        """Return the number of ops, those of inner blocks included, constants not."""
+        """Return the number of ops, those of inner blocks included, constants, compressed or not, left out."""
         return sum(
-            op.op_type != "const" for function in self.program.functions.values() for op in iterate_ops(function)
+            not op.op_type.startswith("const")
+            for function in self.program.functions.values()
+            for op in iterate_ops(function)
         )
 
 
@@ -77,6 +79,7 @@ def convert(
     compute_precision: str = "FLOAT16",
     lowering: str = "layer_norm",
     axes: str = "last",
+    at_least: str = "",
     lean: bool = True,
 ) -> Converted:
     """Convert an exported model in a variant.
@@ -87,6 +90,7 @@ def convert(
     variant: the compute units, and whether through ``ane_rms``.
     compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
     lowering, axes: options of ``ane_rms.convert``, where the variant goes through it.
+    at_least: name of a ``ct.target``; the deployment target is not earlier than this, nor than the model needs.
     lean: whether to convert without copies of the weights (see :mod:`ane_rms.lean`); the package is the same.
 
     Raises
@@ -102,7 +106,9 @@ def convert(
         with torch_ops.registered(), leaner() if lean else nullcontext():
             return Converted.of(
                 {
-                    function.name: through(function.program, **_arguments(function, variant, compute_precision))
+                    function.name: through(
+                        function.program, **_arguments(function, variant, compute_precision, at_least)
+                    )
                     for function in exported.functions
                 }
             )
@@ -111,7 +117,7 @@ def convert(
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
 
 
-def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str) -> dict[str, Any]:
+def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str, at_least: str) -> dict[str, Any]:
     """Return the arguments of ``ct.convert`` for one function."""
     import coremltools as ct
 
@@ -121,7 +127,7 @@ def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str
         "convert_to": "mlprogram",
         "compute_units": ct.ComputeUnit[variant.compute_units],
         "compute_precision": ct.precision[compute_precision],
-        "minimum_deployment_target": ct.target[exported.deployment_target],
+        "minimum_deployment_target": ct.target[max(exported.deployment_target, at_least)],
         "skip_model_load": True,
     }
 

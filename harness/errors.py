@@ -7,6 +7,7 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 |- OutputError               a folder or file that cannot be written
 |- RecordError               a record, baseline or results file that cannot be read
 |- FleetError                the scheduler of a fleet, or a worker of it
+|- CheckpointError           weights that cannot be found, or must not be read
 |- ExportError               a PyTorch model that cannot be built, traced or exported
 |  `- UnsuitedShapeError     a shape that a model does not have, such as decoding with an encoder
 |- ConversionError           coremltools refused the program
@@ -68,6 +69,10 @@ class RecordError(HarnessError):
 
 class FleetError(HarnessError):
     """The scheduler of a fleet that does not answer, or a worker that cannot be used."""
+
+
+class CheckpointError(HarnessError):
+    """A checkpoint that cannot be found, is damaged, or is read only if a flag allows it."""
 
 
 class ExportError(HarnessError):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -43,6 +43,24 @@ def measure(expected: Array, actual: Array) -> dict[str, float]:
         raise ValueError(f"cannot compare shapes {expected.shape} and {actual.shape}")
     wide, other = expected.astype(np.float64), actual.astype(np.float64)
     return {name: function(wide, other) for name, function in METRICS.items()}
+
+
+HIGHER_IS_BETTER = frozenset({"cosine", "top1"})
+
+
+def over(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return each metric at its worst over several runs, and for more than one run its mean as ``<name>_mean``.
+
+    A NaN in any run is the worst there is. The number of runs is ``runs``, where there is more than one.
+    """
+    if len(runs) == 1:
+        return dict(runs[0])
+    result: dict[str, float] = {}
+    for name in runs[0]:
+        values = np.array([run[name] for run in runs])
+        result[name] = float(values.min() if name in HIGHER_IS_BETTER else values.max())  # both hand a NaN on
+        result[f"{name}_mean"] = float(values.mean())
+    return {**result, "runs": float(len(runs))}
 
 
 @metric

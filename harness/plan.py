@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.environment import environment
+from harness.shapes import KINDS, LENGTH
 from harness.store.schema import Record
 from harness.variants import VARIANTS
 from harness.zoo import ModelSpec, Size
@@ -42,11 +43,13 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name of a `harness.variants.Variant`."""
     lowering: str = ""
     """Strategy of the variant ``on``; empty for the others."""
+    compression: str = ""
+    """A key of `harness.compress.SCHEMES`, or empty."""
 
     @property
     def title(self) -> str:
         """The case in words."""
-        return f"{self.variant} {self.lowering}".strip()
+        return " ".join(filter(None, (self.variant, self.lowering, self.compression)))
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -57,9 +60,13 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str = POLICIES[0]
     lowerings: tuple[str, ...] = LOWERINGS[:1]
     """Strategies of the variant ``on``, each a row of its own."""
+    compressions: tuple[str, ...] = ("",)
+    """How weights are compressed, each a row of its own; empty for not at all. The variant ``cpu`` has only that."""
+    shape: str = KINDS[0]
+    """How the programs take their tokens, a kind of `harness.shapes`."""
     size: Size = "quick"
-    sequence_length: int = 32
-    """Tokens of the example input."""
+    sequence_length: int = LENGTH
+    """Tokens of a run."""
     run_id: str = ""
 
     @property
@@ -68,11 +75,12 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return "FLOAT32" if self.policy in WIDE_POLICIES else "FLOAT16"
 
     def cases(self) -> tuple[Case, ...]:
-        """Return each variant with each lowering it is run with; only ``on`` has any."""
+        """Return each variant with each lowering and each compression it is run with; only ``on`` has lowerings."""
         return tuple(
-            Case(variant, lowering)
+            Case(variant, lowering, compression)
             for variant in self.variants
             for lowering in (self.lowerings if variant == "on" else ("",))
+            for compression in (self.compressions if variant != "cpu" else ("",))
         )
 
 
@@ -124,7 +132,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def row_of(record: Record) -> tuple[str, Case]:
     """Return the model and case a record is of."""
-    return record.model, Case(record.variant, record.lowering)
+    return record.model, Case(record.variant, record.lowering, record.compression)
 
 
 def definition(spec: ModelSpec, options: Options) -> str:
@@ -154,6 +162,8 @@ def record(spec: ModelSpec | Unusable, options: Options, case: Case, **fields: A
         lowering=case.lowering,
         seed=spec.gamma_seed if isinstance(spec, ModelSpec) else 0,
         sequence_length=options.sequence_length,
+        shape=options.shape,
+        compression=case.compression,
         environment=environment(),
         definition=definition(spec, options) if isinstance(spec, ModelSpec) else "",
         **fields,

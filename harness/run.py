@@ -6,22 +6,22 @@ One case's failure is a record with its reason; the others still run. `harness.j
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ane_rms.passes.strategies import DEFAULT_STRATEGY
-from harness import metrics, norm_cost, plan
+from harness import norm_cost, plan
 from harness.checks import count, verdict
+from harness.compress import SCHEMES, compress
 from harness.convert import Converted, convert
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnsuitedShapeError
 from harness.export import ExportedModel, export
 from harness.isolation.memory import is_refusal
-from harness.runtime.reference import ReferenceExecutor
+from harness.measure import expected_logits, measure
+from harness.shapes import Shape
 from harness.variants import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import numpy as np
 
     from harness.plan import Case, Options
     from harness.store.schema import Record
@@ -61,6 +61,8 @@ def run_model(
 
 
 def _failure(error: HarnessError) -> dict[str, str]:
+    if isinstance(error, UnsuitedShapeError):
+        return {"status": "skipped", "reason": str(error)}
     return {"status": "out of memory" if is_refusal(error) else "failed", "reason": str(error)}
 
 
@@ -70,6 +72,7 @@ class _Model:
     def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
         self.spec, self.options, self.announce = spec, options, announce
         self.seconds: dict[str, float] = {}
+        self._base: tuple[tuple[str, str, str], Converted] | None = None
 
     def prepare(self) -> None:
         options = self.options
@@ -80,26 +83,22 @@ class _Model:
                 self.spec,
                 size=options.size,
                 frontend=options.frontend,
-                sequence_length=options.sequence_length,
+                shape=Shape(options.shape, options.sequence_length),
             ),
         )
-        self.expected = self._eager()
+        self.expected = expected_logits(self.exported)
         self.announce("convert plain")
         self.plain = self._timed("convert_plain", lambda: self._convert(plan.Case("off")))
 
     def run(self, case: Case) -> Record:
         variant = VARIANTS[case.variant]
         self.announce(f"convert {case.title}")
-        if case.variant == "off":
-            converted = self.plain
-            self.seconds["convert"] = self.seconds["convert_plain"]
-        else:
-            converted = self._timed("convert", lambda: self._convert(case))
+        converted = self._converted(case)
         counts = count(
             converted, self.spec, self.exported, variant=variant, lowering=case.lowering, size=self.options.size
         )
         self.announce(f"execute {case.title}")
-        actual = self._timed("execute", lambda: self._execute(converted))
+        measured = self._timed("execute", lambda: measure(self.exported, self.expected, converted, self.options.policy))
         reason = verdict(
             counts, converted, self.plain, variant=variant, lowering=case.lowering, control=self.spec.control
         )
@@ -115,36 +114,42 @@ class _Model:
             ops_after=converted.op_count(),
             norm_ops=None if cost is None else cost[0],
             norm_bytes=None if cost is None else cost[1],
-            metrics=metrics.measure(self.expected, actual),
+            metrics=measured,
             **counts.fields(),
         )
 
     def seconds_of_case(self) -> dict[str, float]:
         """Return the time of each step of the case under way, in seconds."""
-        return {name: self.seconds[name] for name in ("export", "convert", "execute") if name in self.seconds}
+        return {
+            name: self.seconds[name] for name in ("export", "convert", "compress", "execute") if name in self.seconds
+        }
 
-    def _convert(self, case: Case) -> Converted:
+    def _converted(self, case: Case) -> Converted:
+        """Return a case's model; the one before compression is kept for the cases that follow."""
+        at_least = SCHEMES[case.compression].deployment_target if case.compression else ""
+        self.seconds.pop("compress", None)
+        base: Converted
+        if case.variant == "off" and self.exported.deployment_target >= at_least:
+            base = self.plain
+            self.seconds["convert"] = self.seconds["convert_plain"]
+        elif self._base is not None and self._base[0] == (case.variant, case.lowering, at_least):
+            base = self._base[1]
+        else:
+            self._base = None  # before the next one is made: two of a large model need not fit
+            base = self._timed("convert", lambda: self._convert(case, at_least))
+            self._base = ((case.variant, case.lowering, at_least), base)
+        if not case.compression:
+            return base
+        return cast("Converted", self._timed("compress", lambda: compress(base, case.compression)))
+
+    def _convert(self, case: Case, at_least: str = "") -> Converted:
         return convert(
             self.exported,
             VARIANTS[case.variant],
             compute_precision=self.options.compute_precision,
             lowering=case.lowering or DEFAULT_STRATEGY,
+            at_least=at_least,
         )
-
-    def _eager(self) -> np.ndarray[Any, Any]:
-        """Return the float32 PyTorch model's logits."""
-        import torch
-
-        inputs = [torch.from_numpy(value) for value in self.exported.inputs.values()]
-        with torch.inference_mode():
-            logits: np.ndarray[Any, Any] = self.exported.module(*inputs).float().numpy()
-        return logits
-
-    def _execute(self, converted: Converted) -> np.ndarray[Any, Any]:
-        outputs = ReferenceExecutor(converted, self.options.policy).predict(self.exported.inputs)
-        if len(outputs) != 1:
-            raise HarnessError(f"{self.spec.key}: expected one output, got {', '.join(outputs)}")
-        return next(iter(outputs.values()))
 
     def _timed(self, name: str, work: Callable[[], Any]) -> Any:
         start = time.perf_counter()

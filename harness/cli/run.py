@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from harness.zoo import ModelSpec
 
 REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
+FINE = ("ok", "skipped")
+"""Statuses that are no fault."""
 HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
 """Options that say how a run is done and shown, not what it does: a resumed run takes these alone."""
 
@@ -34,6 +36,13 @@ def run(  # noqa: PLR0913 - an option each
     lowering: Annotated[
         str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
     ] = None,
+    compression: Annotated[
+        str | None,
+        typer.Option(help="palette4, palette6, int8, int4, separated by commas: rows beside the plain ones."),
+    ] = None,
+    shape: Annotated[
+        str, typer.Option(help="prefill, decode, flexible or both, with a number of tokens: decode:64. Default: 32.")
+    ] = "prefill",
     frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
     precision: Annotated[str | None, typer.Option(help="The executor's policy. Default: fp16.")] = None,
     regimes: Annotated[
@@ -60,6 +69,7 @@ def run(  # noqa: PLR0913 - an option each
 
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
+    from harness import shapes
     from harness.cli import quantities
     from harness.errors import check_name
     from harness.report.table import FORMATS
@@ -72,6 +82,8 @@ def run(  # noqa: PLR0913 - an option each
     else:
         variants = _variants(variant or [])
         lowerings, policies = _names(lowering, precision, frontend, regimes=regimes)
+        tokens = shapes.parse(shape)
+        compressions = _compressions(compression, policies[0])
         specs, unusable = ([], []) if regimes else _select(models or [], tier)
         folder = _new(out)
         if regimes:
@@ -84,6 +96,9 @@ def run(  # noqa: PLR0913 - an option each
             frontend=frontend,
             policy=policies[0],
             lowerings=tuple(lowerings),
+            compressions=compressions,
+            shape=tokens.kind,
+            sequence_length=tokens.length,
             run_id=folder.run_id,
         )
         plan = Plan(options, tuple(specs), tuple(unusable))
@@ -110,6 +125,20 @@ def _names(lowering: str | None, precision: str | None, frontend: str, *, regime
     for policy in policies:
         check_name("precision", policy, POLICIES)
     return lowerings or list(LOWERINGS if regimes else LOWERINGS[:1]), policies
+
+
+def _compressions(names: str | None, policy: str) -> tuple[str, ...]:
+    """Return the compressions asked for, none at all first."""
+    from harness.compress import PALETTES, SCHEMES
+    from harness.errors import ArgumentError, check_name
+    from harness.plan import WIDE_POLICIES
+
+    chosen = [check_name("compression", name, SCHEMES) for name in (names or "").split(",") if name]
+    if policy in WIDE_POLICIES and (palettes := [name for name in chosen if name in PALETTES]):
+        raise ArgumentError(
+            f"--compression {palettes[0]}: palettes are of float16 weights; not with --precision {policy}"
+        )
+    return ("", *dict.fromkeys(chosen))
 
 
 def _select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
@@ -209,13 +238,16 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], secon
 
 
 def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
-    """Say on stderr what is not ok, and exit with a code if anything is not."""
-    wrong = [record for record in records if record.status != "ok"]
-    say(f"{len(records) - len(wrong)} of {len(records)} rows ok; records: {folder.records}", err=True)
-    for record in wrong:
-        say(f"{record.title}: {record.status}: {record.reason}", err=True)
-    if wrong:
+    """Say on stderr what is not ok, and exit with a code if anything is; with 2 if there was nothing but to skip."""
+    ok = sum(record.status == "ok" for record in records)
+    say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
+    for record in records:
+        if record.status != "ok":
+            say(f"{record.title}: {record.status}: {record.reason}", err=True)
+    if any(record.status not in FINE for record in records):
         raise typer.Exit(code)
+    if records and not ok:
+        raise typer.Exit(2)
 
 
 def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folder: RunFolder) -> None:

@@ -32,12 +32,14 @@ class ExportedModel:
     norms: tuple[NormCall, ...]
     """Every execution of a norm-like module in one eager call."""
     tokens: Array
-    """The tokens of a run, int32, shape (1, N)."""
+    """Seeded token ids of a run, int32, shape (1, N)."""
     shape: Shape = field(default_factory=Shape)
     states: dict[str, tuple[int, ...]] = field(default_factory=dict)
     """Shapes of the states by name; empty where nothing is kept from one call to the next."""
     name: str = "main"
     """The function's name."""
+    prompts: tuple[Array, ...] = ()
+    """Token ids of prompts, int32, each (1, n) with n at most N; empty for a model without a tokenizer."""
     decode: ExportedModel | None = None
     """The other function of the shape ``both``, whose ``prefill`` this is."""
 
@@ -45,6 +47,11 @@ class ExportedModel:
     def functions(self) -> tuple[ExportedModel, ...]:
         """Both functions of ``both``; else this one."""
         return (self,) if self.decode is None else (self, self.decode)
+
+    @property
+    def runs(self) -> tuple[Array, ...]:
+        """Token ids that the model is measured on, int32, each (1, n) with n at most N."""
+        return self.prompts or (self.tokens,)
 
     @property
     def deployment_target(self) -> str:

@@ -1,4 +1,8 @@
-"""The columns of a results table. Every output format iterates over :data:`COLUMNS`; a new one is added here alone."""
+"""The columns of a results table. Every output format iterates over :data:`COLUMNS`; a new one is added here alone.
+
+A column that says the same usual thing in every row is left out where people read the table (:func:`shown`), so that
+options few runs use cost the others no width.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.report.text import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from harness.store.schema import Record
 
@@ -20,6 +24,8 @@ class Column:
     header: str
     value: Callable[[Record], Any]
     spec: str = ""
+    usual: str | None = None
+    """Left out of a table all of whose records have this value, as text."""
 
     def text(self, record: Record) -> str:
         """Return the value as shown; a value that is not there is a dash."""
@@ -35,6 +41,9 @@ COLUMNS = (
     Column("model", lambda record: record.model),
     Column("variant", lambda record: record.variant),
     Column("lowering", lambda record: record.lowering),
+    Column("checkpoint", lambda record: record.checkpoint, usual="-"),
+    Column("shape", lambda record: record.shape, usual="prefill"),
+    Column("compression", lambda record: record.compression, usual="-"),
     Column("executor", lambda record: record.executor),
     Column("policy", lambda record: record.policy),
     Column("expected", lambda record: record.norms_expected, "d"),
@@ -45,6 +54,7 @@ COLUMNS = (
     Column("norm ops", lambda record: record.norm_ops, "d"),
     Column("norm bytes", lambda record: record.norm_bytes, ",d"),
     Column("rel L2", _metric("rel_l2"), ".2e"),
+    Column("rel L2, mean of prompts", _metric("rel_l2_mean"), ".2e", usual="-"),
     Column("cosine", _metric("cosine"), ".6f"),
     Column("max abs", _metric("max_abs"), ".2e"),
     Column("mean rel", _metric("mean_rel"), ".2e"),
@@ -53,3 +63,12 @@ COLUMNS = (
     Column("seconds", lambda record: sum(record.seconds.values()) or None, ".1f"),
     Column("status", lambda record: record.status),
 )
+
+
+def shown(records: Sequence[Record], columns: Sequence[Column]) -> tuple[Column, ...]:
+    """Return the columns that say something of these records."""
+    return tuple(
+        column
+        for column in columns
+        if column.usual is None or any(column.text(record) != column.usual for record in records)
+    )

@@ -8,7 +8,7 @@ import msgspec
 from tabulate import tabulate
 
 from harness.errors import UnknownNameError
-from harness.report.columns import COLUMNS, Column
+from harness.report.columns import COLUMNS, Column, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
     """Return a GitHub Markdown table, and a line for each record that is not ok."""
+    columns = shown(records, columns)
     rows = [[column.text(record) for column in columns] for record in records]
     table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
     reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]

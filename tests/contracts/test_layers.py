@@ -29,6 +29,8 @@ ALLOWED = {
     "harness.shapes": {"harness.errors"},
     "harness.export": {"harness.errors", "harness.shapes", "harness.zoo"},
     "harness.multifunction": {"ane_rms"},
+    "harness.measure": {"harness.export", "harness.convert", "harness.feed", "harness.metrics", "harness.runtime"},
+    "harness.compress": {"harness.convert", "harness.errors"},
     "harness.feed": {"harness.runtime", "harness.shapes"},
     "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
     "harness.cache": {"harness.environment", "harness.errors"},
@@ -37,6 +39,7 @@ ALLOWED = {
     "harness.metrics": set(),
     "harness.plan": {
         "harness.environment",
+        "harness.shapes",
         "harness.store",
         "harness.variants",
         "harness.zoo",
