@@ -6,13 +6,13 @@ between 410 and 292,969), tiny rows, float16's largest number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ane_rms
 from harness.interpreter import ReferenceModel
+from harness.store.regimes import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,15 +43,6 @@ REGIMES: dict[str, Callable[[Array], Array]] = {
     "largest float16": lambda x: x / np.max(np.abs(x), axis=-1, keepdims=True) * 65504.0,
 }
 """What each regime makes of rows drawn from N(0, 1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Error:
-    """The error of one lowering under one policy: mean relative by regime; for zeros, the largest magnitude."""
-
-    lowering: str
-    policy: str
-    by_regime: dict[str, float]
 
 
 def inputs(regime: str, seed: int = 0) -> Array:

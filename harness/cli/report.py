@@ -10,9 +10,13 @@ import typer
 from harness.cli.output import say
 
 if TYPE_CHECKING:
+    from harness.report.page import Page
     from harness.store.find import Side
+    from harness.store.series import Series
 
 NONE = "none"
+MOST_RUNS_BACK = 20
+"""Runs that are looked into for one that has a row of this one."""
 
 
 def report(
@@ -36,9 +40,7 @@ def report(
     Example: ane-harness report latest --base latest~1 -o report.html
     """
     from harness.errors import RecordError
-    from harness.regress import compare
     from harness.report.html import render
-    from harness.report.page import Page
     from harness.store import atomic
     from harness.store.find import find
 
@@ -46,35 +48,74 @@ def report(
     side = find(run, results, notes.append)
     if side.baselines:
         raise RecordError(f"{run}: baselines are no run, and have nothing to report; name them with --base")
+    page = _page(side, base, results, notes)
+    path = output or results / "tables" / f"{page.run}.html"
+    atomic.write(path, render(page, side.records).encode())
+    for note in notes:
+        say(f"ane-harness: {note}", err=True)
+    say(f"{page.headline}: {path}")
+
+
+def _page(side: Side, base: str | None, results: Path, notes: list[str]) -> Page:
+    """Return what the report says: the run against its base, its history, and the newest errors by regime."""
+    import msgspec
+
+    from harness.regress import compare
+    from harness.report.nights import changes_of_late, nights, own_series
+    from harness.report.page import Page
+    from harness.store import regimes
+
     before = _base(base, side, results, notes)
-    name = _run_name(side)
-    page = Page(
+    own = own_series(_series(results, notes), side.records)
+    measured = regimes.newest(results)
+    return Page(
         side.records,
-        name,
+        _run_name(side),
         base=before.name if before else "",
         verdicts=compare(before, side) if before else None,
+        history=nights(own, side.records),
+        changes=changes_of_late(own, side.records),
+        regimes={"run": measured[0], "errors": msgspec.to_builtins(measured[1])} if measured else None,
         notes=notes,
     )
-    path = output or results / "tables" / f"{name}.html"
-    atomic.write(path, render(page, side.records).encode())
-    say(f"{page.headline}: {path}")
 
 
 def _run_name(side: Side) -> str:
     return Path(side.name).name.removesuffix(".jsonl") or "run"
 
 
+def _series(results: Path, notes: list[str]) -> list[Series]:
+    """Return the history of all runs; a run that cannot be read costs the history, with a note, not the report."""
+    from harness.errors import RecordError
+    from harness.history import history
+    from harness.store.find import runs
+
+    if not runs(results):
+        return []
+    try:
+        return history(results)
+    except RecordError as error:
+        notes.append(f"the history is left out: {error}")
+        return []
+
+
 def _base(name: str | None, side: Side, results: Path, notes: list[str]) -> Side | None:
-    """Return what to compare with: as named, or the committed baselines, or the run before; None for nothing."""
+    """Return what to compare with; None for nothing.
+
+    As named, or else the first that has a row of this run: the committed baselines, then the runs before, newest first.
+    """
+    from harness.regress import rows_of
     from harness.store.find import BASELINES, find, runs
 
     if name == NONE:
         return None
-    if name is None and any((results / BASELINES).glob("*.json")):
-        name = BASELINES
-    if name is None:
-        earlier = [path for path in runs(results) if path.stem < _run_name(side)]
-        if not earlier:
-            return None
-        name = earlier[-1].stem
-    return find(name, results, notes.append)
+    if name is not None:
+        return find(name, results, notes.append)
+    names = [BASELINES] if any((results / BASELINES).glob("*.json")) else []
+    names += [path.stem for path in reversed(runs(results)) if path.stem < _run_name(side)][:MOST_RUNS_BACK]
+    own = rows_of(side).keys()
+    for one in names:
+        before = find(one, results, notes.append)
+        if own & rows_of(before).keys():
+            return before
+    return None

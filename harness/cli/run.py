@@ -254,6 +254,7 @@ def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folde
     """Print and keep the table of regimes."""
     from harness import regimes
     from harness.cli.progress import progress
+    from harness.store.regimes import write
 
     errors = []
     with progress(len(lowerings) * len(policies)) as bar:
@@ -261,4 +262,5 @@ def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folde
             bar.say(f"{error.lowering} {error.policy}")
             errors.append(error)
     folder.write_table(regimes.render(errors, "github") + "\n")
+    write(folder.table.parents[1], folder.run_id, errors)
     say(regimes.render(errors, form))

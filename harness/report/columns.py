@@ -28,9 +28,12 @@ class Column:
     """Left out of a table all of whose records have this value, as text."""
 
     def text(self, record: Record) -> str:
-        """Return the value as shown; a value that is not there is a dash."""
-        value = self.value(record)
-        return "-" if value is None or value == "" else cell(format(value, self.spec))
+        """Return the value as shown in a table's cell; a value that is not there is a dash."""
+        return cell(self.shown(self.value(record)))
+
+    def shown(self, value: Any) -> str:
+        """Return a value of this column, once read, as it is shown."""
+        return "-" if value is None or value == "" else format(value, self.spec)
 
 
 def _metric(name: str) -> Callable[[Record], float | None]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.report.page_data import details, embedded, table
+from harness.report.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,16 +24,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 LIBRARIES = ("d3.min.js", "plot.umd.min.js")
 """Observable Plot and d3, on which it stands; as npm has them, unchanged."""
-
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
-
-
-def visible(text: object) -> str:
-    """Return the text with its control characters, those that turn the direction of writing among them, made visible.
-
-    The page's scripts have the same function.
-    """
-    return _CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", str(text))
 
 
 def render(page: Page, records: Sequence[Record]) -> str:
@@ -47,7 +37,7 @@ def render(page: Page, records: Sequence[Record]) -> str:
     scripts = [*((HERE / "vendor" / name).read_text(encoding="utf-8") for name in LIBRARIES), own]
     data = {"page": page.embedded(), "columns": table(records), "details": details(records), "history": page.history}
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(folder))
-    environment.filters["visible"] = visible
+    environment.filters["plain"] = plain
     return environment.get_template("report.html.j2").render(
         page=page,
         policy=policy([style], scripts),

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.report.verdicts import what
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -62,6 +60,12 @@ class Finding:
     tone: str
 
 
+def finding(verdict: str, model: str, title: str, sentence: str) -> Finding:
+    """Return a line; the title that the sentence begins with is shown by itself."""
+    tone = TONES[verdict]
+    return Finding(verdict, model, title, sentence.removeprefix(f"{title}: "), tone.sign, tone.tone)
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """Findings of one verdict, as many as the top of the page lists."""
@@ -83,6 +87,7 @@ class Count:
     tone: str
 
 
+CHANGES = "Figures that went to another level within the last runs; the section of each model has the charts."
 NO_HISTORY: Mapping[str, Any] = {"nights": [], "series": {}}
 
 
@@ -97,6 +102,7 @@ class Page:
     base: what it was compared with, in words; empty if with nothing.
     verdicts: what the comparison says, worst first; None if there was none.
     history: ``nights`` and ``series``, as ``harness.report.nights`` makes them.
+    changes: what the history says of the last nights.
     regimes: the errors of one norm by input regime, and the run that measured them.
     notes: what a reader must know of the data: a half-written line, a file left out.
     """
@@ -106,6 +112,7 @@ class Page:
     base: str = ""
     verdicts: Sequence[Verdict] | None = None
     history: Mapping[str, Any] = field(default_factory=lambda: NO_HISTORY)
+    changes: Sequence[Finding] = ()
     regimes: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
 
@@ -140,9 +147,9 @@ class Page:
     def findings(self) -> list[Finding]:
         """What the comparison says beyond ``unchanged``, and beyond too little data where a row has worse."""
         return [
-            Finding(verdict.kind, verdict.model, verdict.title, what(verdict), tone.sign, tone.tone)
+            finding(verdict.kind, verdict.model, verdict.title, verdict.sentence)
             for verdict in self.verdicts or ()
-            if (tone := TONES[verdict.kind]) and verdict.kind != "unchanged"
+            if verdict.kind != "unchanged"
         ]
 
     @property
@@ -223,6 +230,10 @@ class Page:
         ]
         if self.wrong:
             groups.insert(bool(kinds["regression"]), self._not_ok())
+        if self.changes:
+            place = sum(not group.folded for group in groups)
+            left = max(0, len(self.changes) - MOST_LISTED)
+            groups.insert(place, Group("What changed of late", CHANGES, self.changes[:MOST_LISTED], left, folded=False))
         return groups
 
     def _not_ok(self) -> Group:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness.report import latency
 from harness.report.columns import COLUMNS
 from harness.store.schema import ROW, SiteRecord
 
@@ -58,8 +59,10 @@ def embedded(value: object) -> str:
 
 
 def table(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return the columns of the zoo's table, as ``harness.report.columns`` names and formats them."""
-    return [_column(column, records) for column in COLUMNS]
+    """Return the columns of the zoo's table: those of every run's table, and of latencies where there are any."""
+    headers = {column.header for column in COLUMNS}
+    timed = latency.columns(records) if any(record.samples for record in records) else ()
+    return [_column(one, records) for one in (*COLUMNS, *(one for one in timed if one.header not in headers))]
 
 
 def details(records: Sequence[Record]) -> dict[str, Any]:
@@ -83,7 +86,7 @@ def details(records: Sequence[Record]) -> dict[str, Any]:
 
 def _column(column: Column, records: Sequence[Record]) -> dict[str, Any]:
     values = [column.value(record) for record in records]
-    texts = [column.text(record) for record in records]
+    texts = [column.shown(value) for value in values]
     if any(isinstance(value, int | float) for value in values):
         numbers = [_number(value) for value in values]
         return {"header": column.header, "numeric": True, "texts": texts, "values": numbers}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from harness.expect import propose
-from harness.store import baselines
+from harness.store import baselines, regimes
 from harness.store.find import Side
 from tests.harness.report import records
 from tests.harness.test_cli import harness
@@ -84,3 +87,55 @@ def test_a_file_that_cannot_be_written_is_one_line(results):
     done = harness("report", "--results", results, "-o", results / "runs" / f"{NEW}.jsonl" / "x.html")
     assert done.returncode == 2
     assert "cannot write" in done.stderr
+
+
+def test_a_bench_is_compared_with_the_last_run_that_has_its_rows(results):
+    write(results, "20251231T000000.000000Z", [records.timed(run_id="a")])
+    newest = "20260103T000000.000000Z"
+    write(results, newest, [records.timed(run_id=newest)])
+    done = harness("report", "--results", results, "-o", results / "x.html")
+    assert done.returncode == 0, done.stderr
+    assert "Compared with 20251231T000000.000000Z" in (results / "x.html").read_text(encoding="utf-8")
+
+
+def test_nights_before_are_in_the_file_with_their_changes(tmp_path):
+    runs = [f"202601{day:02}T000000.000000Z" for day in range(1, 5)]
+    for day, run in enumerate(runs):
+        after = 121 if day < 2 else 125
+        write(tmp_path, run, [records.record(run_id=run, time=f"2026-01-0{day + 1}T00:00:00+00:00", ops_after=after)])
+    done = harness("report", "--results", tmp_path, "-o", tmp_path / "x.html")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "What changed of late" in text
+    (history,) = re.findall(r'id="history">(.*?)</script>', text)
+    by_metric = {one["metric"]: one for one in json.loads(history)["series"]["0"]}
+    assert by_metric["ops_after"]["values"] == [121, 121, 125, 125]
+    assert [step["night"] for step in by_metric["ops_after"]["steps"]] == [2]
+
+
+def test_a_run_that_cannot_be_read_costs_the_history_alone_and_is_named(results):
+    (results / "runs" / "20251231T000000.000000Z.jsonl").write_text('{"no": "record"}\n')
+    done = harness("report", "--results", results, "-o", results / "x.html")
+    assert done.returncode == 0, done.stderr
+    assert "the history is left out" in done.stderr
+    assert "20251231T000000.000000Z.jsonl:1: not a record" in (results / "x.html").read_text(encoding="utf-8")
+
+
+def test_errors_by_regime_are_taken_from_the_newest_run_that_measured_them(results):
+    regimes.write(results, "20260101T000000.000000Z", [regimes.Error("layer_norm", "fp16", {"zeros": 1.0})])
+    regimes.write(results, "20260102T000000.000000Z", [regimes.Error("layer_norm", "fp16", {"zeros": 0.0})])
+    done = harness("report", "--results", results, "-o", results / "x.html")
+    assert done.returncode == 0, done.stderr
+    (page,) = re.findall(r'id="page">(.*?)</script>', (results / "x.html").read_text(encoding="utf-8"))
+    assert json.loads(page)["regimes"] == {
+        "run": "20260102T000000.000000Z",
+        "errors": [{"lowering": "layer_norm", "policy": "fp16", "by_regime": {"zeros": 0.0}}],
+    }
+
+
+def test_a_damaged_table_of_regimes_is_one_line(results):
+    (results / "tables").mkdir()
+    (results / "tables" / f"x{regimes.SUFFIX}").write_text("[{")
+    done = harness("report", "--results", results)
+    assert done.returncode == 2
+    assert f"x{regimes.SUFFIX}: not a table of regimes" in done.stderr

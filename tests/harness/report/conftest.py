@@ -65,6 +65,14 @@ class Browser:
 
         ActionChains(self.driver).send_keys(*keys).perform()
 
+    def busy_s(self) -> float:
+        """Return how long the thread of the page has computed since its process began, in seconds.
+
+        After ``Performance.enable``.
+        """
+        metrics = self.command("Performance.getMetrics")["metrics"]
+        return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
     def said(self) -> list[str]:
         """Return what the console said since it was last asked: errors, refusals of the policy, warnings."""
         return [entry["message"] for entry in self.driver.get_log("browser")]

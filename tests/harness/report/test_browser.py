@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
 
+from harness.report.nights import changes_of_late, nights
 from harness.report.page import Page
+from harness.store.series import Change, Point, Series
 from tests.harness.report import records
 
 pytestmark = pytest.mark.browser
 
 ZOO = "#zoo-table table"
 OPENS_WITHIN_S = 3.0
-"""For 10,000 records. A machine of two busy cores takes about 1 s of it; what is slower was laid out row by row."""
+"""For 10,000 records, in seconds that the page's thread computes, so that other work on the machine does not count.
+It takes a third of it; what is slower has built or laid out every row. tests/bench has the time on the clock."""
 
 
 def page(rows=None, **fields):
@@ -151,6 +152,32 @@ def test_times_of_the_reference_executor_are_never_a_devices(browser):
     assert "no row of this model was timed on a device" in open_section(browser, "llama").text
 
 
+def test_the_history_has_a_chart_and_what_came_with_a_change(browser):
+    row = records.record(run_id="run9")
+    points = tuple(Point(f"run{n}", f"2026-01-0{n + 1}T00:00:00+00:00", 121.0 if n < 6 else 125.0) for n in range(10))
+    change = Change(
+        "regression", points[6], points[5], 121, 125, "x: ops_after 125", ("torch 2.12 to 2.13",), ("c0ffee y",)
+    )
+    own = {0: [Series("llama", row.title, row.row, "ops_after", "1", "", points, (change,))]}
+    browser.open(page([row], history=nights(own, [row]), changes=changes_of_late(own, [row])))
+    assert "What changed of late" in text(browser, "main")
+    section = open_section(browser, "llama").text
+    assert "ops_after over 10 runs, run by the reference executor; a dashed line is a change point" in section
+    assert "torch 2.12 to 2.13; c0ffee y" in section
+    assert "2026-01-07" in section
+    assert_quiet(browser)
+
+
+def test_errors_by_regime_are_those_of_the_rows_lowerings(browser):
+    errors = [{"lowering": name, "policy": "fp16", "by_regime": {"spike 300": value}} for name, value in
+              (("layer_norm", 3.4e-4), ("max_abs", 1e-2), ("(rounding)", 3e-4))]  # fmt: skip
+    browser.open(page([records.record()], regimes={"run": "some-run", "errors": errors}))
+    section = open_section(browser, "llama").text
+    assert "3.40e-4" in section
+    assert "spike 300" in section
+    assert "max_abs" not in section, "no row has it"
+
+
 def test_a_link_from_outside_opens_its_section(browser):
     browser.open(page(), fragment="#model-qwen3")
     assert browser.driver.find_element(By.ID, "model-qwen3").get_attribute("open")
@@ -247,24 +274,21 @@ def test_hostile_text_is_shown_as_it_is_and_does_nothing(browser):
     assert_quiet(browser)
 
 
-def test_ten_thousand_records_open_sort_and_filter_at_once(browser):
+def test_ten_thousand_records_open_sort_and_filter(browser):
     content = page(records.many(10_000))
-    browser.open(page([]))  # what the first page of a browser costs is not the report's
-    content_path = browser.path
+    browser.open(page([]))  # what a browser's first page costs is not the report's
+    browser.command("Performance.enable", timeDomain="threadTicks")
     browser.open(content)
-    start = time.perf_counter()
-    browser.driver.get(content_path.as_uri())
     assert browser.run("return document.documentElement.dataset.ready") == ""
     browser.run("return document.body.offsetHeight")
-    opened = time.perf_counter() - start
-    assert opened < OPENS_WITHIN_S
+    assert browser.busy_s() < OPENS_WITHIN_S
     assert "10,000 rows, the first 100 shown" in text(browser, "#zoo-table [role=status]")
-    start = time.perf_counter()
+    before = browser.busy_s()
     heading(browser, "ops after").find_element(By.TAG_NAME, "button").click()
-    browser.driver.find_element(By.ID, "filter").send_keys("model_2499 cpu")
+    browser.driver.find_element(By.ID, "filter").send_keys("model_2499 gpu")
     assert cells(browser, "model") == ["model_2499"]
     assert "9 sites" in open_section(browser, "model_2499").text
-    assert time.perf_counter() - start < OPENS_WITHIN_S
+    assert browser.busy_s() - before < OPENS_WITHIN_S
 
 
 def test_printing_is_on_white_without_controls(browser):

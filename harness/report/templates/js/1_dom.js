@@ -1,11 +1,13 @@
 // Elements, text and numbers. Records are text of unknown origin: they reach the page through text nodes alone.
 "use strict";
 
-const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+// What Python's str.isprintable() refuses, but for line ends and tabs: the same as harness/report/text.py shows escaped.
+const UNPRINTABLE = /[\p{C}\p{Zl}\p{Zp}]|[^\S \n\t]/gu;
 
-/** Text with its control characters, those that turn the direction of writing among them, made visible. */
+/** Text with its control characters, those that turn the direction of writing among them, shown as JSON escapes them. */
 function visible(value) {
-  return String(value).replace(CONTROLS, (character) => `\\u${character.codePointAt(0).toString(16).padStart(4, "0")}`);
+  return String(value).replace(UNPRINTABLE, (found) => found === "\n" || found === "\t" ? found
+    : found.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`));
 }
 
 /** A new element; attributes that are null are left out, children that are no nodes become text. */

@@ -29,6 +29,6 @@ function metricHistory(metric, members, nights) {
 function stepTable(metric, steps, nights) {
   const columns = [field("row", (step) => step.label), field("since", (step) => nights[step.night].time.slice(0, 10)),
     field("before", (step) => step.before, {numeric: true}), field("after", (step) => step.after, {numeric: true}),
-    field("what changed between", (step) => step.between || "nothing recorded", {words: true})];
+    field("what else changed then", (step) => [...step.between, ...step.commits].join("; ") || "nothing that the records know of", {words: true})];
   return new Table({caption: `Change points of ${metric}`, columns, rows: steps, page: 40, className: "fixed"}).element;
 }

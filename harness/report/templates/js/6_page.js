@@ -107,32 +107,37 @@ function named(hash) {
 
 /** A closed section a model; its body is built when it is first opened. */
 function startModels() {
-  const {models} = data("page");
-  const sections = new Map();
-  let rows = null;
-  for (const {model, summary, tone} of models) {
-    const section = el("details", {class: "model", id: modelId(model)}, el("summary", {}, el("h3", {}, model), el("span", {class: `tag ${tone}`}, summary)));
-    section.addEventListener("toggle", () => {
-      if (!section.open || section.querySelector(".body")) return;
-      rows ??= modelRows();
-      section.append(modelBody(rows.get(model), model));
-    });
-    sections.set(modelId(model), section);
-  }
+  const sections = new Map(data("page").models.map((model) => [modelId(model.model), modelSection(model)]));
   document.getElementById("model-list").append(...sections.values());
-  const follow = () => {
-    const section = sections.get(named(location.hash));
+  const follow = (hash) => {
+    const section = sections.get(named(hash));
     if (!section) return;
+    section.build();
     section.open = true;
-    section.querySelector("summary").focus();
+    section.querySelector("summary").focus({preventScroll: true});
     section.scrollIntoView();
   };
-  window.addEventListener("hashchange", follow);
-  document.addEventListener("click", (event) => {
-    const link = event.target.closest?.("a[href^='#']");
-    if (link && link.hash === location.hash) follow();
-  });
-  follow();
+  window.addEventListener("hashchange", () => follow(location.hash));
+  document.addEventListener("click", (event) => follow(event.target.closest?.("a[href^='#']")?.hash ?? ""));
+  follow(location.hash);
+}
+
+function modelSection({model, summary, tone}) {
+  const head = el("summary", {}, el("h3", {}, model), el("span", {class: `tag ${tone}`}, summary));
+  const section = el("details", {class: "model", id: modelId(model)}, head);
+  section.build = () => {
+    if (section.childElementCount === 1) section.append(modelBody(rowsOf(model), model));
+  };
+  head.addEventListener("click", section.build);
+  section.addEventListener("toggle", () => section.open && section.build()); // found by a search in the page, for example
+  return section;
+}
+
+let rowsByModel = null;
+
+function rowsOf(model) {
+  rowsByModel ??= modelRows();
+  return rowsByModel.get(model);
 }
 
 startTheme();
