@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from harness.export import ExportedModel
     from harness.variants import Variant
-    from harness.zoo import ModelSpec, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +57,20 @@ WHOLE_FORMS = ("layer_norm", "layer_norm_affine", "l2_norm")
 """Lowerings that leave no mean of squares: whatever looks like an RMSNorm in their programs was missed."""
 
 
-def count(
-    converted: Converted, spec: ModelSpec, exported: ExportedModel, *, variant: Variant, lowering: str, size: Size
-) -> Counts:
+def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lowering: str) -> Counts:
     """Count the norms of a converted model in every way there is.
 
     Parameters
     ----------
     converted: the model in this variant and lowering.
-    spec, exported, size: the zoo entry it comes from.
+    exported: what it was converted from.
     variant: off, on or cpu.
     lowering: strategy of the variant ``on``, else empty.
     """
     report = ane_rms.report(converted.model) if variant.through == "ane_rms.convert" else ane_rms.FusionReport()
     second = ane_rms.find(converted.program)
     return Counts(
-        norms_expected=spec.expected_norms(size) * len(exported.functions),
+        norms_expected=exported.norms_expected * len(exported.functions),
         norms_executed=sum(call.kind == "rms_norm" for function in exported.functions for call in function.norms),
         report=report,
         unfused=second.fused if not lowering or lowering in WHOLE_FORMS else (),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness.checkpoint import Checkpoint
 from harness.environment import environment
 from harness.shapes import KINDS, LENGTH
 from harness.store.schema import Record
@@ -67,6 +68,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Size = "quick"
     sequence_length: int = LENGTH
     """Tokens of a run."""
+    checkpoint: Checkpoint | None = None
+    """Weights of the one model there is; none for seeded ones."""
+    prompts: tuple[str, ...] = ()
+    """Texts for the checkpoint's tokenizer; none for the project's own."""
     run_id: str = ""
 
     @property
@@ -137,12 +142,14 @@ def row_of(record: Record) -> tuple[str, Case]:
 
 def definition(spec: ModelSpec, options: Options) -> str:
     """Return a digest of what is measured: model, numbers, inputs. Rows of two digests do not compare."""
-    parts = {
+    parts: dict[str, Any] = {
         "architecture": [spec.architecture, spec.config_class, spec.wrapper],
         "config": spec.fields(options.size),
         "seed": spec.gamma_seed,
         "sequence_length": options.sequence_length,
     }
+    if options.checkpoint is not None:
+        parts |= {"weights": options.checkpoint.digest, "prompts": options.prompts}
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:16]
 
 
@@ -164,6 +171,7 @@ def record(spec: ModelSpec | Unusable, options: Options, case: Case, **fields: A
         sequence_length=options.sequence_length,
         shape=options.shape,
         compression=case.compression,
+        checkpoint="" if options.checkpoint is None else options.checkpoint.name,
         environment=environment(),
         definition=definition(spec, options) if isinstance(spec, ModelSpec) else "",
         **fields,

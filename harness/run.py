@@ -84,6 +84,8 @@ class _Model:
                 size=options.size,
                 frontend=options.frontend,
                 shape=Shape(options.shape, options.sequence_length),
+                checkpoint=options.checkpoint,
+                prompts=options.prompts,
             ),
         )
         self.expected = expected_logits(self.exported)
@@ -94,9 +96,7 @@ class _Model:
         variant = VARIANTS[case.variant]
         self.announce(f"convert {case.title}")
         converted = self._converted(case)
-        counts = count(
-            converted, self.spec, self.exported, variant=variant, lowering=case.lowering, size=self.options.size
-        )
+        counts = count(converted, self.exported, variant=variant, lowering=case.lowering)
         self.announce(f"execute {case.title}")
         measured = self._timed("execute", lambda: measure(self.exported, self.expected, converted, self.options.policy))
         reason = verdict(
@@ -115,6 +115,7 @@ class _Model:
             norm_ops=None if cost is None else cost[0],
             norm_bytes=None if cost is None else cost[1],
             metrics=measured,
+            marks=self.exported.marks,
             **counts.fields(),
         )
 

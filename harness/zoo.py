@@ -30,7 +30,7 @@ Wrapper = Literal["causal", "encoder", "decoder"]
 _NULL = "null"
 _INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
 _UNDECLARED = frozenset({"head_dim"})  # read by models whose configuration classes do not declare it
-_IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
+IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
 _LARGEST = 2**31 - 1
 _MAY_BE_ZERO = frozenset({"num_kv_shared_layers"})
 
@@ -51,7 +51,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tier: Tier
     """``"quick"`` models run in every check, ``"nightly"`` ones once a night."""
     norms: str
-    """RMSNorms executed in one forward pass, as a formula; ``"0"`` for a control."""
+    """RMSNorms executed in one forward pass, as a formula; ``"0"`` for a control; empty for what is not in the zoo."""
     gamma_seed: int
     """Seeds every weight, the norms' own included."""
     full: dict[str, Any]
@@ -105,7 +105,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 problem = f"{self.config_class} has no such field{toml_struct.hint(name, known)}"
                 raise ZooFileError(f"{where}: {table}.{name}: {problem}")
         try:
-            return config_class(**fields, **_IMPLEMENTATIONS, use_cache=False)
+            return config_class(**fields, **IMPLEMENTATIONS, use_cache=False)
         except Exception as error:  # several libraries' errors, all of them about the fields
             raise ZooFileError(f"{where}: {size}: {' '.join(str(error).split())}") from error
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from harness.checkpoint import Checkpoint
     from harness.errors import ZooFileError
     from harness.isolation.pool import Crew
     from harness.plan import Plan, Unusable
@@ -43,6 +44,20 @@ def run(  # noqa: PLR0913 - an option each
     shape: Annotated[
         str, typer.Option(help="prefill, decode, flexible or both, with a number of tokens: decode:64. Default: 32.")
     ] = "prefill",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|HUB_ID", help="Instead of the zoo: a folder of save_pretrained, or a hub id."),
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the hub id.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's tokenizer.")
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read weights from pickle files, which can run code.")
+    ] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run the code that comes with the checkpoint.")
+    ] = False,
     frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
     precision: Annotated[str | None, typer.Option(help="The executor's policy. Default: fp16.")] = None,
     regimes: Annotated[
@@ -71,6 +86,7 @@ def run(  # noqa: PLR0913 - an option each
     """
     from harness import shapes
     from harness.cli import quantities
+    from harness.cli.weights import look
     from harness.errors import check_name
     from harness.report.table import FORMATS
 
@@ -84,7 +100,15 @@ def run(  # noqa: PLR0913 - an option each
         lowerings, policies = _names(lowering, precision, frontend, regimes=regimes)
         tokens = shapes.parse(shape)
         compressions = _compressions(compression, policies[0])
-        specs, unusable = ([], []) if regimes else _select(models or [], tier)
+        weights, texts = look(
+            checkpoint,
+            revision,
+            prompts,
+            models=models or (),
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+        )
+        specs, unusable = _specs(weights, models or [], tier, regimes=regimes)
         folder = _new(out)
         if regimes:
             _regimes(lowerings, policies, form, folder)
@@ -99,6 +123,9 @@ def run(  # noqa: PLR0913 - an option each
             compressions=compressions,
             shape=tokens.kind,
             sequence_length=tokens.length,
+            size="quick" if weights is None else "full",
+            checkpoint=weights,
+            prompts=texts,
             run_id=folder.run_id,
         )
         plan = Plan(options, tuple(specs), tuple(unusable))
@@ -139,6 +166,20 @@ def _compressions(names: str | None, policy: str) -> tuple[str, ...]:
             f"--compression {palettes[0]}: palettes are of float16 weights; not with --precision {policy}"
         )
     return ("", *dict.fromkeys(chosen))
+
+
+def _specs(
+    weights: Checkpoint | None, keys: list[str], tier: str, *, regimes: bool
+) -> tuple[list[ModelSpec], list[Unusable]]:
+    """Return what is to be run: the checkpoint's one entry, or models of the zoo."""
+    if regimes:
+        return [], []
+    if weights is None:
+        return _select(keys, tier)
+    from harness.checkpoint import spec_of
+    from harness.zoo import load_zoo
+
+    return [spec_of(weights, load_zoo(unusable=lambda _key, _error: None))], []
 
 
 def _select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:

@@ -16,18 +16,20 @@ import numpy as np
 import torch
 
 from harness.errors import ExportError, UnknownNameError, UnsuitedShapeError
-from harness.export import frontends
+from harness.export import frontends, pretrained
 from harness.export.build import build, quiet_transformers
 from harness.export.model import ExportedModel
 from harness.export.norms import NormCall, norms_executed
 from harness.export.parts import Part, parts
 from harness.export.rotary import tabled
 from harness.export.wrappers import WRAPPERS
+from harness.prompts import DEFAULT
 from harness.shapes import LENGTH, Shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from harness.checkpoint import Checkpoint
     from harness.zoo import ModelSpec, Size
 
     Array = np.ndarray[Any, Any]
@@ -45,7 +47,8 @@ def export(
     frontend: str = "trace",
     sequence_length: int = LENGTH,
     shape: Shape | None = None,
-    network: torch.nn.Module | None = None,
+    checkpoint: Checkpoint | None = None,
+    prompts: Sequence[str] = (),
 ) -> ExportedModel:
     """Build a zoo model and trace or export it.
 
@@ -56,7 +59,8 @@ def export(
     frontend: ``"trace"`` (TorchScript) or ``"export"`` (torch.export).
     sequence_length: N, where no shape is given.
     shape: how the program takes its tokens. Default: ``prefill`` of ``sequence_length``.
-    network: a model of the entry's architecture with weights of its own. Default: built, with seeded ones.
+    checkpoint: weights for the entry's architecture. Default: seeded ones.
+    prompts: texts for the checkpoint's tokenizer. Default: this project's own, where it has a tokenizer.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def export(
     shape = shape or Shape(length=sequence_length)
     if shape.kind != "prefill" and spec.wrapper != "causal":
         raise UnsuitedShapeError(f"{spec.key}: {shape.kind}: only decoder-only models have this shape")
-    network = build(spec, size=size) if network is None else network
+    network = build(spec, size=size) if checkpoint is None else pretrained.load(checkpoint)
     config: Any = network.config
     reference = WRAPPERS[spec.wrapper](network, shape.length).eval()
     tokens = _tokens(spec.gamma_seed, config.vocab_size, shape.length)
@@ -80,7 +84,32 @@ def export(
             for part in parts(network, reference, shape, tokens, frontend)
         ]
     first, *rest = made
-    return replace(first, decode=rest[0]) if rest else first
+    expected = _norms_expected(spec, size if checkpoint is None else config, first)
+    first = replace(first, norms_expected=expected, decode=rest[0] if rest else None)
+    return first if checkpoint is None else _of_checkpoint(first, spec, checkpoint, prompts)
+
+
+def _norms_expected(spec: ModelSpec, config_or_size: Any, exported: ExportedModel) -> int:
+    if spec.norms:
+        return spec.expected_norms(config_or_size)
+    return sum(call.kind == "rms_norm" for call in exported.norms)
+
+
+def _of_checkpoint(
+    exported: ExportedModel, spec: ModelSpec, checkpoint: Checkpoint, prompts: Sequence[str]
+) -> ExportedModel:
+    """Add a checkpoint's prompts, and what is to be known of it."""
+    marks = [f"weights: {checkpoint.dtype}"]
+    if not spec.norms:
+        marks.append(f"{spec.key} is not in the zoo: as many norms are expected as the model executes")
+    if not checkpoint.has_tokenizer:
+        return replace(exported, marks=(*marks, "no tokenizer: random tokens"))
+    config: Any = exported.module.network.config  # type: ignore[union-attr]
+    length = exported.shape.length
+    whole = pretrained.tokenize(checkpoint, prompts or DEFAULT, config.vocab_size)
+    if longer := sum(ids.shape[1] > length for ids in whole):
+        marks.append(f"{longer} of {len(whole)} prompts cut to {length} tokens")
+    return replace(exported, marks=tuple(marks), prompts=tuple(ids[:, :length] for ids in whole))
 
 
 def _run(part: Part, exported: ExportedModel) -> ExportedModel:

@@ -38,8 +38,12 @@ class ExportedModel:
     """Shapes of the states by name; empty where nothing is kept from one call to the next."""
     name: str = "main"
     """The function's name."""
+    norms_expected: int = 0
+    """RMSNorms that one call is to execute: by the zoo file's formula, or those executed where there is none."""
     prompts: tuple[Array, ...] = ()
     """Token ids of prompts, int32, each (1, n) with n at most N; empty for a model without a tokenizer."""
+    marks: tuple[str, ...] = ()
+    """What a reader of its rows must know."""
     decode: ExportedModel | None = None
     """The other function of the shape ``both``, whose ``prefill`` this is."""
 

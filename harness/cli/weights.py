@@ -1,0 +1,50 @@
+"""The options of ``run`` that say whose weights: a checkpoint and its prompts, instead of the zoo's seeded models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from harness.checkpoint import Checkpoint
+
+
+def look(
+    source: str | None,
+    revision: str | None,
+    prompts: Path | None,
+    *,
+    models: Sequence[str],
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """Return the checkpoint and the prompts asked for; None and none without ``--checkpoint``.
+
+    Raises
+    ------
+    ArgumentError, CheckpointError: in one line.
+    """
+    from harness import checkpoint
+    from harness.prompts import read
+
+    if source is None:
+        given = {
+            "--revision": revision is not None,
+            "--prompts": prompts is not None,
+            "--allow-pickle": allow_pickle,
+            "--trust-remote-code": trust_remote_code,
+        }
+        if any(given.values()):
+            raise ArgumentError(f"{next(name for name in given if given[name])}: only with --checkpoint")
+        return None, ()
+    if models:
+        raise ArgumentError(f"--checkpoint {source}: name models of the zoo or a checkpoint, not both")
+    texts = () if prompts is None else read(prompts)
+    found = checkpoint.look(source, revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    if texts and not found.has_tokenizer:
+        raise ArgumentError(f"--prompts {prompts}: the checkpoint {source} has no tokenizer")
+    return found, texts
