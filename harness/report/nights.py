@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.report.page import Finding, finding
@@ -50,18 +51,29 @@ def nights(own: dict[int, list[Series]], records: Sequence[Record]) -> dict[str,
 
 
 def changes_of_late(own: dict[int, list[Series]], records: Sequence[Record]) -> list[Finding]:
-    """Return the changes within the last :data:`OF_LATE` runs of each series, those for the worse first."""
+    """Return the changes within the last :data:`OF_LATE` runs of each series, those for the worse first.
+
+    Rows whose figure changed alike on one night share a line.
+    """
     run_ids = {record.run_id for record in records}
     found = []
     for one in (one for members in own.values() for one in members):
         until = max(number for number, point in enumerate(one.points) if point.run_id in run_ids)
         late = {point.run_id for point in one.points[max(0, until - OF_LATE + 1) : until + 1]}
-        found += [_finding(one, change) for change in one.changes if change.night.run_id in late]
-    return sorted(found, key=lambda one: ("regression", "suspicious", "improvement").index(one.verdict))
+        found += [(one, change) for change in one.changes if change.night.run_id in late]
+    alike: dict[tuple[str, str, str], list[tuple[Series, Change]]] = {}
+    for one, change in found:
+        alike.setdefault((change.kind, one.measure, change.night.run_id), []).append((one, change))
+    lines = [_finding(members) for members in alike.values()]
+    return sorted(lines, key=lambda one: ("regression", "suspicious", "improvement").index(one.verdict))
 
 
-def _finding(series: Series, change: Change) -> Finding:
-    return finding(change.kind, series.model, series.title, change.sentence)
+def _finding(alike: list[tuple[Series, Change]]) -> Finding:
+    """Return one line for what several rows did on one night: that of the largest change."""
+    series, change = max(alike, key=lambda one: abs(one[1].after - one[1].before) / (abs(one[1].before) or 1.0))
+    line = finding(change.kind, series.model, series.title, change.sentence)
+    more = len(alike) - 1
+    return replace(line, title=f"{line.title} and {more} more row{'s' * (more > 1)}") if more else line
 
 
 def _values(series: Series, place: dict[str, int], record: Record) -> dict[str, Any]:

@@ -29,9 +29,7 @@ class Tone:
 
 TONES = {
     "regression": Tone("\u25bc", "worse", "What got worse"),
-    "suspicious": Tone(
-        "?", "doubt", "What is in doubt", "Beyond the noise floor, but not both significant and certain."
-    ),
+    "suspicious": Tone("?", "doubt", "What is in doubt", "Worth a look, and no failure."),
     "improvement": Tone(
         "\u25b2",
         "better",
@@ -228,20 +226,15 @@ class Page:
             for name in LISTED
             if (found := kinds[name])
         ]
-        if self.wrong:
-            groups.insert(bool(kinds["regression"]), self._not_ok())
+        worse = {(one.model, one.title) for one in kinds["regression"]}
+        wrong = [record for record in self.wrong if (record.model, record.title) not in worse]
+        if wrong:
+            groups.insert(bool(worse), _not_ok(wrong, "What else is not ok" if worse else "What is not ok"))
         if self.changes:
             place = sum(not group.folded for group in groups)
             left = max(0, len(self.changes) - MOST_LISTED)
             groups.insert(place, Group("What changed of late", CHANGES, self.changes[:MOST_LISTED], left, folded=False))
         return groups
-
-    def _not_ok(self) -> Group:
-        listed = [
-            Finding(record.status, record.model, record.title, record.reason, "\u2715", "worse")
-            for record in self.wrong[:MOST_LISTED]
-        ]
-        return Group("What is not ok", "", listed, max(0, len(self.wrong) - MOST_LISTED), folded=False)
 
     @property
     def models(self) -> list[dict[str, str]]:
@@ -274,6 +267,14 @@ class Page:
             "tones": TONES,
             "regimes": self.regimes,
         }
+
+
+def _not_ok(wrong: Sequence[Record], title: str) -> Group:
+    listed = [
+        Finding(record.status, record.model, record.title, record.reason, "\u2715", "worse")
+        for record in wrong[:MOST_LISTED]
+    ]
+    return Group(title, "", listed, max(0, len(wrong) - MOST_LISTED), folded=False)
 
 
 def _model(model: str, records: Sequence[Record], found: Counter[str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ FLAGS = (
     "--headless",
     "--no-sandbox",  # the tests' own file is all it opens, and as root there is no sandbox
     "--disable-gpu",
+    "--disable-dev-shm-usage",  # containers have little of it
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",

@@ -78,3 +78,13 @@ def test_changes_of_the_last_runs_are_listed_and_older_ones_are_not():
     old = series(row, "kl", [1.0] * (30 - OF_LATE - 1) + [2.0] * (OF_LATE + 1), changed=30 - OF_LATE - 1)
     (found,) = changes_of_late({0: [late, old]}, [row])
     assert (found.verdict, found.title, found.sentence) == ("regression", row.title, "rel_l2 went up")
+
+
+def test_rows_that_changed_alike_on_one_night_share_the_line_of_the_largest_change():
+    rows = [records.record(name, run_id="run003") for name in ("llama", "qwen3", "gemma")]
+    own = {
+        n: [series(row, "predict", [1.0, 1.0, after, after], changed=2)]
+        for n, (row, after) in enumerate(zip(rows, (1.1, 1.5, 1.2), strict=True))
+    }
+    (found,) = changes_of_late(own, rows)
+    assert (found.model, found.title) == ("qwen3", f"{rows[1].title} and 2 more rows")

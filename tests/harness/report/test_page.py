@@ -67,6 +67,14 @@ def test_a_failure_that_was_there_before_is_no_regression_and_still_shown():
     assert page.tone == "worse"
 
 
+def test_a_row_that_got_worse_is_not_listed_again_as_not_ok():
+    failed = {"status": "failed", "reason": "x", "fused": None}
+    before = [records.record("a"), records.record("b", **failed)]
+    page = compared(before, [records.record("a", **failed), records.record("b", **failed)])
+    assert [group.title for group in page.groups] == ["What got worse", "What else is not ok"]
+    assert [finding.model for finding in page.groups[1].findings] == ["b"]
+
+
 def test_models_stand_worst_first():
     before = [records.record("a"), records.record("b"), records.record("c", ops_after=130)]
     now = [records.record("a"), records.record("b", status="failed", reason="x", fused=None), records.record("c")]

@@ -12,8 +12,16 @@ function historyPart(rows) {
   const {nights, series} = data("history");
   const own = rows.flatMap(({index, label}) => (series[index] ?? []).map((one) => ({...one, label})));
   if (!own.length) return el("p", {class: "soft"}, "No earlier run of these rows: a history needs at least two.");
-  return [...d3.group(own, ({metric}) => metric)].map(([metric, members]) => metricHistory(metric, members, nights));
+  const [still, moved] = [[], []];
+  for (const [metric, members] of d3.group(own, (one) => one.metric)) (members.every(isStill) ? still : moved).push([metric, members]);
+  return [
+    ...moved.map(([metric, members]) => metricHistory(metric, members, nights)),
+    still.length ? el("p", {class: "soft"}, `The same in each of ${plural(nights.length, "run")}: ${still.map(([metric]) => metric).join(", ")}.`) : null,
+  ];
 }
+
+/** Whether a series has one value alone: nothing that a chart could show. */
+const isStill = ({values}) => new Set(values.filter((value) => value !== null)).size <= 1;
 
 function metricHistory(metric, members, nights) {
   const date = (place) => new Date(nights[place].time);
