@@ -38,7 +38,10 @@ def own_series(series: Iterable[Series], records: Sequence[Record]) -> dict[int,
 def nights(own: dict[int, list[Series]], records: Sequence[Record]) -> dict[str, Any]:
     """Return ``nights``, oldest first, and by the record's place ``series``: a value a night, and the changes."""
     every = [one for members in own.values() for one in members]
-    runs = sorted({(point.time, point.run_id) for one in every for point in one.points})
+    begun: dict[str, str] = {}  # each row of a run has its own time: the first is the run's
+    for point in (point for one in every for point in one.points):
+        begun[point.run_id] = min(point.time, begun.get(point.run_id, point.time))
+    runs = sorted((time, run_id) for run_id, time in begun.items())
     runs = runs[-max(2, MOST_VALUES // max(1, len(every))) :]
     place = {run_id: number for number, (_, run_id) in enumerate(runs)}
     return {

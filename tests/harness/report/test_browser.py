@@ -125,8 +125,13 @@ def test_a_models_section_shows_sites_precision_times_and_environment(browser):
         assert words in shown, words
     figures = [figure.text for figure in section.find_elements(By.TAG_NAME, "figcaption")]
     assert any(caption.startswith("one prediction, wall time, run by coreml") for caption in figures)
-    assert section.find_elements(By.CSS_SELECTOR, "figure svg [aria-label=tick]"), "raw samples are drawn"
+    assert section.find_elements(By.CSS_SELECTOR, "figure svg [data-mark=tick] line"), "raw samples are drawn"
     assert_quiet(browser)
+
+
+def test_what_is_nearly_one_is_not_rounded_to_one(browser):
+    browser.open(page([records.record(metrics={"cosine": 0.9999996, "top1": 1.0})]))
+    assert "1 \u2212 4.0e-7" in open_section(browser, "llama").text
 
 
 def test_a_missed_norm_says_why_and_a_failed_row_shows_its_log(browser):

@@ -35,11 +35,12 @@ function data(id) {
 
 const whole = new Intl.NumberFormat("en", {maximumFractionDigits: 0});
 
-/** A number with the digits that tell something: 4 of them, an exponent where zeros would hide it. */
+/** A number with the digits that tell something: 4 of them, an exponent where zeros would hide it, what lacks to 1 near 1. */
 function figure(value) {
   if (value === null || value === undefined) return "-";
   if (!Number.isFinite(value)) return String(value);
   if (Number.isInteger(value)) return whole.format(value);
+  if (value > 0.999 && value < 1) return `1 \u2212 ${(1 - value).toExponential(1)}`;
   const size = Math.abs(value);
   return size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
 }

@@ -13,7 +13,7 @@ class Table {
     this.more = el("button", {type: "button", onclick: () => this.show(this.shown + 5 * this.page)});
     this.all = el("button", {type: "button", onclick: () => this.show(Infinity)}, "Show all");
     const table = el("table", {class: className}, el("caption", {}, caption), el("thead", {}, el("tr", {}, this.head)), this.body);
-    this.element = el("div", {}, el("div", {class: "scroll", role: "region", "aria-label": caption, tabindex: 0}, table),
+    this.element = el("div", {}, el("div", {class: "scroll", role: "group", "aria-label": caption, tabindex: 0}, table),
       el("div", {class: "pager"}, this.status, this.more, this.all));
     this.update();
   }

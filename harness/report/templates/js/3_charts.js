@@ -13,7 +13,11 @@ function chart(caption, options) {
   const svg = Plot.plot({className: "chart", ariaLabel: caption, width: chartWidth(), ...options});
   // Plot writes its few rules into a style element, which the page's policy refuses; they stand in the page's own sheet.
   for (const style of svg.querySelectorAll("style")) style.remove();
-  svg.setAttribute("role", "img");
+  svg.setAttribute("role", "img"); // which has one name, and no parts with names of their own
+  for (const part of svg.querySelectorAll("[aria-label]")) {
+    part.setAttribute("data-mark", part.getAttribute("aria-label"));
+    part.removeAttribute("aria-label");
+  }
   return el("figure", {}, el("figcaption", {}, caption), svg);
 }
 

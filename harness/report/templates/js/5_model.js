@@ -28,7 +28,8 @@ function nameRows(rows) {
   const kinds = (names) => new Set(rows.map(({record}) => read(record, names).join("\u0000"))).size;
   const first = ["variant", "lowering"];
   for (const name of [...first, ...data("details").row_fields.filter((one) => one !== "model" && !first.includes(one))]) {
-    if (kinds([...fields, name]) > Math.max(1, kinds(fields))) fields.push(name);
+    const parts = kinds([...fields, name]) > Math.max(1, kinds(fields));
+    if (parts || (name === "lowering" && kinds([name]) > 1)) fields.push(name); // "on layer_norm" says more than "on"
   }
   const seen = new Map();
   for (const row of rows) {
@@ -65,7 +66,8 @@ function sitesPart(rows) {
     const fused = sites.filter((site) => site.fused).length;
     const {norms_expected: expected} = members[0].record;
     const caption = `${listed}: ${fused} of ${plural(sites.length, "site")} fused${expected === undefined ? "" : `, ${plural(expected, "norm")} expected`}`;
-    return new Table({caption, columns: SITE_COLUMNS, rows: sites, page: 60, className: "fixed"}).element;
+    const columns = SITE_COLUMNS.filter((column) => sites.some((site) => !["", "-", "0"].includes(column.text(site))));
+    return new Table({caption, columns, rows: sites, page: 60, className: "fixed"}).element;
   });
 }
 

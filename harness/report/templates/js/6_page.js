@@ -87,7 +87,7 @@ function startFilters(table, columns, rows) {
 
 function choice(column, rows) {
   const values = [...new Set(rows.map((row) => column.text(row)))].sort(collator.compare);
-  if (values.length < 2 || values.length > 20) return null;
+  if (values.length < 2 || values.length > Math.min(20, Math.max(6, rows.length / 4))) return null;
   const option = (value) => {
     const made = el("option", {}, value || "all");
     made.value = value;
