@@ -34,6 +34,8 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """Names of its norms' results."""
     seconds: dict[str, float] = {}
     reason: str = ""
+    expected: str = ""
+    """Where its own expected output is, if it is not the others'."""
 
 
 class Values(msgspec.Struct, frozen=True, tag="values"):
@@ -58,6 +60,8 @@ class Part(msgspec.Struct, frozen=True):
 
     name: str
     source: Source
+    expected: str = ""
+    """Where its own expected output is, if it is not the others'."""
 
 
 class Measure(msgspec.Struct, frozen=True):

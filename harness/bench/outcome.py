@@ -56,6 +56,7 @@ class Program:
     norms: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     wide: bool = False
+    expected: str = ""
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,16 @@ PREPARE = "harness.bench.prepare:prepare"
 MEASURE = "harness.bench.worker:measure"
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured in several cases: a zoo model, or a norm by itself."""
+
+    key: str
+    cases: tuple[Case, ...]
+    record: Callable[[Case, dict[str, Any]], Record]
+    """Makes the record of a case."""
+
+
 class Bench:
     """Measures the models of one run.
 
@@ -62,25 +73,42 @@ class Bench:
         self._measurer.close()
 
     def model(self, spec: ModelSpec) -> Iterator[Record]:
-        """Yield a record for each case in each of its compute units."""
+        """Yield a record for each case of a zoo model in each of its compute units."""
+        cases = self.options.cases()
+        subject = Subject(spec.key, cases, lambda case, fields: plan.record(spec, self.options, case, **fields))
+        yield from self.measure(
+            subject,
+            PREPARE,
+            lambda folder: Prepare(spec, self.options, cases, folder, wide=bool(self.settings.units)),
+        )
+
+    def measure(self, subject: Subject, handler: str, request: Callable[[str], msgspec.Struct]) -> Iterator[Record]:
+        """Yield a record for each case of a subject in each of its compute units.
+
+        Parameters
+        ----------
+        subject: what is measured.
+        handler: prepares the subject's packages in a child process.
+        request: what it is asked, given the folder for the packages.
+        """
         with tempfile.TemporaryDirectory(prefix="ane-harness-bench-") as folder:
             prepared = _Preparation()
-            request = Prepare(spec, self.options, self.options.cases(), folder, wide=bool(self.settings.units))
-            end = self._ask(self._preparer, PREPARE, request, prepared.add, spec.key)
-            for case in self.options.cases():
+            limits = Limits(self.settings.limit_s)
+            end = self._ask(self._preparer, handler, request(folder), prepared.add, subject.key, limits)
+            for case in subject.cases:
                 if case not in prepared.programs:
                     for units in self.settings.units or ("",):
                         program = Program(case, "", units or _own_units(case))
-                        yield self._record(spec, program, prepared.failure(case, end))
-            for programs, values in self._groups(prepared, folder):
-                yield from self._measured(spec, programs, values, folder)
+                        yield self._record(subject, program, prepared.failure(case, end))
+            for programs, values in self._groups(subject, prepared, folder):
+                yield from self._measured(subject, programs, values, folder)
 
-    def _groups(self, prepared: _Preparation, folder: str) -> Iterator[tuple[list[Program], Values]]:
+    def _groups(self, subject: Subject, prepared: _Preparation, folder: str) -> Iterator[tuple[list[Program], Values]]:
         """Yield the programs to be measured together, with the files of their values."""
         if prepared.values is None:
             return
         values = prepared.values
-        found = [prepared.programs[case] for case in self.options.cases() if case in prepared.programs]
+        found = [prepared.programs[case] for case in subject.cases if case in prepared.programs]
         if not self.settings.units:
             yield found, values
             return
@@ -90,45 +118,45 @@ class Bench:
             if Path(kept).exists():
                 values = msgspec.structs.replace(values, expected=kept)
         for units in self.settings.units:
-            yield [Program(one.case, one.package, units, one.norms, one.seconds) for one in found], values
+            yield [replace(one, units=units) for one in found], values
 
-    def _measured(self, spec: ModelSpec, programs: list[Program], values: Values, folder: str) -> Iterator[Record]:
+    def _measured(self, subject: Subject, programs: list[Program], values: Values, folder: str) -> Iterator[Record]:
         """Measure programs together, again without one that ended the process, until none is left."""
-        left = list(programs)
+        left, made = list(programs), {}
         while left:
-            outcome, culprit = self._measure(spec, left, values, folder)
-            fallen = [left[culprit]] if culprit is not None else left
+            outcome, culprit = self._measure(subject, left, values, folder)
             ended = outcome.end.status != "ok"
+            fallen = [left[culprit]] if culprit is not None else left
             pair = self._pair(outcome)
             for number, program in enumerate(left):
+                fields = outcome.fields(number, self.settings)
                 if ended and program in fallen:
-                    fields = {**outcome.fields(number, self.settings), "samples": {}, **_fate(outcome.end, program)}
-                    yield self._record(spec, program, fields, outcome.loaded.get(number))
-                elif not ended or number in outcome.refused:
-                    fields = outcome.fields(number, self.settings)
+                    fields |= {"samples": {}, **_fate(outcome.end, program)}
+                elif ended and number not in outcome.refused:
+                    continue
+                else:
                     fields |= {"pair": pair, **outcome.verdict(number, fields["marks"], self.settings)}
-                    yield self._record(spec, program, fields, outcome.loaded.get(number))
-            if not ended:
-                return
-            refused = [left[number] for number in outcome.refused]
-            left = [program for program in left if program not in fallen and program not in refused]
+                made[program.name] = self._record(subject, program, fields, outcome.loaded.get(number))
+            left = [program for program in left if program.name not in made]
+        yield from (made[program.name] for program in programs)
 
     def _measure(
-        self, spec: ModelSpec, programs: list[Program], values: Values, folder: str
+        self, subject: Subject, programs: list[Program], values: Values, folder: str
     ) -> tuple[Outcome, int | None]:
         """Return what a measurement gave, and which program was at work when its process ended, if one was."""
         outcome, settings, tell = Outcome(programs), self.settings, Path(folder) / "tell"
         tell.write_bytes(b"\0")
         request = Measure(
             settings.executor,
-            tuple(Part(program.name, self._source(program)) for program in programs),
+            tuple(Part(program.name, self._source(program), program.expected) for program in programs),
             values,
             str(tell),
             samples=settings.samples,
             burst_s=settings.burst_s,
             sustain_s=settings.sustain_s,
         )
-        outcome.end = self._ask(self._measurer, MEASURE, request, outcome.add, spec.key)
+        limits = Limits(settings.limit_s + settings.sustain_s)
+        outcome.end = self._ask(self._measurer, MEASURE, request, outcome.add, subject.key, limits)
         number = tell.read_bytes()[0] - 1
         return outcome, number if number >= 0 else None
 
@@ -140,8 +168,16 @@ class Bench:
             device=self.settings.device,
         )
 
-    def _ask(self, child: Child, handler: str, request: msgspec.Struct, take: Callable[[Any], None], key: str) -> End:
-        for message in child.ask(handler, msgspec.json.encode(request), Limits(self.settings.limit_s)):
+    def _ask(
+        self,
+        child: Child,
+        handler: str,
+        request: msgspec.Struct,
+        take: Callable[[Any], None],
+        key: str,
+        limits: Limits,
+    ) -> End:
+        for message in child.ask(handler, msgspec.json.encode(request), limits):
             if isinstance(message, Step):
                 self._announce(f"{key}: {message.text}")
             elif isinstance(message, Message):
@@ -157,10 +193,10 @@ class Bench:
         return f"{self.options.run_id}-{self._pairs}"
 
     def _record(
-        self, spec: ModelSpec, program: Program, fields: dict[str, Any], loaded: Loaded | None = None
+        self, subject: Subject, program: Program, fields: dict[str, Any], loaded: Loaded | None = None
     ) -> Record:
         executor = self.settings.executor if loaded is None else loaded.executor
-        record = plan.record(spec, self.options, program.case, **{"seconds": program.seconds, **fields})
+        record = subject.record(program.case, {"seconds": program.seconds, **fields})
         precision = {"compute_precision": "FLOAT32"} if program.wide else {}
         policy = "" if executor != "reference" else "fp32" if program.wide else self.options.policy
         machine = environment()
@@ -188,7 +224,14 @@ class _Preparation:
         elif isinstance(item, Prepared) and item.reason:
             self.reasons[item.case] = item.reason
         elif isinstance(item, Prepared):
-            self.programs[item.case] = Program(item.case, item.package, _own_units(item.case), item.norms, item.seconds)
+            self.programs[item.case] = Program(
+                item.case,
+                item.package,
+                _own_units(item.case),
+                item.norms,
+                item.seconds,
+                expected=item.expected,
+            )
 
     def failure(self, case: Case, end: End) -> dict[str, str]:
         """Return status, reason and log of a case that has no package."""

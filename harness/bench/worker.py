@@ -123,8 +123,8 @@ class _Measurement:
         if self.job.values.keep and part == 0:
             np.savez(self.job.values.keep, actual)
         expected = None
-        if self.job.values.expected:
-            with np.load(self.job.values.expected) as stored:
+        if path := self.job.parts[part].expected or self.job.values.expected:
+            with np.load(path) as stored:
                 expected = next(iter(stored.values()))
         found = metrics.measure(expected, actual) if expected is not None else {}
         finite = {name: value if np.isfinite(value) else None for name, value in found.items()}

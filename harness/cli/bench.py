@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from harness.bench.outcome import Settings
     from harness.plan import Options
+    from harness.report.columns import Column
     from harness.store.files import RunFolder
     from harness.store.schema import Record
     from harness.zoo import ModelSpec
@@ -43,6 +44,8 @@ def bench(  # noqa: PLR0913 - an option each
     norm: Annotated[
         bool, typer.Option("--norm", help="Instead of models: the norm by itself, by lowering, width and tokens.")
     ] = False,
+    widths: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None,
+    tokens: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None,
     form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
     out: Annotated[Path, typer.Option(help="Folder for records and tables.")] = Path("results"),
 ) -> None:
@@ -86,16 +89,17 @@ def bench(  # noqa: PLR0913 - an option each
         run_id=folder.run_id,
     )
     if norm:
-        _norm(options, settings, form, folder)
+        _norm(options, settings, (widths, tokens), form, folder)
         return
+    from harness.report.latency import columns
+
     records = _measure(specs, options, settings, folder)
-    _show(records, form, folder)
+    _show(records, columns(records), form, folder)
     for one in unusable:
         say(one.reason, err=True)
     if unusable:
         raise typer.Exit(2)
-    if any(record.status != "ok" for record in records):
-        raise typer.Exit(1)
+    _fail_if_any(records)
 
 
 def _units(names: str | None) -> tuple[str, ...]:
@@ -148,16 +152,53 @@ def _measure(specs: Sequence[ModelSpec], options: Options, settings: Settings, f
     return records
 
 
-def _show(records: Sequence[Record], form: str, folder: RunFolder) -> None:
-    from harness.report.latency import columns
+def _show(records: Sequence[Record], shown: tuple[Column, ...], form: str, folder: RunFolder) -> None:
     from harness.report.table import FORMATS
 
-    shown = columns(records)
     folder.write_table(FORMATS["github"](records, shown) + "\n")
     say(FORMATS[form](records, shown))
     ok = sum(record.status == "ok" for record in records)
     say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
 
 
-def _norm(options: Options, settings: Settings, form: str, folder: RunFolder) -> None:
-    raise NotImplementedError
+def _norm(
+    options: Options, settings: Settings, shapes: tuple[str | None, str | None], form: str, folder: RunFolder
+) -> None:
+    """Measure the norm by itself; print the table, keep it and the plot."""
+    from harness.bench import norm
+    from harness.bench.run import Bench
+    from harness.cli.progress import progress
+    from harness.report.norm import columns, plot
+
+    few = norm.FEW if settings.executor == "reference" else (norm.WIDTHS, norm.TOKENS)
+    widths, tokens = (
+        _numbers(text, option) or default
+        for text, option, default in zip(shapes, ("--widths", "--tokens"), few, strict=True)
+    )
+    jobs = norm.jobs(widths, tokens, norm.PRECISIONS, options.lowerings)
+    records: list[Record] = []
+    with progress(len(jobs)) as bar, Bench(options, settings, bar.say) as bench:
+        for job in jobs:
+            for record in norm.measure(bench, job):
+                folder.append(record)
+                records.append(record)
+            bar.advance()
+    _show(records, columns(records), form, folder)
+    picture = folder.table.with_suffix(".svg")
+    plot(records, picture)
+    say(f"plot: {picture}", err=True)
+    _fail_if_any(records)
+
+
+def _numbers(text: str | None, option: str) -> tuple[int, ...]:
+    from harness.errors import ArgumentError
+
+    words = [word for word in (text or "").split(",") if word]
+    if not all(word.isdecimal() and 0 < int(word) <= 1 << 20 for word in words):
+        raise ArgumentError(f"{option}: expected whole numbers such as 64,1024, got {text!r}")
+    return tuple(map(int, words))
+
+
+def _fail_if_any(records: Sequence[Record]) -> None:
+    if any(record.status != "ok" for record in records):
+        raise typer.Exit(1)

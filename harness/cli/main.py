@@ -11,7 +11,21 @@ from typing import Annotated
 import typer
 
 from harness import quiet
-from harness.cli import bench, cache, compare, diff, doctor, expect, explain, fleet, history, list_models, report, run
+from harness.cli import (
+    bench,
+    cache,
+    compare,
+    diff,
+    doctor,
+    expect,
+    explain,
+    fleet,
+    history,
+    list_models,
+    placement,
+    report,
+    run,
+)
 from harness.cli.output import say
 from harness.errors import HarnessError
 
@@ -25,6 +39,7 @@ app = typer.Typer(
 app.command("list")(list_models.list_models)
 app.command("run")(run.run)
 app.command("bench")(bench.bench)
+app.command("placement")(placement.placement)
 app.command("explain")(explain.explain)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)

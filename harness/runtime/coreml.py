@@ -220,7 +220,7 @@ def _planned_block(plan: Any, block: Any, function: str) -> Iterator[PlannedOp]:
                 op_type,
                 operation.outputs[0].name if operation.outputs else "",
                 "unknown" if usage is None else device_name(usage.preferred_compute_device),
-                () if usage is None else tuple(sorted(map(device_name, usage.supported_compute_devices))),
+                () if usage is None else tuple(sorted(set(map(device_name, usage.supported_compute_devices)))),
                 None if cost is None else float(cost.weight),
                 tuple(binding.name for binding in bindings if binding.name),
                 function,

@@ -2,7 +2,7 @@
 
 Rounds are interleaved (eager, executor, eager, ...) in one process, and the median of the rounds' ratios is
 held against the limit, because the machine's speed drifts between minutes. Memory is the peak of a process of
-its own, less what it had after its imports. Run with ``pytest -m bench -o addopts= tests/bench``.
+its own, less what it had after its imports. Run with ``pytest -m "bench and slow" tests/bench``.
 """
 
 from __future__ import annotations

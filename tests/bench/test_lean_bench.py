@@ -1,6 +1,7 @@
 """What a lean conversion saves: wall time and peak memory against plain ``ct.convert``, in turns, in one run.
 
-Each conversion has a process of its own: the peak of a process never goes down. Run with ``pytest -m bench -k lean``.
+Each conversion has a process of its own: the peak of a process never goes down. Run with
+``pytest -m "bench and slow" -k lean``.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The model is transformers' Llama at the zoo's small width, which is hard on the passes: they work on ops, while most of
 what a wide model costs coremltools is spent on its weights. Ratios within one run, never absolute times. Run with
-``pytest -m bench``.
+``pytest -m "bench and slow"``.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ ALLOWED = {
     "harness.gates": {"harness.store"},
     "harness.regress": {"harness.gates", "harness.stats", "harness.store"},
     "harness.report.latency": {"harness.report", "harness.stats", "harness.store"},
+    "harness.report.placement": {"harness.runtime"},
+    "harness.report.norm": {"harness.report", "harness.store"},
     "harness.report": {"harness.errors", "harness.store"},
     "harness.interpreter": {"harness.errors"},
     "harness.shapes": {"harness.errors"},

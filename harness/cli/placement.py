@@ -1,0 +1,55 @@
+"""``placement``: where Core ML plans to run each op of a zoo model's variants, or of a package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.output import say
+
+
+def placement(
+    target: Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")],
+    *,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="Of a zoo model; may be repeated. Default: off, on.")
+    ] = None,
+    lowering: Annotated[str | None, typer.Option(help="Strategies of the variant on, separated by commas.")] = None,
+    frontend: Annotated[str, typer.Option(help="trace or export, for a zoo model.")] = "trace",
+    units: Annotated[str | None, typer.Option(help="Compute units. Default: the variant's, or CPU_AND_NE.")] = None,
+    limit: Annotated[str, typer.Option(help="Time limit of one plan, for example 90s, 30m.")] = "300s",
+    ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Whether to list every op.")] = True,
+) -> None:
+    """Show the device planned for each op, the shares of ops and cost on the Neural Engine, and the hand-offs.
+
+    Planned, not traced. Needs macOS 14.4.
+
+    Example: ane-harness placement llama --no-ops
+    """
+    from harness.bench.outcome import UNITS
+    from harness.bench.place import Planner
+    from harness.bench.run import choose_executor
+    from harness.cli import quantities
+    from harness.errors import check_name
+    from harness.report.placement import render
+    from harness.runtime import coreml
+
+    if units:
+        check_name("compute unit", units, UNITS)
+    seconds = quantities.seconds(limit, "--limit")
+    coreml.check_available()
+    planner = Planner(choose_executor(), seconds)
+    if target.endswith((".mlpackage", ".mlpackage/")) or Path(target).is_dir():
+        found = [planner.of_package(Path(target), units or "CPU_AND_NE")]
+    else:
+        from harness import zoo
+        from harness.cli.run import _names, _variants
+        from harness.plan import Options
+
+        lowerings, _ = _names(lowering, None, frontend, regimes=False)
+        (spec,) = zoo.select(zoo.load_zoo(), [target], None)
+        options = Options(tuple(_variants(variant or ["off", "on"])), frontend=frontend, lowerings=tuple(lowerings))
+        found = planner.of_model(spec, options, units or "")
+    say(render([(one.name, one.ops, one.norms) for one in found], every_op=ops))

@@ -1,0 +1,66 @@
+"""The norm by itself: every lowering gives the formula's values, and its cost is a paired difference."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.bench import norm
+from harness.bench.outcome import Settings
+from harness.bench.run import Bench
+from harness.plan import LOWERINGS, Options
+from harness.report.norm import columns, costs, plot
+from tests.harness.records import record
+
+
+def test_each_lowering_is_measured_beside_the_program_without_a_norm(tmp_path):
+    options = Options(("off", "on"), lowerings=LOWERINGS, run_id="20260131T000000.000000Z")
+    (job,) = norm.jobs([64], [4], ["FLOAT16"], LOWERINGS)
+    with Bench(options, Settings("reference", samples=10)) as bench:
+        records = list(norm.measure(bench, job))
+    assert [one.lowering for one in records] == ["", *LOWERINGS]
+    assert {one.status for one in records} == {"ok"}, [one.reason for one in records]
+    assert len({one.pair for one in records}) == 1
+    # Two roundings to float16, of input and output, are 4e-4 together; max_abs and none take a few more.
+    assert all(0 < one.metrics["rel_l2"] < 1e-3 for one in records[1:])
+    assert len(list(costs(records))) == len(LOWERINGS)
+    plot(records, tmp_path / "norm.svg")
+    text = (tmp_path / "norm.svg").read_text(encoding="utf-8")
+    assert text.startswith("<?xml")
+    assert "executor: reference" in text
+
+
+def rows():
+    timed = {"model": "rms_norm", "size": "4x64", "pair": "p", "executor": "coreml"}
+    return [
+        record(variant="off", lowering="", samples={"predict": (1e-3, 1.5e-3, 2e-3)}, **timed),
+        record(variant="on", lowering="max_abs", samples={"predict": (1.2e-3, 1.6e-3, 2.2e-3)}, **timed),
+        record(variant="on", lowering="none", samples={}, status="killed", reason="SIGKILL", **timed),
+    ]
+
+
+def test_the_cost_is_the_median_of_what_each_predict_took_more():
+    (one,) = costs(rows())
+    assert (one.tokens, one.width, one.lowering) == (4, 64, "max_abs")
+    assert one.median_s == pytest.approx(0.2e-3)
+    assert one.low_s == pytest.approx(0.15e-3)
+
+
+def test_the_framework_s_own_time_is_preferred_where_both_have_it():
+    off, on, _ = rows()
+    off.samples["predict_framework"] = (1e-3,) * 3
+    on.samples["predict_framework"] = (1.05e-3,) * 3
+    (one,) = costs([off, on])
+    assert one.median_s == pytest.approx(0.05e-3)
+
+
+def test_the_table_has_a_row_for_what_failed():
+    found = rows()
+    text = {column.header: [column.text(one) for one in found] for column in columns(found)}
+    assert text["norm us"] == ["-", "200.0", "-"]
+    assert text["status"] == ["ok", "ok", "killed"]
+    assert text["lowering"] == ["(no norm)", "max_abs", "none"]
+
+
+def test_both_ends_of_the_grid_are_in_it():
+    assert (min(norm.WIDTHS), max(norm.WIDTHS)) == (64, 16384)
+    assert (min(norm.TOKENS), max(norm.TOKENS)) == (1, 2048)
