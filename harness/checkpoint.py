@@ -29,7 +29,7 @@ INDEX_LIMIT_BYTES = 32_000_000
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
@@ -53,7 +53,7 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether its weights are in pickle files, which were allowed."""
     trust_remote_code: bool = False
     digest: str = ""
-    """SHA-256 over its configuration and its weights' files, the first 16 digits."""
+    """SHA-256 over its configuration, its weights, its tokenizer, and its code if that is run; the first 16 digits."""
 
     @property
     def name(self) -> str:
@@ -89,11 +89,17 @@ def look(
         architecture=architecture,
         dtype=_dtypes(shards) or str(config.get("dtype") or config.get("torch_dtype") or ""),
         revision=revision or "",
-        has_tokenizer=any((folder / name).is_file() for name in _TOKENIZERS),
+        has_tokenizer=any((folder / name).is_file() for name in TOKENIZERS),
         pickled=bool(pickled),
         trust_remote_code=trust_remote_code,
-        digest=_digest([config_path, *(shards or pickled)]),
+        digest=_digest([config_path, *(shards or pickled), *_beside(folder, trust_remote_code=trust_remote_code)]),
     )
+
+
+def _beside(folder: Path, *, trust_remote_code: bool) -> list[Path]:
+    """Return the other files that decide a result: the tokenizer's, and code that is run."""
+    code = sorted(folder.glob("*.py")) if trust_remote_code else []
+    return [*(folder / name for name in TOKENIZERS if (folder / name).is_file()), *code]
 
 
 def _digest(paths: list[Path]) -> str:
