@@ -126,7 +126,33 @@ def test_holm_bounds_any_false_finding():
 
 def test_the_needed_samples_grow_with_the_comparisons():
     assert needed_samples(1, paired=True) == FEWEST
-    # Exact: 40 * 2 / 2**n <= 0.01 from n = 13 on.
-    assert needed_samples(40, paired=True) == 13
-    assert needed_samples(40, paired=False) <= 13
-    assert needed_samples(1000, paired=True) == 18
+    # Four blocks of three pairs wholly apart: U is 4 * 4.5 from its mean, its variance 4 * 9 * 7 / 12; with the
+    # correction for continuity z = 17.5 / 21 ** 0.5 = 3.82, and 2 * 40 * P(Z > 3.82) = 0.0054 is below 0.01.
+    # Eleven pairs: z = (4.5 + 4.5 + 12.5 - 0.5) / (5.25 + 5.25 + 25 * 11 / 12) ** 0.5 = 3.64, and 0.0109 is not.
+    assert needed_samples(40, paired=True) == 12
+    assert needed_samples(40, paired=False) == FEWEST
+    assert needed_samples(1000, paired=True) > 12
+
+
+def test_the_paired_probability_is_what_shuffling_within_blocks_gives():
+    rng = np.random.default_rng(SEED)
+    base, candidate = drawn(rng, 1, 12, slowdown=1.008)
+    (ours,) = judged(base, candidate, paired=True)
+
+    def u(x, y):
+        return sum((y[i : i + 3, None] > x[None, i : i + 3]).sum() for i in range(0, 12, 3)) - 18
+
+    both = np.stack([base[0], candidate[0]], axis=1).reshape(4, 6)
+    shuffled = rng.permuted(np.tile(both, (20_000, 1, 1)), axis=2)
+    drawn_u = [u(one[:, :3].ravel(), one[:, 3:].ravel()) for one in shuffled]
+    expected = np.mean(np.abs(drawn_u) >= abs(u(base[0], candidate[0])))
+    # The normal distribution stands for 4 blocks' worth of whole numbers.
+    assert ours.p == pytest.approx(expected, abs=0.02)
+
+
+def test_outliers_do_not_hide_a_slowdown():
+    rng = np.random.default_rng(SEED)
+    base, candidate = drawn(rng, 500, 30, slowdown=1.05)
+    late = [np.where(rng.random(base.shape) < 0.05, 1.3, 1.0) for _ in range(2)]
+    p = np.array([one.p for one in judged(base * late[0], candidate * late[1], paired=True)])
+    assert np.mean(p * 40 <= ALPHA) > 0.99
