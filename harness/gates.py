@@ -8,42 +8,50 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from harness.store.baselines import TOLERANCES, Expectation, Tolerance
+from harness.store.baselines import COUNTS, TOLERANCES, Expectation, Tolerance
+from harness.store.schema import Record
 from harness.store.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from harness.store.schema import Record, SiteRecord
+    from harness.store.schema import SiteRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One row on both sides."""
+    """One row on both sides: what a run recorded, or what a baseline expects."""
 
-    base: Expectation
-    candidate: Expectation
-    record: Record | None
-    """The candidate's record, which has the reasons of its misses; None for a baseline."""
+    base: Expectation | Record
+    candidate: Expectation | Record
 
     def verdict(self, kind: str, measure: str, sentence: str, **more: object) -> Verdict:
         """Return a verdict on this row; its sentence begins with the row's title."""
         one = self.base
-        return Verdict(kind, one.model, one.title, measure, f"{one.title}: {sentence}", row=one.row, **more)  # type: ignore[arg-type]
+        title = one.title
+        return Verdict(kind, one.model, title, measure, f"{title}: {sentence}", row=one.row, **more)  # type: ignore[arg-type]
 
 
+_gated = attrgetter("status", *COUNTS, "metrics", "sites")
+
+
+AS_BEFORE = "status, counts, ops and precision as before"
 RANK = {"ok": 0, "wrong": 1}
 """How bad a status is; all others are 2: nothing was measured."""
 
 
 def judge(pair: Pair, tolerances: Mapping[str, Tolerance] = TOLERANCES) -> list[Verdict]:
     """Return every difference that a gate sees; one ``unchanged`` if there is none."""
+    base, candidate = pair.base, pair.candidate
+    if isinstance(base, Record) and isinstance(candidate, Record) and _gated(base) == _gated(candidate):
+        return [pair.verdict("unchanged", "gates", AS_BEFORE)]  # most rows are, to the last digit
     found = [*_status(pair)]
     if RANK.get(pair.candidate.status, 2) < 2 and RANK.get(pair.base.status, 2) < 2:
         found += [*_norms(pair), *_ops(pair), *_metrics(pair, tolerances)]
-    return found or [pair.verdict("unchanged", "gates", "status, counts, ops and precision as before")]
+    return found or [pair.verdict("unchanged", "gates", AS_BEFORE)]
 
 
 def _status(pair: Pair) -> Iterator[Verdict]:
@@ -77,7 +85,7 @@ def _norms(pair: Pair) -> Iterator[Verdict]:
         # In a program that nothing was fused in, the sites that stand are what is found, neither good nor bad.
         worse = candidate.missed is None or candidate.missed > base.missed
         kind = "suspicious" if not base.lowering else "regression" if worse else "improvement"
-        new = _named(pair, set(candidate.missed_sites) - set(base.missed_sites))
+        new = _named(pair, set(_modules(candidate, fused=False)) - set(_modules(base, fused=False)))
         yield pair.verdict(
             kind,
             "missed",
@@ -95,7 +103,7 @@ def _sites(pair: Pair) -> Iterator[Verdict]:
     before, now = _fused(pair.base), _fused(pair.candidate)
     lost, won = list((before - now).elements()), list((now - before).elements())
     counts = f"{_count(pair.candidate.fused)} fused, {_count(pair.base.fused)} before"
-    standing = {_label(name, module): name for name, module in pair.candidate.missed_sites.items()}
+    standing = {_label(name, module): name for name, module in _modules(pair.candidate, fused=False).items()}
     if lost and len(lost) == len(won) and not any(site in standing for site in lost):
         text = f"{len(lost)} fused norms have other names: {_few(lost)} before, {_few(won)} now; {counts}"
         yield pair.verdict("suspicious", "fused", text)
@@ -113,8 +121,15 @@ def _sites(pair: Pair) -> Iterator[Verdict]:
         yield pair.verdict("regression" if worse else "improvement", "fused", f"norms: {counts}", **figures)
 
 
-def _fused(row: Expectation) -> Counter[str]:
-    return Counter(_label(name, module) for name, module in row.fused_sites.items())
+def _fused(row: Expectation | Record) -> Counter[str]:
+    return Counter(_label(name, module) for name, module in _modules(row, fused=True).items())
+
+
+def _modules(row: Expectation | Record, *, fused: bool) -> dict[str, str]:
+    """Return the torch module, or "", of each site that is fused, or is not, by the value's name."""
+    if isinstance(row, Record):
+        return {site.name: site.module for site in row.sites if site.fused == fused}
+    return row.fused_sites if fused else row.missed_sites
 
 
 def _label(name: str, module: str) -> str:
@@ -127,16 +142,16 @@ def _why(pair: Pair, name: str) -> str:
 
 
 def _site(pair: Pair, name: str) -> SiteRecord | None:
-    sites = pair.record.sites if pair.record else ()
+    sites = pair.candidate.sites if isinstance(pair.candidate, Record) else ()
     return next((site for site in sites if site.name == name and not site.fused), None)
 
 
 def _named(pair: Pair, names: set[str]) -> str:
     """Name missed sites with their reasons."""
-    words = []
+    words, modules = [], _modules(pair.candidate, fused=False)
     for name in sorted(names):
         site = _site(pair, name)
-        label = _label(name, pair.candidate.missed_sites[name])
+        label = _label(name, modules[name])
         words.append(f"{label} ({site.reason})" if site and site.reason else label)
     return f": {_few(words)}" if words else ""
 

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING
 
 from harness import gates
 from harness.gates import Pair
-from harness.store.baselines import TOLERANCES, Expectation, Tolerance, expectation
+from harness.store.baselines import TOLERANCES
+from harness.store.schema import ROW, Record
 from harness.store.series import seconds
 from harness.store.verdicts import KINDS, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.stats import Effect, Samples
+    from harness.store.baselines import Expectation, Tolerance
     from harness.store.find import Side
-    from harness.store.schema import Record
 
 PAIRED_FLOOR = 0.01
 """Noise floor of interleaved pairs, as a share: what code placement and memory layout alone change."""
@@ -49,11 +51,15 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of one side."""
+    """One row of one side, with its model's tolerances."""
 
-    expected: Expectation
-    record: Record | None
+    about: Expectation | Record
     tolerances: dict[str, Tolerance]
+
+    @property
+    def record(self) -> Record | None:
+        """The record, if it is not a baseline's."""
+        return self.about if isinstance(self.about, Record) else None
 
 
 def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Verdict]:
@@ -72,7 +78,7 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
     paired_off = {id(row) for pair in differing for row in pair}
     gone = [row for key, row in before.items() if key not in now and id(row) not in paired_off]
     new = [row for key, row in now.items() if key not in before and id(row) not in paired_off]
-    verdicts += _vanished(gone, {row.expected.model for row in now.values()}, candidate.name)
+    verdicts += _vanished(gone, {row.about.model for row in now.values()}, candidate.name)
     verdicts += [_new(row, base.name) for row in new]
     verdicts += _judge_times(times, rules)
     return sorted(verdicts, key=lambda verdict: KINDS.index(verdict.kind))
@@ -80,9 +86,9 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
 
 def rows_of(side: Side) -> dict[tuple[str, ...], Row]:
     """Return the rows of a side by their identity."""
-    rows = {record.row: Row(expectation(record), record, TOLERANCES) for record in side.records}
+    rows = {record.row: Row(record, TOLERANCES) for record in side.records}
     for baseline in side.baselines.values():
-        rows.update({one.row: Row(one, None, baseline.tolerances) for one in baseline.rows})
+        rows.update({one.row: Row(one, baseline.tolerances) for one in baseline.rows})
     return rows
 
 
@@ -103,13 +109,17 @@ def _matched(
 
 
 def _identity(row: Row) -> tuple[str, ...]:
-    return tuple(getattr(row.expected, name) for name in IDENTITY)
+    found: tuple[str, ...] = _fields(row.about)
+    return found
+
+
+_fields = attrgetter(*IDENTITY)
 
 
 def _judge(base: Row, candidate: Row, rules: Rules, times: list[_Times]) -> list[Verdict]:
     """Judge the gates of a row, and put its times aside for judging all together."""
-    pair = Pair(base.expected, candidate.expected, candidate.record)
-    one, other = base.expected.definition, candidate.expected.definition
+    pair = Pair(base.about, candidate.about)
+    one, other = base.about.definition, candidate.about.definition
     if one and other and one != other:
         text = f"another definition ({one[:12]} before, {other[:12]} now): the zoo entry or its inputs changed"
         return [pair.verdict("not comparable", "row", text)]
@@ -157,34 +167,32 @@ def _apart(old: Record, new: Record) -> str:
 
 
 def _not_comparable(base: Row, candidate: Row) -> Verdict:
-    from harness.store.schema import ROW
-
     differing = [
-        f"{name.replace('_', ' ')} {getattr(base.expected, name) or 'none'} before, "
-        f"{getattr(candidate.expected, name) or 'none'} now"
+        f"{name.replace('_', ' ')} {getattr(base.about, name) or 'none'} before, "
+        f"{getattr(candidate.about, name) or 'none'} now"
         for name in ROW
-        if getattr(base.expected, name) != getattr(candidate.expected, name)
+        if getattr(base.about, name) != getattr(candidate.about, name)
     ]
-    return Pair(base.expected, candidate.expected, None).verdict("not comparable", "row", "; ".join(differing))
+    return Pair(base.about, candidate.about).verdict("not comparable", "row", "; ".join(differing))
 
 
 def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Verdict]:
     """One verdict for a model that is gone as a whole, one for each row of a model that is not."""
     gone: dict[str, list[Row]] = {}
     for row in rows:
-        gone.setdefault(row.expected.model, []).append(row)
+        gone.setdefault(row.about.model, []).append(row)
     for model, missing in gone.items():
         if model not in models:
             many = f"{len(missing)} row{'s' * (len(missing) != 1)}"
             yield Verdict("regression", model, model, "row", f"{model}: vanished: {many} before, none in {where}")
             continue
         for row in missing:
-            pair = Pair(row.expected, row.expected, None)
+            pair = Pair(row.about, row.about)
             yield pair.verdict("regression", "row", f"vanished: {where} has no such row")
 
 
 def _new(row: Row, where: str) -> Verdict:
-    pair = Pair(row.expected, row.expected, None)
+    pair = Pair(row.about, row.about)
     return pair.verdict("not comparable", "row", f"is new: {where} has no such row to compare with")
 
 
@@ -205,21 +213,22 @@ class _Times:
     def samples(self) -> Samples:
         from harness.stats import Samples
 
-        base, candidate = (_clean(record.samples[self.name]) for record in (self.old, self.new))
+        base, candidate = (record.samples[self.name] for record in (self.old, self.new))
         if self.paired:
-            both = [
-                two for two in zip(*(r.samples[self.name] for r in (self.old, self.new)), strict=False) if _usable(*two)
-            ]
-            base, candidate = tuple(two[0] for two in both), tuple(two[1] for two in both)
-        return Samples(base, candidate, self.paired)
+            fewest = min(len(base), len(candidate))
+            base, candidate = base[:fewest], candidate[:fewest]
+            if not (_usable(base) and _usable(candidate)):
+                both = [two for two in zip(base, candidate, strict=True) if _usable(two)]
+                base, candidate = tuple(two[0] for two in both), tuple(two[1] for two in both)
+        return Samples(_clean(base), _clean(candidate), self.paired)
 
 
-def _usable(*values: float) -> bool:
-    return all(math.isfinite(value) and value > 0 for value in values)
+def _usable(values: tuple[float, ...]) -> bool:
+    return bool(values) and min(values) > 0 and math.isfinite(sum(values))
 
 
-def _clean(values: Iterable[float]) -> tuple[float, ...]:
-    return tuple(value for value in values if _usable(value))
+def _clean(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if _usable(values) else tuple(value for value in values if _usable((value,)))
 
 
 def _judge_times(times: Sequence[_Times], rules: Rules) -> Iterator[Verdict]:
@@ -227,10 +236,11 @@ def _judge_times(times: Sequence[_Times], rules: Rules) -> Iterator[Verdict]:
     from harness import stats
 
     samples = [one.samples() for one in times]
+    enough_at = {paired: stats.needed_samples(len(times), paired=paired) for paired in {one.paired for one in times}}
     enough: list[int] = []
     for index, (one, both) in enumerate(zip(times, samples, strict=True)):
         fewest = min(len(both.base), len(both.candidate))
-        needed = stats.needed_samples(len(times), paired=one.paired)
+        needed = enough_at[one.paired]
         if fewest >= needed:
             enough.append(index)
             continue

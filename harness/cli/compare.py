@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +46,7 @@ def compare(  # noqa: PLR0913 - an option each
     from harness.report.verdicts import FORMATS, summary
 
     check_name("format", form, FORMATS)
+    gc.disable()  # nothing is garbage before the end, and looking for it among a hundred thousand records takes longest
     before, now = (only(load(name, results), model, tier) for name in (base, candidate))
     verdicts = judge(before, now, Rules(across_machines, noise_floor))
     shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]

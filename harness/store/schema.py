@@ -6,6 +6,8 @@ grows when a field changes its meaning, comes or goes; ``harness.store.migrate``
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 import msgspec
 
 SCHEMA_VERSION = 2
@@ -168,7 +170,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def row(self) -> tuple[str, ...]:
         """What the row is of: two records of different runs with equal rows are a measurement and its repetition."""
-        return tuple(getattr(self, name) for name in ROW)
+        found: tuple[str, ...] = _row(self)
+        return found
 
     @property
     def title(self) -> str:
@@ -196,3 +199,4 @@ ROW = (
     "policy",
 )
 """Names of the fields that say what a row is of."""
+_row = attrgetter(*ROW)
