@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness import metrics
 from harness.feed import feed, filled
+from harness.runtime import Source
 from harness.runtime.reference import ReferenceExecutor
+from harness.shapes import Shape
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Mapping
 
     from harness.convert import Converted
     from harness.export import ExportedModel
@@ -17,33 +22,71 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-def expected_logits(exported: ExportedModel) -> tuple[Array, ...]:
-    """Return the float32 PyTorch model's logits of each run, shape (n, vocabulary)."""
-    import torch
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a model is run on, and what the float32 PyTorch model makes of it."""
 
-    length = exported.shape.length
-    with torch.inference_mode():
-        return tuple(
-            exported.module(torch.from_numpy(filled(tokens, length))).float().numpy()[0, : tokens.shape[1]]
-            for tokens in exported.runs
+    shape: Shape
+    functions: tuple[str, ...]
+    """Names of the program's functions."""
+    runs: tuple[Array, ...]
+    """Tokens, int32, (1, n) each."""
+    expected: tuple[Array, ...]
+    """The float32 PyTorch model's logits of each run, (n, vocabulary)."""
+
+    @classmethod
+    def of(cls, exported: ExportedModel) -> Trial:
+        """Run the PyTorch model."""
+        import torch
+
+        with torch.inference_mode():
+            expected = tuple(
+                exported.module(torch.from_numpy(filled(tokens, exported.shape.length)))
+                .float()
+                .numpy()[0, : tokens.shape[1]]
+                for tokens in exported.runs
+            )
+        return cls(exported.shape, tuple(one.name for one in exported.functions), exported.runs, expected)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all of it as arrays by name."""
+        return {
+            "shape": np.array(str(self.shape)),
+            "functions": np.array(self.functions),
+            **{f"run_{number}": run for number, run in enumerate(self.runs)},
+            **{f"expected_{number}": logits for number, logits in enumerate(self.expected)},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Trial:
+        """Return what :meth:`arrays` was made from."""
+        kind, _, length = str(arrays["shape"]).partition(":")
+        numbers = range(sum(name.startswith("run_") for name in arrays))
+        return cls(
+            Shape(kind, int(length)),
+            tuple(map(str, arrays["functions"])),
+            tuple(arrays[f"run_{number}"] for number in numbers),
+            tuple(arrays[f"expected_{number}"] for number in numbers),
         )
 
 
-def measure(
-    exported: ExportedModel, expected: tuple[Array, ...], converted: Converted, policy: str
-) -> dict[str, float]:
+def measure(trial: Trial, model: Converted | str, policy: str) -> dict[str, float]:
     """Return the precision of a converted model over every run, executed by the reference executor.
 
     Parameters
     ----------
-    exported: the model it was converted from, with the runs.
-    expected: of :func:`expected_logits`.
-    converted: the model.
+    trial: the runs, and what to expect of them.
+    model: as converted, or a package's path.
     policy: the executor's.
     """
-    executors = {one.name: ReferenceExecutor(converted, policy, one.name) for one in exported.functions}
+    executors = {
+        name: ReferenceExecutor(Source(model, function=name), policy)
+        if isinstance(model, str)
+        else ReferenceExecutor(model, policy, name)
+        for name in trial.functions
+    }
     runs = []
-    for tokens, logits in zip(exported.runs, expected, strict=True):
-        positions, actual = feed(executors, exported.shape, tokens)
+    for tokens, logits in zip(trial.runs, trial.expected, strict=True):
+        positions, actual = feed(executors, trial.shape, tokens)
         runs.append(metrics.measure(logits[positions], actual))
     return metrics.over(runs)

@@ -72,6 +72,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights of the one model there is; none for seeded ones."""
     prompts: tuple[str, ...] = ()
     """Texts for the checkpoint's tokenizer; none for the project's own."""
+    lean: bool = True
+    """Whether conversions do without copies of the weights; the packages are the same."""
+    cache: bool = False
+    """Whether packages are taken from the cache and kept in it."""
     run_id: str = ""
 
     @property

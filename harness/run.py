@@ -1,35 +1,42 @@
-"""The main job: one model in its cases, converted, counted, executed, compared, recorded.
+"""The main job: one model in its cases, converted or taken from the cache, executed, compared, recorded.
 
 One case's failure is a record with its reason; the others still run. `harness.jobs` runs this in child processes.
+
+What converts is imported only where the cache has nothing: a run whose packages are all there starts without it.
 """
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ane_rms.passes.strategies import DEFAULT_STRATEGY
-from harness import norm_cost, plan
-from harness.checks import count, verdict
-from harness.compress import SCHEMES, compress
-from harness.convert import Converted, convert
-from harness.errors import HarnessError, UnsuitedShapeError
-from harness.export import ExportedModel, export
+import msgspec
+
+from harness import plan
+from harness.cache import Cache, default_folder, digest, files_digest
+from harness.errors import HarnessError, OutputError, UnsuitedShapeError
+from harness.facts import Facts
 from harness.isolation.memory import is_refusal
-from harness.measure import expected_logits, measure
-from harness.shapes import Shape
-from harness.variants import VARIANTS
+from harness.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from harness.cache import Entry
+    from harness.checkpoint import Checkpoint
+    from harness.make import Made, Maker
     from harness.plan import Case, Options
     from harness.store.schema import Record
     from harness.zoo import ModelSpec
 
+NOT_OF_A_PACKAGE = ("variants", "lowerings", "compressions", "policy", "run_id", "cache", "checkpoint")
+"""Options that change no package: which cases there are, and how they are run. The rest is part of a package's key;
+of a checkpoint, its files are."""
+
 
 def steps(options: Options) -> int:
-    """Return how many steps :func:`run_model` announces for one model."""
+    """Return how many steps :func:`run_model` announces for one model of which the cache has nothing."""
     return len(plan.PREPARATION) + 2 * len(options.cases())
 
 
@@ -45,19 +52,40 @@ def run_model(
     announce: told each step before it begins, for a progress display.
     cases: the ones to run; default: all of the options'.
     """
-    cases = options.cases() if cases is None else cases
     model = _Model(spec, options, announce)
-    try:
-        model.prepare()
-    except HarnessError as error:
-        for case in cases:
-            yield plan.record(spec, options, case, **_failure(error))
-        return
-    for case in cases:
+    for case in options.cases() if cases is None else cases:
         try:
             yield model.run(case)
         except HarnessError as error:
-            yield plan.record(spec, options, case, seconds=model.seconds_of_case(), **_failure(error))
+            yield plan.record(spec, options, case, **model.steps.figures(), **_failure(error))
+
+
+def weights_of(checkpoint: Checkpoint | None) -> str:
+    """Return a digest of a checkpoint's files; "" for random weights, which the rest of the key decides."""
+    if checkpoint is None:
+        return ""
+    folder = Path(checkpoint.folder)
+    return files_digest((path for path in folder.rglob("*") if path.is_file()), folder)
+
+
+def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str:
+    """Return the key of a case's package in the cache.
+
+    Parameters
+    ----------
+    spec, options, case: what is converted, and how.
+    weights: of :func:`weights_of`.
+    """
+    chosen = {name: value for name, value in msgspec.to_builtins(options).items() if name not in NOT_OF_A_PACKAGE}
+    return digest(
+        {
+            "spec": msgspec.to_builtins(spec),
+            "weights": weights,
+            "options": chosen,
+            "compute_precision": options.compute_precision,
+            "case": msgspec.to_builtins(case),
+        }
+    )
 
 
 def _failure(error: HarnessError) -> dict[str, str]:
@@ -67,93 +95,74 @@ def _failure(error: HarnessError) -> dict[str, str]:
 
 
 class _Model:
-    """One model: exported once, plainly converted once, then each case."""
+    """One model, whose cases share what is made once."""
 
     def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
-        self.spec, self.options, self.announce = spec, options, announce
-        self.seconds: dict[str, float] = {}
-        self._base: tuple[tuple[str, str, str], Converted] | None = None
-
-    def prepare(self) -> None:
-        options = self.options
-        self.announce("export")
-        self.exported: ExportedModel = self._timed(
-            "export",
-            lambda: export(
-                self.spec,
-                size=options.size,
-                frontend=options.frontend,
-                shape=Shape(options.shape, options.sequence_length),
-                checkpoint=options.checkpoint,
-                prompts=options.prompts,
-            ),
-        )
-        self.expected = expected_logits(self.exported)
-        self.announce("convert plain")
-        self.plain = self._timed("convert_plain", lambda: self._convert(plan.Case("off")))
+        self.spec, self.options, self.steps = spec, options, Steps(announce)
+        self._marks: list[str] = []
+        self._cache = Cache(default_folder(), self._marks.append) if options.cache else None
+        self._maker: Maker | None = None
+        self._weights: str | None = None
 
     def run(self, case: Case) -> Record:
-        variant = VARIANTS[case.variant]
-        self.announce(f"convert {case.title}")
-        converted = self._converted(case)
-        counts = count(converted, self.exported, variant=variant, lowering=case.lowering)
-        self.announce(f"execute {case.title}")
-        measured = self._timed("execute", lambda: measure(self.exported, self.expected, converted, self.options.policy))
-        reason = verdict(
-            counts, converted, self.plain, variant=variant, lowering=case.lowering, control=self.spec.control
-        )
-        cost = norm_cost.of_report(counts.report, case.lowering) if case.lowering else None
-        return plan.record(
-            self.spec,
-            self.options,
+        self._marks.clear()
+        self.steps.forget("load", "convert", "compress", "execute")
+        if self._cache is None:
+            return self._made(case)
+        self.steps.say(f"look for {case.title}")
+        if self._weights is None:
+            self._weights = weights_of(self.options.checkpoint)
+        name, cache = key(self.spec, self.options, case, self._weights), self._cache
+        entry = self.steps.time("load", lambda: cache.get(name))
+        self.steps.forget(*(("export",) if entry else ("load",)))
+        if entry is None:
+            return self._made(case, name)
+        with entry:
+            return self._kept(case, entry)
+
+    def _kept(self, case: Case, entry: Entry) -> Record:
+        """Run a case whose package is in the cache."""
+        from harness.measure import Trial, measure
+
+        trial = Trial.from_arrays(entry.arrays())
+        work = partial(measure, trial, str(entry.package), self.options.policy)
+        return self._record(
             case,
-            seconds=self.seconds_of_case(),
-            status="wrong" if reason else "ok",
-            reason=reason,
-            ops_before=self.plain.op_count(),
-            ops_after=converted.op_count(),
-            norm_ops=None if cost is None else cost[0],
-            norm_bytes=None if cost is None else cost[1],
-            metrics=measured,
-            marks=self.exported.marks,
-            **counts.fields(),
+            msgspec.convert(entry.facts, Facts),
+            metrics=self.steps.do(f"execute {case.title}", work, "execute"),
+            cached=True,
+            status="ok",
         )
 
-    def seconds_of_case(self) -> dict[str, float]:
-        """Return the time of each step of the case under way, in seconds."""
-        return {
-            name: self.seconds[name] for name in ("export", "convert", "compress", "execute") if name in self.seconds
-        }
+    def _made(self, case: Case, name: str = "") -> Record:
+        """Make a case, run it, and keep its package under a name."""
+        from harness.make import Maker
+        from harness.measure import measure
 
-    def _converted(self, case: Case) -> Converted:
-        """Return a case's model; the one before compression is kept for the cases that follow."""
-        at_least = SCHEMES[case.compression].deployment_target if case.compression else ""
-        self.seconds.pop("compress", None)
-        base: Converted
-        if case.variant == "off" and self.exported.deployment_target >= at_least:
-            base = self.plain
-            self.seconds["convert"] = self.seconds["convert_plain"]
-        elif self._base is not None and self._base[0] == (case.variant, case.lowering, at_least):
-            base = self._base[1]
-        else:
-            self._base = None  # before the next one is made: two of a large model need not fit
-            base = self._timed("convert", lambda: self._convert(case, at_least))
-            self._base = ((case.variant, case.lowering, at_least), base)
-        if not case.compression:
-            return base
-        return cast("Converted", self._timed("compress", lambda: compress(base, case.compression)))
+        self._maker = self._maker or Maker(self.spec, self.options, self.steps)
+        made = self._maker.make(case)
+        work = partial(measure, made.trial, made.converted, self.options.policy)
+        measured = self.steps.do(f"execute {case.title}", work, "execute")
+        if name and not made.problem:  # what is wrong is looked at anew each time
+            self._keep(name, case, made)
+        status = "wrong" if made.problem else "ok"
+        return self._record(case, made.facts, metrics=measured, status=status, reason=made.problem)
 
-    def _convert(self, case: Case, at_least: str = "") -> Converted:
-        return convert(
-            self.exported,
-            VARIANTS[case.variant],
-            compute_precision=self.options.compute_precision,
-            lowering=case.lowering or DEFAULT_STRATEGY,
-            at_least=at_least,
-        )
+    def _keep(self, name: str, case: Case, made: Made) -> None:
+        """Put a package into the cache; a cache that cannot be written is noted, and no fault of the row."""
+        assert self._cache is not None  # noqa: S101 - a name is given where there is one
+        title = f"{self.spec.key} {case.title} {self.options.size} {self.options.frontend}"
+        try:
+            self._cache.put(
+                name,
+                lambda path: made.converted.model.save(str(path)),
+                title=title,
+                facts=msgspec.to_builtins(made.facts),
+                arrays=made.trial.arrays(),
+            ).close()
+        except OutputError as error:
+            self._marks.append(str(error))
 
-    def _timed(self, name: str, work: Callable[[], Any]) -> Any:
-        start = time.perf_counter()
-        result = work()
-        self.seconds[name] = time.perf_counter() - start
-        return result
+    def _record(self, case: Case, facts: Facts, **fields: Any) -> Record:
+        known = msgspec.structs.asdict(facts) | {"marks": (*facts.marks, *self._marks)}
+        return plan.record(self.spec, self.options, case, **known, **self.steps.figures(), **fields)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 Size = Literal["quick", "full"]
+SIZES = get_args(Size)
 Tier = Literal["quick", "nightly"]
 Wrapper = Literal["causal", "encoder", "decoder"]
 

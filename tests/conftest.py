@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
 pytest_plugins = ("harness.pytest_plugin", "pytester")
 
 LEDGER = pytest.StashKey[Ledger]()
+CACHE = pytest.StashKey[TemporaryDirectory]()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
+    config.stash[CACHE] = TemporaryDirectory(prefix="ane-harness-cache-")
+    os.environ["ANE_HARNESS_CACHE"] = config.stash[CACHE].name  # tests leave the user's own cache alone
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     if config.option.markexpr == "bench" and not config.option.benchmark_json:
         config.option.benchmark_autosave = config.option.benchmark_save_data = True  # where pytest-benchmark looks
@@ -33,6 +38,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow")]
     items[:] = [item for item in items if item not in slow]
     config.hook.pytest_deselected(items=slow)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[CACHE].cleanup()
 
 
 @pytest.fixture

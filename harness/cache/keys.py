@@ -28,7 +28,6 @@ BESIDE_THE_POINT = (
     "harness/isolation",
     "harness/report",
     "harness/runtime",
-    "harness/store",
 )
 """Folders whose code decides nothing of a package and of what is kept beside it. All else counts, new files too:
 a package made once too often costs seconds, one that is out of date costs trust."""

@@ -58,6 +58,9 @@ def run(  # noqa: PLR0913 - an option each
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Run the code that comes with the checkpoint.")
     ] = False,
+    size: Annotated[
+        str, typer.Option(help="quick, or full: the published configuration, with random weights.")
+    ] = "quick",
     frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
     precision: Annotated[str | None, typer.Option(help="The executor's policy. Default: fp16.")] = None,
     regimes: Annotated[
@@ -72,6 +75,12 @@ def run(  # noqa: PLR0913 - an option each
         str | None, typer.Option(metavar="ADDRESS", help="Send the models to the fleet behind this dask scheduler.")
     ] = None,
     limit: Annotated[str, typer.Option(help="Time limit of one model, for example 90s, 30m, 2h.")] = "1h",
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Take packages made before from the cache, and keep new ones.")
+    ] = True,
+    lean: Annotated[
+        bool, typer.Option("--lean/--no-lean", help="Convert without copies of the weights; the package is the same.")
+    ] = True,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that was ended, by its id; it keeps its options.")
     ] = None,
@@ -89,8 +98,10 @@ def run(  # noqa: PLR0913 - an option each
     from harness.cli.weights import look
     from harness.errors import check_name
     from harness.report.table import FORMATS
+    from harness.zoo import SIZES
 
     check_name("format", form, FORMATS)
+    check_name("size", size, SIZES)
     seconds = quantities.seconds(limit, "--limit")
     memory_bytes = quantities.memory_budget(memory)
     if resume is not None:
@@ -123,9 +134,11 @@ def run(  # noqa: PLR0913 - an option each
             compressions=compressions,
             shape=tokens.kind,
             sequence_length=tokens.length,
-            size="quick" if weights is None else "full",
+            size=size if weights is None else "full",  # type: ignore[arg-type]  # checked above
             checkpoint=weights,
             prompts=texts,
+            lean=lean,
+            cache=cache,
             run_id=folder.run_id,
         )
         plan = Plan(options, tuple(specs), tuple(unusable))

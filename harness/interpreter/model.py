@@ -127,7 +127,7 @@ def load(model: Any) -> Program:
     PackageError: when a package cannot be read.
     ExecutorError: for an object of another kind.
     """
-    from harness.interpreter import from_mil, from_proto, program
+    from harness.interpreter import from_proto, program
 
     if isinstance(model, program.Program):
         return model
@@ -139,5 +139,7 @@ def load(model: Any) -> Program:
         folder = Path(weights).parent if weights else None
         return from_proto.load_package(Package(check_specification(model.get_spec(), source), folder, source))
     if hasattr(model, "functions"):
+        from harness.interpreter import from_mil  # imports coremltools, which made the program
+
         return from_mil.load_program(model)
     raise ExecutorError(f"cannot run a {type(model).__name__}: expected an MLModel, a Program or a package's path")

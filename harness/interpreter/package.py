@@ -6,12 +6,15 @@ weights lie in files beside it, which the specification calls ``@model_path/...`
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import coremltools as ct
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no stubs
 
 from harness.errors import PackageError
@@ -97,9 +100,30 @@ def inside(folder: Path, relative: str, source: str) -> Path:
 
 
 def _parse(path: Path, source: str) -> Any:
-    spec = ct.proto.Model_pb2.Model()
+    spec = _messages().Model()
     try:
         spec.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise PackageError(f"{source}: {path.name} is corrupted: {error}") from error
     return spec
+
+
+MESSAGES = "_coremltools_proto"
+"""Name under which coremltools' protobuf modules are loaded where coremltools itself is not."""
+
+
+def _messages() -> Any:
+    """Return coremltools' ``Model_pb2``, without importing the rest of coremltools for it.
+
+    A program is read in milliseconds; importing coremltools brings every converter, PyTorch and transformers with it,
+    which takes seconds. Its protobuf modules need none of that, and are the same classes when coremltools comes later:
+    protobuf keeps one for each message.
+    """
+    found = None if "coremltools" in sys.modules else importlib.util.find_spec("coremltools")
+    if found is None or not found.submodule_search_locations:
+        return importlib.import_module("coremltools.proto.Model_pb2")
+    if MESSAGES not in sys.modules:
+        package = ModuleType(MESSAGES, "coremltools' protobuf modules, by themselves.")
+        package.__path__ = [str(Path(place, "proto")) for place in found.submodule_search_locations]
+        sys.modules[MESSAGES] = package
+    return importlib.import_module(f"{MESSAGES}.Model_pb2")

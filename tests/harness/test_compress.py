@@ -14,7 +14,7 @@ from harness.convert import convert
 from harness.errors import UnknownNameError
 from harness.export import export
 from harness.interpreter import ReferenceModel
-from harness.measure import expected_logits, measure
+from harness.measure import Trial, measure
 from harness.shapes import parse
 from harness.variants import VARIANTS
 from harness.zoo import load_zoo
@@ -48,8 +48,8 @@ def test_a_compressed_model_is_smaller_and_near_and_has_every_norm(name):
     plain = converted("prefill:16", name)
     smaller = compress(plain, name)
     assert size(smaller) < SHARE[name] * size(plain)
-    found = measure(exported("prefill:16"), expected_logits(exported("prefill:16")), smaller, "fp16")
-    exact = measure(exported("prefill:16"), expected_logits(exported("prefill:16")), plain, "fp16")
+    found = measure(Trial.of(exported("prefill:16")), smaller, "fp16")
+    exact = measure(Trial.of(exported("prefill:16")), plain, "fp16")
     assert 2 * exact["rel_l2"] < found["rel_l2"] < LIMITS[name]
     assert ane_rms.report(smaller.model) == ane_rms.report(plain.model)
     assert lowered_sites(smaller.program) == ZOO["llama"].expected_norms()
@@ -76,7 +76,7 @@ def test_both_functions_are_compressed_and_share_what_is_left(name):
     assert list(both.models) == ["prefill", "decode"]
     assert size(both) < 1.1 * size(compress(converted("prefill:16", name), name))
     assert lowered_sites(both.program) == 2 * ZOO["llama"].expected_norms()
-    found = measure(exported("both:16"), expected_logits(exported("both:16")), both, "fp16")
+    found = measure(Trial.of(exported("both:16")), both, "fp16")
     assert found["rel_l2"] < LIMITS[name]
 
 
