@@ -120,6 +120,11 @@ class Page:
         return [record for record in self.records if record.status != "ok"]
 
     @cached_property
+    def recorded(self) -> set[str]:
+        """The models that have a section; one that vanished has none."""
+        return {record.model for record in self.records}
+
+    @cached_property
     def kinds(self) -> list[str]:
         """The worst verdict of each record, in their order; "" for one that nothing was said of."""
         worst: dict[tuple[str, ...] | str, str] = {}
@@ -159,9 +164,15 @@ class Page:
             return "doubt"
         return "fine" if self.records and self._judged else ""
 
-    @property
+    @cached_property
     def _judged(self) -> int:
-        return sum(self._found[verdict] for verdict in JUDGED)
+        """How many rows something was judged of, if only their gates."""
+        return len({verdict.row or verdict.title for verdict in self.verdicts or () if verdict.kind in JUDGED})
+
+    @cached_property
+    def _undecided(self) -> int:
+        """How many rows have a time that too few samples, or too noisy ones, leave open."""
+        return len({verdict.row for verdict in self.verdicts or () if verdict.kind == "insufficient data"})
 
     @property
     def headline(self) -> str:
@@ -190,6 +201,8 @@ class Page:
             lines.append(
                 "There was nothing to compare with: ane-harness report --base names a run, a file or a revision."
             )
+        if self._undecided:
+            lines.append(f"{_plural(self._undecided, 'row')} with times that too few or too noisy samples leave open.")
         if self.records:
             made = sorted(record.time for record in self.records)
             executors = sorted({record.executor for record in self.records})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.report import latency
-from harness.report.columns import COLUMNS
+from harness.report.columns import COLUMNS, shown
 from harness.store.schema import ROW, SiteRecord
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def embedded(value: object) -> str:
 
 def table(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Return the columns of the zoo's table: those of every run's table, and of latencies where there are any."""
+    own = shown(records, COLUMNS)
     headers = {column.header for column in COLUMNS}
     timed = latency.columns(records) if any(record.samples for record in records) else ()
-    return [_column(one, records) for one in (*COLUMNS, *(one for one in timed if one.header not in headers))]
+    return [_column(one, records) for one in (*own, *(one for one in timed if one.header not in headers))]
 
 
 def details(records: Sequence[Record]) -> dict[str, Any]:

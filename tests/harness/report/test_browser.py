@@ -10,6 +10,7 @@ from selenium.webdriver.support.select import Select
 from harness.report.nights import changes_of_late, nights
 from harness.report.page import Page
 from harness.store.series import Change, Point, Series
+from harness.store.verdicts import Verdict
 from tests.harness.report import records
 
 pytestmark = pytest.mark.browser
@@ -127,6 +128,21 @@ def test_a_models_section_shows_sites_precision_times_and_environment(browser):
     assert any(caption.startswith("one prediction, wall time, run by coreml") for caption in figures)
     assert section.find_elements(By.CSS_SELECTOR, "figure svg [data-mark=tick] line"), "raw samples are drawn"
     assert_quiet(browser)
+
+
+def test_guard_rails_are_shown_with_the_rows_that_touch_them(browser):
+    rows = [records.record(warnings=("h_0: width 9,000 is past A15's limit",)), records.record(variant="cpu")]
+    browser.open(page(rows))
+    section = open_section(browser, "llama").text
+    assert "Guard rails that fused norms touch" in section
+    assert "h_0: width 9,000 is past A15's limit on layer_norm" in section
+
+
+def test_a_model_that_vanished_is_named_and_links_to_nothing(browser):
+    gone = Verdict("regression", "qwen3", "qwen3", "row", "qwen3: vanished: 3 rows before, none now")
+    browser.open(page([records.record()], base="before", verdicts=[gone]))
+    assert "vanished: 3 rows before" in text(browser, ".findings")
+    assert browser.driver.find_elements(By.CSS_SELECTOR, ".findings a") == []
 
 
 def test_what_is_nearly_one_is_not_rounded_to_one(browser):

@@ -53,6 +53,14 @@ def test_nothing_got_worse_is_not_said_of_rows_that_were_not_judged():
     assert page.tone == ""
 
 
+def test_a_row_whose_gates_hold_is_judged_though_its_times_stay_open_and_that_is_said():
+    few = {"samples": {"predict": (0.004, 0.005)}}
+    page = compared([records.timed(**few)], [records.timed(**few)])
+    assert page.headline == "Nothing got worse in 1 row"
+    assert "1 row with times that too few or too noisy samples leave open." in page.lead
+    assert [(count.name, count.number) for count in page.counts] == [("insufficient data", 1), ("ok", 1)]
+
+
 def test_without_a_base_the_headline_says_so_and_counts_what_is_not_ok():
     page = Page(records.zoo(), "now")
     assert page.headline == "Not compared; 2 rows of 7 are not ok"

@@ -43,7 +43,7 @@ function nameRows(rows) {
 /** The body of a model's section. */
 function modelBody(rows, model) {
   return el("div", {class: "body"},
-    findingsOf(model), notOk(rows), el("h4", {}, "Norm sites"), sitesPart(rows), el("h4", {}, "Precision"), precisionPart(rows),
+    findingsOf(model), notOk(rows), el("h4", {}, "Norm sites"), sitesPart(rows), guardRails(rows), el("h4", {}, "Precision"), precisionPart(rows),
     el("h4", {}, "Times"), timesPart(rows), el("h4", {}, "History"), historyPart(rows), el("h4", {}, "Environment"), environmentPart(rows));
 }
 
@@ -69,6 +69,14 @@ function sitesPart(rows) {
     const columns = SITE_COLUMNS.filter((column) => sites.some((site) => !["", "-", "0"].includes(column.text(site))));
     return new Table({caption, columns, rows: sites, page: 60, className: "fixed"}).element;
   });
+}
+
+/** What fused norms touch that may go wrong on the device; rows that say the same share a line. */
+function guardRails(rows) {
+  const said = d3.group(rows.flatMap(({label, record}) => (record.warnings ?? []).map((text) => ({label, text}))), ({text}) => text);
+  if (!said.size) return null;
+  const columns = [field("guard rail", ([text]) => text, {words: true}), field("in", ([, members]) => members.map(({label}) => label).join(", "), {words: true})];
+  return new Table({caption: "Guard rails that fused norms touch", columns, rows: [...said], page: 20}).element;
 }
 
 /** The sites of a place of the list, as objects: they are stored as arrays. */
