@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "examples").glob("*.md")),
+    *sorted((ROOT / "examples").rglob("*.md")),
 ]
 BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<printed>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:ane-harness|python -m harness) (?P<words>[^`|\n#]*)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from ane_rms.passes.strategies import STRATEGIES
 from tests.examples.conftest import ROOT
 
 if TYPE_CHECKING:
@@ -157,3 +159,55 @@ def test_an_example_runs_as_a_script_without_chatter() -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert "CPU_AND_NE     1      fused and lowered" in done.stdout
+
+
+def test_a_llama_is_fifteen_lines_and_fuses(tmp_path):
+    source = ROOT / "examples" / "llama_example.py"
+    code = source.read_text().partition('"""\n\n')[2].partition("\n\nconfig")
+    assert len([line for line in "".join(code).splitlines() if line.strip()]) <= 22  # of which six are imports
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(source)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "5 norms fused" in done.stdout
+    assert (tmp_path / "llama.mlpackage").is_dir()
+
+
+def test_a_norm_of_ones_own_has_its_reason(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    reports = example("own_norm_example").main()
+    assert "axes" in reports["OverPositions"].missed[0].reason
+    assert reports["Centred"].missed[0].reason
+    assert reports["Mended"].missed == ()
+    assert "missed" in capsys.readouterr().out
+
+
+def test_the_lowerings_beside_each_other(example: Example, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = example("lowerings_example").main()
+    assert set(errors) == set(STRATEGIES)
+    assert errors["none"]["spike"] > 0.9
+    assert "layer_norm_prescaled" in capsys.readouterr().out
+
+
+def test_the_checks_of_a_repository_of_ones_own_run(tmp_path) -> None:
+    copy = shutil.copytree(ROOT / "examples" / "own_repository", tmp_path / "own")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            *["-q", "-p", "harness.pytest_plugin", "--zoo", "llama", "--variant", "on"],
+            str(copy),
+        ],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
