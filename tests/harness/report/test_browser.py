@@ -10,7 +10,7 @@ from selenium.webdriver.support.select import Select
 from harness.report.nights import changes_of_late, nights
 from harness.report.page import Page
 from harness.store.series import Change, Point, Series
-from harness.store.verdicts import Verdict
+from harness.store.verdicts import KINDS, Verdict
 from tests.harness.report import records
 
 pytestmark = pytest.mark.browser
@@ -72,7 +72,7 @@ def test_a_heading_sorts_its_column_both_ways_and_says_so(browser):
     fused.find_element(By.TAG_NAME, "button").click()
     assert fused.get_attribute("aria-sort") == "ascending"
     assert cells(browser, "fused") == ["0", "0", "0", "4", "5", "5", "-"]
-    fused.find_element(By.TAG_NAME, "button").click()
+    fused.click()  # the button fills its cell
     assert fused.get_attribute("aria-sort") == "descending"
     assert cells(browser, "fused") == ["5", "5", "4", "0", "0", "0", "-"]
 
@@ -84,6 +84,15 @@ def test_numbers_sort_as_numbers_and_names_with_their_numbers(browser):
     assert cells(browser, "rel L2") == ["2.00e-05", "1.00e-03", "5.00e-01"]
     heading(browser, "model").find_element(By.TAG_NAME, "button").click()
     assert cells(browser, "model") == ["model1", "model2", "model10"]
+
+
+def test_verdicts_sort_worst_first(browser):
+    rows = [records.record(name) for name in ("a", "b", "c", "d")]
+    kinds = ("unchanged", "improvement", "regression")
+    said = [Verdict(kind, row.model, row.title, "x", "x", row=row.row) for kind, row in zip(kinds, rows, strict=False)]
+    browser.open(page(rows, verdicts=sorted(said, key=lambda one: KINDS.index(one.kind))))
+    heading(browser, "verdict").click()
+    assert cells(browser, "model") == ["c", "b", "a", "d"], "and what nothing is said of comes last"
 
 
 def test_the_filter_keeps_rows_that_have_every_word(browser):

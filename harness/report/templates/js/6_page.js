@@ -38,8 +38,15 @@ function zooColumns() {
     const cell = place === 0 ? (row) => modelLink(text(row)) : column.header === "status" ? (row) => statusTag(text(row)) : undefined;
     return {header: column.header, numeric: column.numeric, text, value: column.numeric ? (row) => column.values[row] : text, cell, source: column};
   });
-  if (verdicts) columns.splice(1, 0, {header: "verdict", text: (row) => verdicts[row] ?? "-", value: (row) => verdicts[row], cell: (row) => verdictTag(verdicts[row])});
+  if (verdicts) columns.splice(1, 0, verdictColumn(verdicts));
   return columns;
+}
+
+/** The worst that the comparison says of each row; sorts by how bad it is, worst first. */
+function verdictColumn(verdicts) {
+  const order = Object.keys(data("page").tones);
+  const value = (row) => (verdicts[row] ? order.indexOf(verdicts[row]) : null);
+  return {header: "verdict", text: (row) => verdicts[row] || "-", value, cell: (row) => verdictTag(verdicts[row])};
 }
 
 const statusTag = (status) => el("span", {class: `tag ${status === "ok" ? "plain" : "worse"}`}, status === "ok" ? "ok" : `\u2715 ${status}`);
