@@ -68,6 +68,8 @@ def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) ->
             ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
         except Exception as error:  # as above
             reason = " ".join(str(error).split())[:300]
+            if "trust_remote_code" in reason:
+                reason = "it brings code of its own, which runs only with --trust-remote-code"
             raise ExportError(f"{checkpoint.source}: tokenizer: {type(error).__name__}: {reason}") from error
     for prompt, found in zip(prompts, ids, strict=True):
         if not found:

@@ -78,3 +78,19 @@ def test_the_plan_names_the_frontends_strategies_and_policies_there_are():
     assert PLANNED_FRONTENDS == FRONTENDS
     assert LOWERINGS[0] == DEFAULT_STRATEGY
     assert set(LOWERINGS) == set(STRATEGIES)
+
+
+def test_a_shape_that_a_model_does_not_have_is_skipped_with_the_reason():
+    (record,) = run_model(ZOO["mamba"], Options(variants=("on",), shape="decode"), lambda _: None)
+    assert record.status == "skipped"
+    assert record.reason == "mamba: decode: linear_attention layers keep another state than keys and values"
+
+
+def test_decoding_and_compression_are_rows_that_hold():
+    options = Options(variants=("on",), compressions=("", "int4"), shape="decode", sequence_length=12)
+    plain, small = run_model(ZOO["llama"], options, lambda _: None)
+    for record in (plain, small):
+        assert (record.status, record.reason, record.shape) == ("ok", "", "decode")
+        assert (record.norms_expected, record.fused, record.missed) == (5, 5, 0)
+    assert plain.metrics["rel_l2"] < SEQUENCE_ERROR < small.metrics["rel_l2"] < 0.5
+    assert set(small.seconds) >= {"convert", "compress", "execute"}
