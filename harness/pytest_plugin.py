@@ -63,6 +63,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("ane-rms", "models of ane-rms's zoo")
     group.addoption(
         "--zoo",
+        dest="ane_rms_zoo",
         action="append",
         metavar="MODELS",
         help="models for tests that use converted, reference_model or fusion_report: keys of the zoo, separated by "
@@ -70,6 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--variant",
+        dest="ane_rms_variant",
         action="append",
         metavar="VARIANTS",
         help="off, on or cpu, separated by commas; on:max_abs is on with that lowering. Default: on",
@@ -86,7 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if name not in own:
             config.addinivalue_line("markers", f"{name}: {about}")
     config.stash[ABSENT] = frozenset({"macos", "ane"} - own)
-    config.stash[CASES] = _cases(config.getoption("--zoo"), config.getoption("--variant"))
+    config.stash[CASES] = _cases(config.getoption("ane_rms_zoo"), config.getoption("ane_rms_variant"))
 
 
 def _cases(models: list[str] | None, variants: list[str] | None) -> list[ZooCase]:
