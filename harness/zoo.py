@@ -10,6 +10,7 @@ Reading a file needs neither torch nor transformers; `ModelSpec.config` does.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from pathlib import Path
@@ -80,7 +81,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if size not in get_args(Size):
             raise UnknownNameError("size", size, get_args(Size))
         fields = self.full | self.quick if size == "quick" else self.full
-        return {name: None if value == _NULL else value for name, value in fields.items()}
+        # Copied: transformers completes the tables of a configuration where they lie, which would change the entry.
+        return {name: None if value == _NULL else copy.deepcopy(value) for name, value in fields.items()}
 
     def config(self, size: Size = "quick") -> Any:
         """Build the transformers configuration at a size, in the forms that can be converted.

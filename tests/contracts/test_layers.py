@@ -58,7 +58,7 @@ ALLOWED = {
         "harness.variants",
         "harness.zoo",
     },
-    "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store"},
+    "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store", "harness.zoo"},
     "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter", "harness.store"},
     "harness.latency": set(),
     "harness.condition": {"harness.store"},
