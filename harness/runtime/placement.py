@@ -7,6 +7,7 @@ share of the estimated work. Nothing says that the device did run it: Core ML ma
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ DEVICES = ("ane", "gpu", "cpu", "unknown")
 
 KERNELS = ("layer_norm", "l2_norm", "rsqrt", "sqrt", "pow", "inverse", "real_div")
 """Types of the op that stands for a norm: the first of these met, walking back from the norm's result."""
+
+PARTS = ("layer_norm", "l2_norm", "root", "rms")
+"""What `ane_rms` calls the kernel of a lowered norm, behind the norm's own name."""
 
 CAST_SUFFIX = "_cast_fp16"
 """What coremltools appends to the name of a value that it makes float16."""
@@ -74,12 +78,20 @@ def hand_offs(ops: Sequence[PlannedOp]) -> int:
 
 def norm_kernels(ops: Sequence[PlannedOp], norms: Iterable[str]) -> Iterator[PlannedOp]:
     """Yield, for each norm found in the plan, the op that stands for it."""
-    producers = {op.output: op for op in ops}
+    producers = {op.output.removesuffix(CAST_SUFFIX): op for op in ops} | {op.output: op for op in ops}
     for name in norms:
-        last = producers.get(name + CAST_SUFFIX) or producers.get(name)
-        kernel = _first_kernel(last, producers)
+        written = stored_name(name)
+        parts = (producers.get(f"{written}_{part}") for part in PARTS)
+        # What is lowered names its parts; in a plain program the kernel is what the result was made of.
+        kernel = next(filter(None, parts), None) or _first_kernel(producers.get(written), producers)
         if kernel is not None:
             yield kernel
+
+
+def stored_name(name: str) -> str:
+    """Return a value's name as coremltools stores it in a package: letters, digits, underscores."""
+    written = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+    return f"var_{written}" if written[:1].isdigit() else written
 
 
 def _first_kernel(last: PlannedOp | None, producers: dict[str, PlannedOp]) -> PlannedOp | None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import msgspec
 import pytest
 
+from harness import zoo
+from harness.bench.messages import Prepare, Prepared, decode_item
+from harness.bench.prepare import prepare
+from harness.plan import LOWERINGS, Options
+from harness.runtime import Source, open_executor
 from harness.runtime.placement import PlannedOp, hand_offs, moved, norm_kernels, summarize
+from tests.scripted import native
 
 
 def op(op_type, output, preferred, inputs=(), cost=None, function="main"):
@@ -47,6 +56,32 @@ def test_a_norm_is_known_by_its_kernel_whatever_the_lowering():
     ]
     assert [one.op_type for one in norm_kernels(plain, ["norm"])] == ["rsqrt"]
     assert [one.output for one in norm_kernels(PROGRAM, ["norm", "not there"])] == ["ln"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lowering", ["", *LOWERINGS])
+def test_the_norms_of_a_zoo_model_are_found_in_its_package(lowering, monkeypatch, tmp_path):
+    script = tmp_path / "script.json"
+    script.write_text("{}")
+    monkeypatch.setenv(native.VARIABLE, str(script))
+    native.install(monkeypatch.setattr, monkeypatch.setitem)
+    spec = zoo.load_zoo()["qwen3"]  # some of whose values have numbers for names
+    options = Options(("on",) if lowering else ("off",), lowerings=(lowering,))
+    request = Prepare(spec, options, options.cases(), str(tmp_path))
+    items = [decode_item(one) for one in prepare(msgspec.json.encode(request), lambda _: None)]
+    (made,) = (one for one in items if isinstance(one, Prepared))
+    with contextlib.closing(open_executor("coreml", Source(made.package))) as executor:
+        ops = executor.placement()
+    assert len({one.output for one in norm_kernels(ops, made.norms)}) == spec.expected_norms("quick") == 9
+
+
+def test_names_are_compared_as_packages_store_them():
+    ops = [
+        op("layer_norm", "h_11_ln", "ane"),
+        op("mul", "h_11_cast_fp16", "ane", ["h_11_ln"]),
+        op("rsqrt", "var_3", "cpu"),
+    ]
+    assert [one.output for one in norm_kernels(ops, ["h.11", "3"])] == ["h_11_ln", "var_3"]
 
 
 def test_a_plan_without_costs_has_no_shares():
