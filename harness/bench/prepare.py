@@ -15,6 +15,7 @@ from harness.bench.messages import Item, Prepare, Prepared, Values, WideProgram,
 from harness.convert import Converted, convert
 from harness.errors import HarnessError
 from harness.export import ExportedModel, export
+from harness.shapes import Shape
 from harness.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def prepare(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
 def _prepare(job: Prepare, announce: Callable[[str], None]) -> Iterator[Item]:
     options, folder = job.options, Path(job.folder)
     announce("export")
-    exported = export(job.spec, size=options.size, frontend=options.frontend, sequence_length=options.sequence_length)
+    shape = Shape(options.shape, options.sequence_length)
+    exported = export(job.spec, size=options.size, frontend=options.frontend, shape=shape)
     inputs, expected = str(folder / "inputs.npz"), str(folder / "expected.npz")
     arrays: dict[str, Any] = dict(exported.inputs)
     np.savez(inputs, **arrays)
@@ -70,12 +72,12 @@ def _norms(converted: Converted, case: Case) -> tuple[str, ...]:
 
 
 def _eager(exported: ExportedModel) -> np.ndarray:
-    """Return the float32 PyTorch model's logits."""
+    """Return the float32 PyTorch model's logits of the tokens that one predict takes, the first of the run."""
     import torch
 
     with torch.inference_mode():
-        logits: np.ndarray = exported.module(*map(torch.from_numpy, exported.inputs.values())).float().numpy()
-    return logits
+        logits: np.ndarray = exported.module(torch.from_numpy(exported.tokens)).float().numpy()
+    return logits[:, : exported.inputs["input_ids"].shape[1]]
 
 
 def _save(converted: Converted, path: Path) -> str:

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from harness.zoo import ModelSpec
 
 
+SHAPES = ("prefill", "decode")
+"""Shapes whose predicts are all alike, and so can be timed; the default one first."""
+
+
 def bench(  # noqa: PLR0913 - an option each
     models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
     *,
@@ -31,6 +35,9 @@ def bench(  # noqa: PLR0913 - an option each
         str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
     ] = None,
     frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
+    shape: Annotated[
+        str, typer.Option(help="prefill or decode, with a number of tokens if another than 32 is meant: decode:64.")
+    ] = SHAPES[0],
     units: Annotated[
         str | None, typer.Option(help="Compute units to sweep, separated by commas, or all. Default: the variant's.")
     ] = None,
@@ -55,6 +62,7 @@ def bench(  # noqa: PLR0913 - an option each
 
     Example: ane-harness bench llama qwen3 --sustain 60s --strict
     """
+    from harness import shapes
     from harness.bench.outcome import Settings
     from harness.bench.run import choose_executor
     from harness.cli import quantities
@@ -67,6 +75,8 @@ def bench(  # noqa: PLR0913 - an option each
     variants = _variants(variant or ["off", "on"])
     lowerings, policies = _names(lowering, None, frontend, regimes=norm)
     chosen_units = _units(units)
+    check_name("shape", shape.partition(":")[0], SHAPES)
+    taken = shapes.parse(shape)
     settings = Settings(
         choose_executor(device or ""),
         units=chosen_units,
@@ -86,6 +96,8 @@ def bench(  # noqa: PLR0913 - an option each
         frontend=frontend,
         policy="fp16" if norm else policies[0],
         lowerings=tuple(lowerings),
+        shape=taken.kind,
+        sequence_length=taken.length,
         run_id=folder.run_id,
     )
     if norm:

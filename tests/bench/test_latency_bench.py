@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -32,15 +33,17 @@ from tests.bench.replay import Replay
 pytestmark = pytest.mark.bench
 
 VARIANTS = ("off", "on")
-MODELS = ("llama", "qwen3", "gemma3_text")
-"""Models timed off a Mac, where they only show that everything works; there, the quick tier."""
+MODELS = ("llama", "llama decode", "qwen3", "gemma3_text")
+"""What is timed off a Mac, where it only shows that everything works; there, the quick tier in its prefill."""
+DECODED = ("llama decode", "qwen3 decode")
+"""What is timed token by token, on a Mac too."""
 REPLAY = Replay()
 
 
 def models():
     if sys.platform != "darwin":
         return MODELS
-    return [spec.key for spec in zoo.select(zoo.load_zoo(), tier="quick")]
+    return [*(spec.key for spec in zoo.select(zoo.load_zoo(), tier="quick")), *DECODED]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,9 @@ def rows():
 
         def of(model):
             if model not in found:
-                found[model] = {record.variant: record for record in bench.model(known[model])}
+                key, _, shape = model.partition(" ")
+                bench.options = msgspec.structs.replace(options, shape=shape or "prefill")
+                found[model] = {record.variant: record for record in bench.model(known[key])}
                 for record in found[model].values():
                     folder.append(record)
             return found[model]

@@ -87,6 +87,7 @@ def test_strict_refuses_to_begin_on_battery(scripted, tmp_path, monkeypatch):
     [
         (("bench", "lama"), "unknown model 'lama'. Did you mean llama"),
         (("bench", "llama", "--units", "ANE"), "unknown compute unit 'ANE'"),
+        (("bench", "llama", "--shape", "flexible"), "unknown shape 'flexible'. Known: decode, prefill."),
         (("bench", "llama", "--sustain", "long"), "--sustain: expected a time such as 90s"),
         (("bench", "llama", "--limit", "-3"), "--limit: expected a time"),
         (("bench", "llama", "--device", "phone"), "Core ML needs macOS; this is Linux"),
