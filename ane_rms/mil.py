@@ -1,8 +1,8 @@
 """What is asked of coremltools' intermediate representation (MIL); :mod:`ane_rms.rewrite` is what changes it.
 
 coremltools ships no types: its programs, blocks, operations and variables are ``Any`` to a type checker. The
-functions here give the rest of the package typed answers about them: constants as numpy arrays, shapes, producers,
-consumers, and walks.
+functions here give the rest of the package typed answers about them: constants as numpy arrays, shapes, producers and
+walks.
 
 Source: coremltools 9.0, ``coremltools.converters.mil.mil`` (``block.py``, ``operation.py``, ``var.py``).
 """
@@ -110,14 +110,9 @@ def is_float(var: Var) -> bool:
     return bool(types.is_float(var.dtype))
 
 
-def consumers(var: Var) -> int:
-    """Return how many distinct ops take ``var`` as an input."""
-    return len({id(op) for op in var.child_ops})
-
-
 def is_interior(var: Var) -> bool:
-    """Return whether ``var`` has one consumer and is no block's output: nothing else would notice its end."""
-    return consumers(var) == 1 and not var.consuming_blocks
+    """Return whether ``var`` is used once, by an op: nothing else would notice its end. A square uses it twice."""
+    return len(var.child_ops) == 1 and not var.consuming_blocks
 
 
 def positive_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:

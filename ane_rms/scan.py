@@ -1,8 +1,9 @@
 """Walk a program and find its norm sites: what :mod:`ane_rms.grammar` recognises, and what it nearly does.
 
 Ops are visited from the last to the first, so that the longest product is tried first and takes gamma with it. A
-refused product is no miss while a part of it still matches. For roots that no match took, a second visit looks for
-norms that something else multiplies; a root that none took then is a miss, with the innermost reason.
+refused product is no miss while a part of it still matches. Where a product was refused, a second visit looks for
+norms that something else multiplies, among what no match took; a root that none took then is a miss, with the
+innermost reason.
 """
 
 from __future__ import annotations
@@ -109,15 +110,14 @@ def _scan_block(ops: list[mil.Op], *, any_axes: bool) -> tuple[list[RmsNorm], li
             taken.update(id(inner) for inner in result.interior)
         elif isinstance(result, Refusal):
             refused[id(result.op)] = result
-    roots = {id(norm.root) for norm in norms.values()}
-    if refused.keys() - roots:
-        norms |= _scan_within(ops, norms, roots, taken, any_axes=any_axes)
+    if refused:
+        norms |= _scan_within(ops, norms, taken, any_axes=any_axes)
     misses = [one for one in reversed(refused.values()) if not one.is_layer_norm]
     return [norms[id(op)] for op in ops if id(op) in norms], misses
 
 
 def _scan_within(
-    ops: list[mil.Op], norms: dict[int, RmsNorm], roots: set[int], taken: set[int], *, any_axes: bool
+    ops: list[mil.Op], norms: dict[int, RmsNorm], taken: set[int], *, any_axes: bool
 ) -> dict[int, RmsNorm]:
     """Return the norms inside products of which no part is a norm, by the id of the product's last op.
 
@@ -125,17 +125,16 @@ def _scan_within(
     ----------
     ops: of one block.
     norms: those found in it so far.
-    roots: ids of the ops that take their roots.
     taken: ids of the multiplications that they are made of.
     any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
     """
     found: dict[int, RmsNorm] = {}
+    closed = norms.keys() | taken
     for op in reversed(ops):
-        if op.op_type not in ("mul", "real_div") or id(op) in taken:
+        if op.op_type not in ("mul", "real_div") or id(op) in closed:
             continue
-        norm = rms_norm_within(op, norms.keys() | taken, roots, any_axes=any_axes)
+        norm = rms_norm_within(op, closed, any_axes=any_axes)
         if norm is not None:
             found[id(op)] = norm
-            taken = taken | {id(inner) for inner in norm.interior}
-            roots = roots | {id(norm.root)}
+            closed.update(id(inner) for inner in norm.interior)
     return found

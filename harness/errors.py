@@ -33,6 +33,10 @@ class HarnessError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """Return the message, with what would break the line escaped: names from a damaged file hold anything."""
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
+
 
 class UnknownNameError(HarnessError):
     """A name that nothing answers to; the message offers the nearest known ones.

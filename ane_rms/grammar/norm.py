@@ -55,9 +55,7 @@ def rms_norm(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
     return refusal
 
 
-def rms_norm_within(
-    op: mil.Op, taken: Collection[int], roots: Collection[int], *, any_axes: bool = False
-) -> RmsNorm | None:
+def rms_norm_within(op: mil.Op, taken: Collection[int], *, any_axes: bool = False) -> RmsNorm | None:
     """Return the RMSNorm in the product that ends in ``op``, whatever else multiplies or divides it.
 
     For products that have no norm as a part: a gate between x and the inverse root, a gamma computed at run time, or
@@ -67,13 +65,12 @@ def rms_norm_within(
     ----------
     op: a ``mul`` or ``real_div``.
     taken: ids of the ops that compute norms; they are not looked into.
-    roots: ids of the root ops that belong to them.
     any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
     """
     flat = product(op, taken)
     for at, (var, power) in enumerate(flat.factors):
         found = root(var)
-        if isinstance(found, Root) and found.power * power == -1 and id(found.op) not in roots:
+        if isinstance(found, Root) and found.power * power == -1:
             result = _whole(op, flat, found, at, any_axes=any_axes, within=True)
             if isinstance(result, RmsNorm):
                 return result

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import ExecutorError
+from harness.errors import ExecutorError, PackageError
 from harness.interpreter.program import Constant, Ref, references
 from harness.interpreter.registry import CONTROL_FLOW, Context, Implementation, Parameter, find
 
@@ -67,7 +67,9 @@ def bind(function: Function, policy: Precision) -> BoundBlock:
     ------
     UnsupportedOpError: for the first op without an implementation.
     ExecutorError: for an op whose parameters are not the implementation's.
+    PackageError: where something is read that nothing before it defines.
     """
+    _check_names(function.body, {item.value.name for item in function.inputs} | {v.name for v in function.states})
     return _bind_block(function.body, policy, function.name)
 
 
@@ -92,6 +94,24 @@ def _bind_block(block: Block, policy: Precision, place: str) -> BoundBlock:
         outputs,
         tuple(isinstance(item, Constant) for item in block.outputs),
     )
+
+
+def _check_names(block: Block, known: set[str]) -> None:
+    """Hold every value that is read to those defined before it, in the block or around it."""
+    known |= {value.name for value in block.inputs}
+    for op in block.ops:
+        for argument in op.inputs.values():
+            for item in argument if isinstance(argument, tuple) else (argument,):
+                if isinstance(item, Ref) and item.name not in known:
+                    raise PackageError(
+                        f"corrupted: op {op.name!r} reads {item.name!r}, which nothing before it defines"
+                    )
+        for inner in op.blocks:
+            _check_names(inner, set(known))
+        known.update(value.name for value in op.outputs)
+    for item in block.outputs:
+        if isinstance(item, Ref) and item.name not in known:
+            raise PackageError(f"corrupted: the output {item.name!r} is defined nowhere")
 
 
 def hold(constant: Constant, policy: Precision) -> Any:

@@ -6,6 +6,7 @@ an integer input takes any array that holds integers of its range.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +15,6 @@ from harness.errors import InputError, UnknownNameError
 from harness.interpreter.dtypes import DType, from_numpy, to_numpy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import torch
 
     from harness.interpreter.precision import Precision
@@ -30,9 +29,11 @@ def prepare(function: Function, data: Mapping[str, Any], policy: Precision) -> d
     InputError: for a missing or unknown name, a wrong shape or a wrong dtype.
     """
     known = [item.value.name for item in function.inputs]
+    if not isinstance(data, Mapping):
+        raise InputError(f"expected a dictionary of arrays by input name, got a {type(data).__name__}")
     for name in data:
         if name not in known:
-            raise InputError(f"{UnknownNameError('input', name, known)}")
+            raise InputError(f"{UnknownNameError('input', str(name), known)}")
     prepared = {}
     for item in function.inputs:
         dtype = item.value.type.dtype
@@ -56,7 +57,10 @@ def _array(item: Input, data: Mapping[str, Any]) -> np.ndarray:
         if hasattr(given, "detach"):
             given = given.detach().cpu()
             given = given.float() if given.is_floating_point() and given.element_size() == 2 else given
-        return np.asarray(given)
+        try:
+            return np.asarray(given)
+        except ValueError as error:
+            raise InputError(f"input {name!r}: expected {describe(item)}, got no array: {error}") from error
     if item.default is None:
         raise InputError(f"input {name!r} is missing: expected {describe(item)}")
     shape, fill = item.default

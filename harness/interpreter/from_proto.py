@@ -44,7 +44,14 @@ def load_package(package: Package) -> Program:
     PackageError: when the program refers to weights or names that are not there.
     UnsupportedOpError: for an element type the executor does not hold.
     """
-    return _Loader(package).program()
+    try:
+        return _Loader(package).program()
+    except DAMAGED as error:
+        raise PackageError(f"{package.source}: corrupted: {type(error).__name__}: {error}") from error
+
+
+DAMAGED = (LookupError, TypeError, ValueError, OverflowError, StopIteration, AttributeError)
+"""What reading a damaged specification may raise: a field that is missing, empty, or of another kind."""
 
 
 class _Loader:

@@ -39,7 +39,11 @@ def open_package(path: Path) -> Package:
     ------
     PackageError: when it is missing, not a package, corrupted, or of a kind or version not supported.
     """
-    if not path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise PackageError(f"{str(path)[:200]}: cannot be opened: {error.strerror}") from error
+    if not found:
         raise PackageError(f"{path}: no such package")
     if path.is_file():
         if path.suffix == ".mlmodel":
@@ -77,8 +81,12 @@ def _root_item(path: Path) -> str:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         item = content["itemInfoEntries"][content["rootModelIdentifier"]]["path"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(item, str):
+            raise TypeError(f"the path is {item!r}")  # noqa: TRY301 - as any other entry of the wrong type
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise PackageError(f"{manifest}: corrupted: {type(error).__name__}: {error}") from error
+    except OSError as error:
+        raise PackageError(f"{manifest}: cannot be read: {error.strerror}") from error
     return str(inside(path / "Data", item, str(manifest)).relative_to(path / "Data"))
 
 
@@ -105,6 +113,8 @@ def _parse(path: Path, source: str) -> Any:
         spec.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise PackageError(f"{source}: {path.name} is corrupted: {error}") from error
+    except OSError as error:
+        raise PackageError(f"{source}: {path.name} cannot be read: {error.strerror}") from error
     return spec
 
 
