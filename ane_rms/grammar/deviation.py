@@ -21,6 +21,9 @@ RMS_FLOOR = 1e-2
 DEVIATION_LIMIT = 2e-3
 """Twice the spacing of float16 at 1 (2**-10): a fused form may deviate by no more, relative to the value written."""
 
+SMALLEST_NORMAL = 2.0**-126
+"""float32's: a smaller epsilon would be 0 in a float32 program, and rows of zeros NaN."""
+
 
 def normalised(found: Root, width: int) -> tuple[float, float, float]:
     """Return (scale, epsilon, deviation bound): the product is ``scale * x * (mean(x^2) + epsilon)^(-1/2)``.
@@ -40,7 +43,7 @@ def normalised(found: Root, width: int) -> tuple[float, float, float]:
         epsilon += delta * delta
         bound += delta / RMS_FLOOR
     if floor:
-        tiny = min(floor * floor, SMALLEST_FP16)
+        tiny = min(max(floor * floor, SMALLEST_NORMAL), SMALLEST_FP16)
         epsilon = max(epsilon, tiny)
         bound += 0.5 * tiny / RMS_FLOOR**2 if floor <= RMS_FLOOR else floor / RMS_FLOOR
     return found.number / to_root, epsilon, bound

@@ -20,7 +20,7 @@ from ane_rms.grammar.quadratic import kept, quadratic, reduction
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
 """What coremltools adds by itself under ``rsqrt`` and to the argument of ``inverse``. Torch's own ops have no such
-term: the first is kept only where the user wrote no epsilon, the second is taken as not written."""
+term: each is kept only where the user wrote no epsilon, the second as a floor."""
 
 
 def root(var: mil.Var) -> Root | Refusal | None:
@@ -81,7 +81,10 @@ def _inverted(found: Root | Refusal | None, number: float, guard: float = 0.0) -
         return Refusal("an inverse of the inverse root, or a negative one", found.op)
     written = guard > SMALLEST_FP16 and not math.isclose(guard, INVERSE_GUARD, rel_tol=1e-2)
     outside = found.outside + (guard if written else 0.0)
-    return replace(found, power=-1, number=number, outside=outside, spelling=f"{found.spelling}_inverse")
+    # Rows of zeros have the guard alone to thank for being zeros: there it stands as a floor.
+    bare = not (written or outside or found.floor or found.quadratic.epsilon or found.quadratic.floor)
+    floor = guard if bare else found.floor
+    return replace(found, power=-1, number=number, outside=outside, floor=floor, spelling=f"{found.spelling}_inverse")
 
 
 def _adjusted(op: mil.Op) -> Root | Refusal | None:
