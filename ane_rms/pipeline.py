@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 
+from ane_rms.bfloat16 import reading_bfloat16
 from ane_rms.lean import leaner
 from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, check_strategy
@@ -109,7 +110,7 @@ def convert(
     float16 = kwargs.get("compute_precision") != ct.precision.FLOAT32
     chosen = _pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes, float16=float16)
     reading = reading_rms_norm(any_axes=axes == "any") if acts(units) else nullcontext()
-    with reading, leaner() if lean else nullcontext():
+    with reading_bfloat16(), reading, leaner() if lean else nullcontext():
         converted = _original(model, pass_pipeline=chosen, **kwargs)
     if not isinstance(converted, ct.models.MLModel):
         if lean and isinstance(converted, ct.converters.mil.mil.Program):

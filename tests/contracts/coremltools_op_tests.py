@@ -94,6 +94,7 @@ def predict_with_reference() -> None:
     import coremltools as ct
     from coremltools.converters.mil import testing_utils
 
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     from harness.interpreter import ReferenceModel
 
     def reference(model: Any) -> Any:
