@@ -140,6 +140,28 @@ def test_placement_of_a_package_in_other_units(scripted, tmp_path):
     assert "SIGKILL" in err
 
 
+@pytest.mark.slow
+def test_two_benches_are_compared_and_a_slower_one_is_a_regression(scripted, tmp_path):
+    runs = []
+    for number, seconds in enumerate((0.002, 0.008)):
+        scripted({"off": {"predict_s": 0.004}, ON: {"predict_s": seconds}})
+        out = tmp_path / str(number)
+        assert harness("bench", "llama", "--samples", 60, "--out", out)[0] == 0
+        runs += (out / "runs").glob("*.jsonl")
+    code, out, _ = harness("compare", *runs)
+    assert code == 1
+    (line,) = (line for line in out.splitlines() if "regression" in line and "| predict " in line)
+    assert "llama on" in line
+    slower = tmp_path / "slower.jsonl"
+    lines = [msgspec.structs.replace(one, environment=MAC) for one in read_records(runs[1])]
+    slower.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in lines))
+    _, out, _ = harness("compare", runs[0], slower)
+    assert "not comparable" in out
+    assert "another machine" in out
+    _, out, _ = harness("compare", runs[0], slower, "--across-machines")
+    assert "across machines" in out
+
+
 def test_results_take_no_row_of_a_stand_in(tmp_path):
     folder = RunFolder.new(tmp_path)
     stood_in = record(executor="scripted", environment=MAC)
