@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import InputError, PackageError
+from harness.errors import InputError
 from harness.interpreter import ReferenceModel, inspect
+from harness.interpreter.package import exists
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,9 +45,7 @@ def side(target: str, precision: str) -> Side:
     PackageError, UnsupportedOpError: for a package that cannot be read or run.
     """
     path = Path(target)
-    if path.suffix == ".mlpackage" or path.exists():
-        if not path.exists():
-            raise PackageError(f"{path}: no such package")
+    if path.suffix == ".mlpackage" or exists(path):
         return Side(target, ReferenceModel(path, precision))
     return _zoo_side(target)
 

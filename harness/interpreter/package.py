@@ -32,6 +32,19 @@ class Package:
     source: str
 
 
+def exists(path: Path) -> bool:
+    """Return whether something stands at a path.
+
+    Raises
+    ------
+    PackageError: for a name too long, or a folder that may not be entered.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise PackageError(f"{str(path)[:200]}: cannot be opened: {error.strerror}") from error
+
+
 def open_package(path: Path) -> Package:
     """Read the specification of a package on disk.
 
@@ -39,11 +52,7 @@ def open_package(path: Path) -> Package:
     ------
     PackageError: when it is missing, not a package, corrupted, or of a kind or version not supported.
     """
-    try:
-        found = path.exists()
-    except OSError as error:  # a name too long, a folder that may not be entered
-        raise PackageError(f"{str(path)[:200]}: cannot be opened: {error.strerror}") from error
-    if not found:
+    if not exists(path):
         raise PackageError(f"{path}: no such package")
     if path.is_file():
         if path.suffix == ".mlmodel":
