@@ -22,6 +22,7 @@ from harness.cli import (
     fleet,
     history,
     list_models,
+    nightly,
     placement,
     report,
     run,
@@ -44,6 +45,7 @@ app.command("explain")(explain.explain)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("expect")(expect.expect)
+app.command("nightly")(nightly.nightly)
 app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)

@@ -1,0 +1,72 @@
+"""``nightly``: a finished run judged, for people, for the page of a build, and for its server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.output import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.store.find import Side
+    from harness.store.verdicts import Verdict
+
+
+def nightly(
+    run: Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.")] = "latest",
+    *,
+    base: Annotated[str, typer.Option(help="What to judge against, as in compare.")] = "baselines",
+    tier: Annotated[str | None, typer.Option(help="Only the models of this tier.")] = None,
+    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+) -> None:
+    """Judge a run, and write nightly.md, nightly.html and nightly.xml (JUnit) into tables/ of --results.
+
+    Exit code 1 on a regression.
+
+    Example: ane-harness nightly latest --base baselines
+    """
+    from harness.cli.report import report
+    from harness.cli.sides import load, only
+    from harness.errors import RecordError
+    from harness.regress import compare
+    from harness.report.junit import junit
+    from harness.store import atomic
+
+    before, now = (only(load(name, results), None, tier) for name in (base, run))
+    if not now.records:
+        raise RecordError(f"{run}: no record to judge")
+    verdicts = compare(before, now)
+    tables = results / "tables"
+    atomic.write(tables / "nightly.md", _markdown(before, now, verdicts, results).encode())
+    atomic.write(tables / "nightly.xml", junit(f"{now.name} against {before.name}", verdicts, now.records))
+    report(run, base=base, output=tables / "nightly.html", results=results)
+    say(f"{tables / 'nightly.md'}, {tables / 'nightly.html'}, {tables / 'nightly.xml'}", err=True)
+    if any(verdict.kind == "regression" for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Path) -> str:
+    """Return the night's page: what changed first, then since when, then the whole table."""
+    from harness.history import history
+    from harness.report import history as series
+    from harness.report import table, text
+    from harness.report import verdicts as judged
+
+    told = [verdict for verdict in verdicts if verdict.kind != "unchanged"]
+    changes = series.github(history(results, damaged=lambda line: say(f"ane-harness: {line}", err=True)))
+    return "\n\n".join(
+        [
+            f"# {text.cell(now.name)} against {text.cell(before.name)}",
+            f"{judged.summary(verdicts)}.",
+            judged.github(told) or "Nothing changed.",
+            "## Since when",
+            changes or "No figure changed its level in any night.",
+            "## Rows",
+            table.github(now.records),
+            "",
+        ]
+    )
