@@ -121,8 +121,13 @@ def test_the_framework_s_own_time_stands_beside_the_wall_time():
     assert Stopwatch([side], machine.clock).sample(0) == latency.Sample(0, 0.002, 0.0015)
 
 
-def test_the_collector_rests_during_a_burst_and_not_after_it():
-    machine, seen = Machine(), []
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_rests_during_a_burst_and_is_then_as_it_was(enabled):
+    was, machine, seen = gc.isenabled(), Machine(), []
     side = Side("A", lambda: seen.append(gc.isenabled()), lambda: None)
-    list(Stopwatch([side], machine.clock).burst(2, math.inf))
-    assert (set(seen), gc.isenabled()) == ({False}, True)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        list(Stopwatch([side], machine.clock).burst(2, math.inf))
+        assert (set(seen), gc.isenabled()) == ({False}, enabled)
+    finally:
+        (gc.enable if was else gc.disable)()
