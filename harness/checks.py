@@ -67,11 +67,12 @@ def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lo
     variant: off, on or cpu.
     lowering: strategy of the variant ``on``, else empty.
     """
+    executed = sum(call.kind == "rms_norm" for function in exported.functions for call in function.norms)
     report = ane_rms.report(converted.model) if variant.through == "ane_rms.convert" else ane_rms.FusionReport()
     second = ane_rms.find(converted.program)
     return Counts(
         norms_expected=exported.norms_expected * len(exported.functions),
-        norms_executed=sum(call.kind == "rms_norm" for function in exported.functions for call in function.norms),
+        norms_executed=executed + exported.norms_written_out * len(exported.functions),
         report=report,
         unfused=second.fused if not lowering or lowering in WHOLE_FORMS else (),
         misses=report.missed if lowering else second.missed,

@@ -62,6 +62,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What the small configuration changes of ``full``."""
     counts: dict[str, str] = {}
     """Names used by ``norms`` besides ``L``, or another meaning of ``L``; see `harness.formula.count`."""
+    written_out: str = "0"
+    """How many of ``norms`` the model's forward writes out instead of calling a module, as a formula."""
     control: bool = False
     """Whether the model has norms that look like RMSNorm and are not, so that nothing may fuse."""
     wrapper: Wrapper = "causal"
@@ -123,20 +125,35 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         ------
         ZooFileError: if the configuration lacks a field that a count needs.
         """
+        return self._count("norms", config_or_size)
+
+    def written_out_norms(self, config_or_size: Any = "quick") -> int:
+        """Return how many of the expected norms are no modules, so that no forward hook sees them.
+
+        Raises
+        ------
+        ZooFileError: if the configuration lacks a field that a count needs.
+        """
+        return self._count("written_out", config_or_size)
+
+    def _count(self, key: str, config_or_size: Any) -> int:
+        text = getattr(self, key)
         rules = {"L": "num_hidden_layers"} | self.counts
-        rules = {name: rule for name, rule in rules.items() if name in formula.names(self.norms)}
+        rules = {name: rule for name, rule in rules.items() if name in formula.names(text)}
         if isinstance(config_or_size, str):
             fields = self.fields(config_or_size)  # type: ignore[arg-type]
             if all(rule.partition("==")[0].strip() in fields for rule in rules.values()):
-                return self._evaluate(rules, fields.__getitem__)
+                return self._evaluate(key, rules, fields.__getitem__)
             config_or_size = self.config(config_or_size)  # type: ignore[arg-type]
-        return self._evaluate(rules, lambda name: getattr(config_or_size, name))
+        return self._evaluate(key, rules, lambda name: getattr(config_or_size, name))
 
-    def _evaluate(self, rules: Mapping[str, str], field: Any) -> int:
+    def _evaluate(self, key: str, rules: Mapping[str, str], field: Any) -> int:
         try:
-            return formula.evaluate(self.norms, {name: formula.count(rule, field) for name, rule in rules.items()})
+            return formula.evaluate(
+                getattr(self, key), {name: formula.count(rule, field) for name, rule in rules.items()}
+            )
         except (formula.FormulaError, AttributeError) as error:
-            raise ZooFileError(f"models/{self.key}.toml: norms: {error}") from error
+            raise ZooFileError(f"models/{self.key}.toml: {key}: {error}") from error
 
 
 def _check_sizes(fields: Mapping[str, Any], where: str) -> None:
@@ -157,10 +174,11 @@ def _check_sizes(fields: Mapping[str, Any], where: str) -> None:
 def _check(spec: ModelSpec, where: str) -> ModelSpec:
     _check_sizes(spec.full, f"{where}: full")
     _check_sizes(spec.quick, f"{where}: quick")
-    try:
-        formula.evaluate(spec.norms, dict.fromkeys({"L", *spec.counts}, 10**6))
-    except formula.FormulaError as error:
-        raise ZooFileError(f"{where}: norms: {error}") from error
+    for key in ("norms", "written_out"):
+        try:
+            formula.evaluate(getattr(spec, key), dict.fromkeys({"L", *spec.counts}, 10**6))
+        except formula.FormulaError as error:
+            raise ZooFileError(f"{where}: {key}: {error}") from error
     if spec.control and spec.norms != "0":
         raise ZooFileError(f"{where}: norms: expected '0' for a control, got {spec.norms!r}")
     return spec

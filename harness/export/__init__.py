@@ -84,8 +84,9 @@ def export(
             for part in parts(network, reference, shape, tokens, frontend)
         ]
     first, *rest = made
-    expected = _norms_expected(spec, size if checkpoint is None else config, first)
-    first = replace(first, norms_expected=expected, decode=rest[0] if rest else None)
+    numbers = size if checkpoint is None else config
+    expected, written_out = _norms_expected(spec, numbers, first), spec.written_out_norms(numbers)
+    first = replace(first, norms_expected=expected, norms_written_out=written_out, decode=rest[0] if rest else None)
     return first if checkpoint is None else _of_checkpoint(first, spec, checkpoint, prompts)
 
 

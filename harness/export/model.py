@@ -40,6 +40,8 @@ class ExportedModel:
     """The function's name."""
     norms_expected: int = 0
     """RMSNorms that one call is to execute: by the zoo file's formula, or those executed where there is none."""
+    norms_written_out: int = 0
+    """How many of them are no modules: they are not among the functions' ``norms``."""
     prompts: tuple[Array, ...] = ()
     """Token ids of prompts, int32, each (1, n) with n at most N; empty for a model without a tokenizer."""
     marks: tuple[str, ...] = ()
