@@ -41,9 +41,9 @@ def compare(  # noqa: PLR0913 - an option each
     """
     from harness.cli.sides import load, only
     from harness.errors import check_name
-    from harness.regress import Rules
     from harness.regress import compare as judge
     from harness.report.verdicts import FORMATS, summary
+    from harness.times import Rules
 
     check_name("format", form, FORMATS)
     gc.disable()  # nothing is garbage before the end, and looking for it among a hundred thousand records takes longest

@@ -8,10 +8,10 @@ import pytest
 
 from harness.expect import propose
 from harness.regress import Rules, compare
-from harness.regress import _kind as kind_of
 from harness.stats import Effect
 from harness.store.find import Side
 from harness.store.schema import Condition
+from harness.times import kind_of
 from tests.harness.records import MAC, METRICS, NORMS, record, sites, zoo
 
 replace = msgspec.structs.replace
@@ -275,3 +275,37 @@ def test_a_thousand_rows_correct_for_their_number():
         for number in range(40)
     ]
     assert [(one.kind, one.model) for one in judged(base, now)] == [("regression", "model-7")]
+
+
+def night(pair, *, seed, session=1.0, on=1.0, off=1.0):
+    """Return a session's plain and fused rows, measured alternately; each factor slows what it names."""
+    rng = np.random.default_rng(seed)
+    drift = session * np.linspace(1, 1.02, 30)
+    rows = []
+    for variant, factor in (("off", off), ("on", on)):
+        taken = 2e-3 * factor * drift * np.exp(rng.normal(0, 0.008, 30))
+        rows.append(record("llama", variant, executor="coreml", pair=pair, samples={"predict": tuple(taken.tolist())}))
+    return rows
+
+
+def test_a_slower_night_is_told_of_the_plain_conversion_alone():
+    (verdict,) = judged(night("1", seed=1), night("2", seed=2, session=1.1))
+    assert (verdict.kind, verdict.title) == ("regression", "llama off")
+
+
+def test_what_got_slower_against_the_plain_conversion_is_found_in_a_faster_night():
+    verdicts = judged(night("1", seed=1), night("2", seed=2, session=0.95, on=1.05))
+    slower = next(one for one in verdicts if one.kind == "regression")
+    assert slower.title == "llama on layer_norm"
+    assert slower.ratio == pytest.approx(1.05, abs=0.01)
+    assert "against off beside it 5" in slower.sentence
+    assert slower.base == pytest.approx(2.02e-3, rel=0.02)
+
+
+def test_without_samples_of_the_plain_conversion_the_times_themselves_compare():
+    old, new = night("1", seed=1), night("2", seed=2, session=1.1)
+    verdicts = judged(old, [replace(new[0], samples={}), new[1]])
+    assert [(one.kind, one.title) for one in verdicts] == [
+        ("regression", "llama on layer_norm"),
+        ("suspicious", "llama off"),
+    ]
