@@ -65,15 +65,14 @@ def bench(  # noqa: PLR0913 - an option each
     from harness import shapes
     from harness.bench.outcome import Settings
     from harness.bench.run import choose_executor
-    from harness.cli import quantities
-    from harness.cli.run import _names, _new, _select, _variants
+    from harness.cli import quantities, selection
     from harness.errors import check_name
     from harness.plan import Options
     from harness.report.table import FORMATS
 
     check_name("format", form, FORMATS)
-    variants = _variants(variant or ["off", "on"])
-    lowerings, policies = _names(lowering, None, frontend, regimes=norm)
+    variants = selection.variants(variant or ["off", "on"])
+    lowerings, policies = selection.names(lowering, None, frontend, regimes=norm)
     chosen_units = _units(units)
     check_name("shape", shape.partition(":")[0], SHAPES)
     taken = shapes.parse(shape)
@@ -87,10 +86,10 @@ def bench(  # noqa: PLR0913 - an option each
         device=device or "",
         marks=_machine_marks(),
     )
-    specs, unusable = ([], []) if norm else _select(models or [], tier)
+    specs, unusable = ([], []) if norm else selection.select(models or [], tier)
     if strict:
         _refuse_spoilt()
-    folder = _new(out)
+    folder = selection.new_folder(out)
     options = Options(
         variants=tuple(variants),
         frontend=frontend,

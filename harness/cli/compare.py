@@ -46,9 +46,12 @@ def compare(  # noqa: PLR0913 - an option each
     from harness.times import Rules
 
     check_name("format", form, FORMATS)
-    gc.disable()  # nothing is garbage before the end, and looking for it among a hundred thousand records takes longest
-    before, now = (only(load(name, results), model, tier) for name in (base, candidate))
-    verdicts = judge(before, now, Rules(across_machines, noise_floor))
+    gc.disable()  # nothing is garbage meanwhile, and looking for it among a hundred thousand records takes longest
+    try:
+        before, now = (only(load(name, results), model, tier) for name in (base, candidate))
+        verdicts = judge(before, now, Rules(across_machines, noise_floor))
+    finally:
+        gc.enable()
     shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]
     if shown or form != "github":
         say(FORMATS[form](shown))

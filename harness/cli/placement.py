@@ -45,11 +45,13 @@ def placement(
         found = [planner.of_package(Path(target), units or "CPU_AND_NE")]
     else:
         from harness import zoo
-        from harness.cli.run import _names, _variants
+        from harness.cli import selection
         from harness.plan import Options
 
-        lowerings, _ = _names(lowering, None, frontend, regimes=False)
+        lowerings, _ = selection.names(lowering, None, frontend, regimes=False)
         (spec,) = zoo.select(zoo.load_zoo(), [target], None)
-        options = Options(tuple(_variants(variant or ["off", "on"])), frontend=frontend, lowerings=tuple(lowerings))
+        options = Options(
+            tuple(selection.variants(variant or ["off", "on"])), frontend=frontend, lowerings=tuple(lowerings)
+        )
         found = planner.of_model(spec, options, units or "")
     say(render([(one.name, one.ops, one.norms) for one in found], every_op=ops))

@@ -13,15 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from harness.checkpoint import Checkpoint
-    from harness.errors import ZooFileError
     from harness.isolation.pool import Crew
-    from harness.plan import Plan, Unusable
+    from harness.plan import Plan
     from harness.store.files import RunFolder
     from harness.store.schema import Record
-    from harness.zoo import ModelSpec
 
-REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
 FINE = ("ok", "skipped")
 """Statuses that are no fault."""
 HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
@@ -94,7 +90,7 @@ def run(  # noqa: PLR0913 - an option each
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
     from harness import shapes
-    from harness.cli import quantities
+    from harness.cli import quantities, selection
     from harness.cli.weights import look
     from harness.errors import check_name
     from harness.report.table import FORMATS
@@ -107,10 +103,10 @@ def run(  # noqa: PLR0913 - an option each
     if resume is not None:
         plan, folder = _resumed(context, out, resume)
     else:
-        variants = _variants(variant or [])
-        lowerings, policies = _names(lowering, precision, frontend, regimes=regimes)
+        variants = selection.variants(variant or [])
+        lowerings, policies = selection.names(lowering, precision, frontend, regimes=regimes)
         tokens = shapes.parse(shape)
-        compressions = _compressions(compression, policies[0])
+        compressions = selection.compressions(compression, policies[0])
         weights, texts = look(
             checkpoint,
             revision,
@@ -119,8 +115,8 @@ def run(  # noqa: PLR0913 - an option each
             allow_pickle=allow_pickle,
             trust_remote_code=trust_remote_code,
         )
-        specs, unusable = _specs(weights, models or [], tier, regimes=regimes)
-        folder = _new(out)
+        specs, unusable = selection.specs(weights, models or [], tier, regimes=regimes)
+        folder = selection.new_folder(out)
         if regimes:
             _regimes(lowerings, policies, form, folder)
             return
@@ -148,90 +144,11 @@ def run(  # noqa: PLR0913 - an option each
     _summary(records, folder, code=2 if plan.unusable else 1)
 
 
-def _variants(names: list[str]) -> list[str]:
-    from harness import variants
-
-    return [variant.name for variant in variants.resolve(names)]
-
-
-def _names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
-    """Return the lowerings and policies asked for, each known to exist."""
-    from harness.errors import check_name
-    from harness.plan import FRONTENDS, LOWERINGS, POLICIES
-
-    check_name("frontend", frontend, FRONTENDS)
-    lowerings = [check_name("lowering", name, LOWERINGS) for name in (lowering or "").split(",") if name]
-    policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or POLICIES[0]]
-    for policy in policies:
-        check_name("precision", policy, POLICIES)
-    return lowerings or list(LOWERINGS if regimes else LOWERINGS[:1]), policies
-
-
-def _compressions(names: str | None, policy: str) -> tuple[str, ...]:
-    """Return the compressions asked for, none at all first."""
-    from harness.compress import PALETTES, SCHEMES
-    from harness.errors import ArgumentError, check_name
-    from harness.plan import WIDE_POLICIES
-
-    chosen = [check_name("compression", name, SCHEMES) for name in (names or "").split(",") if name]
-    if policy in WIDE_POLICIES and (palettes := [name for name in chosen if name in PALETTES]):
-        raise ArgumentError(
-            f"--compression {palettes[0]}: palettes are of float16 weights; not with --precision {policy}"
-        )
-    return ("", *dict.fromkeys(chosen))
-
-
-def _specs(
-    weights: Checkpoint | None, keys: list[str], tier: str, *, regimes: bool
-) -> tuple[list[ModelSpec], list[Unusable]]:
-    """Return what is to be run: the checkpoint's one entry, or models of the zoo."""
-    if regimes:
-        return [], []
-    if weights is None:
-        return _select(keys, tier)
-    from harness.checkpoint import spec_of
-    from harness.zoo import load_zoo
-
-    return [spec_of(weights, load_zoo(unusable=lambda _key, _error: None))], []
-
-
-def _select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
-    """Return the models asked for, and those whose files cannot be used.
-
-    Raises
-    ------
-    ZooFileError: where nothing usable was asked for, or a file beside the models named is bad.
-    """
-    from harness import zoo
-    from harness.plan import Unusable
-
-    bad: dict[str, ZooFileError] = {}
-    specs = zoo.load_zoo(unusable=bad.__setitem__)
-    good = zoo.select(specs, [key for key in keys if key not in bad], None if keys else tier)  # type: ignore[arg-type]
-    if keys and all(key in bad for key in keys):
-        good = []
-    others = [key for key in bad if keys and key not in keys]
-    if bad and (others or not good):
-        raise bad[next(iter(others or bad))]
-    return good, [Unusable(key, str(error)) for key, error in bad.items()]
-
-
-def _new(out: Path) -> RunFolder:
-    from harness.store.files import RunFolder
-
-    return RunFolder.new(out, warn=lambda text: say(text, err=True))
-
-
 def _keep(plan: Plan, folder: RunFolder) -> None:
-    """Write the plan, and the rows of zoo files that cannot be used."""
+    """Write the plan, from which the run can be resumed."""
     import msgspec
 
-    from harness.plan import record
-
     folder.write_plan(msgspec.json.encode(plan))
-    for one in plan.unusable:
-        for case in plan.options.cases():
-            folder.append(record(one, plan.options, case, status="failed", reason=one.reason))
 
 
 def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunFolder]:
@@ -268,12 +185,19 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], secon
     """Do what is still to do, each record appended as soon as it is there; return all, and write the table."""
     from harness.cli.progress import progress
     from harness.jobs import run_jobs
+    from harness.plan import record as blank
     from harness.plan import row_of
     from harness.report.table import FORMATS
     from harness.store.files import read_records
 
     records = {row_of(record): record for record in read_records(folder.records)}
     order = plan.rows()
+    for one in plan.unusable:
+        for case in plan.options.cases():
+            if (one.key, case) not in records:
+                record = blank(one, plan.options, case, status="failed", reason=one.reason)
+                folder.append(record)
+                records[one.key, case] = record
     with progress(len(order)) as bar, who as crew:
         for _ in records:
             bar.advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,8 @@ def saved(pytester):
     root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "pytest", "--benchmark-json=out.json", f"--rootdir={pytester.path}", "-q"]
     command += ["-o", f"pythonpath={root}", "-p", "no:cacheprovider"]
-    done = subprocess.run(command, cwd=pytester.path, capture_output=True, text=True, check=False)
+    alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    done = subprocess.run(command, cwd=pytester.path, env=alone, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     return pytester.path / "out.json"
 

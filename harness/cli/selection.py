@@ -1,0 +1,94 @@
+"""What commands are asked for by name: models, variants, lowerings, policies; checked before heavy imports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.cli.output import say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.checkpoint import Checkpoint
+    from harness.errors import ZooFileError
+    from harness.plan import Unusable
+    from harness.store.files import RunFolder
+    from harness.zoo import ModelSpec
+
+REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
+
+
+def variants(given: list[str]) -> list[str]:
+    """Return the variants named, or all."""
+    from harness.variants import resolve
+
+    return [variant.name for variant in resolve(given)]
+
+
+def names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
+    """Return the lowerings and policies asked for, each known to exist."""
+    from harness.errors import check_name
+    from harness.plan import FRONTENDS, LOWERINGS, POLICIES
+
+    check_name("frontend", frontend, FRONTENDS)
+    lowerings = [check_name("lowering", name, LOWERINGS) for name in (lowering or "").split(",") if name]
+    policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or POLICIES[0]]
+    for policy in policies:
+        check_name("precision", policy, POLICIES)
+    return lowerings or list(LOWERINGS if regimes else LOWERINGS[:1]), policies
+
+
+def compressions(given: str | None, policy: str) -> tuple[str, ...]:
+    """Return the compressions asked for, none at all first."""
+    from harness.compress import PALETTES, SCHEMES
+    from harness.errors import ArgumentError, check_name
+    from harness.plan import WIDE_POLICIES
+
+    chosen = [check_name("compression", name, SCHEMES) for name in (given or "").split(",") if name]
+    if policy in WIDE_POLICIES and (palettes := [name for name in chosen if name in PALETTES]):
+        raise ArgumentError(
+            f"--compression {palettes[0]}: palettes are of float16 weights; not with --precision {policy}"
+        )
+    return ("", *dict.fromkeys(chosen))
+
+
+def specs(
+    weights: Checkpoint | None, keys: list[str], tier: str, *, regimes: bool
+) -> tuple[list[ModelSpec], list[Unusable]]:
+    """Return what is to be run: the checkpoint's one entry, or models of the zoo."""
+    if regimes:
+        return [], []
+    if weights is None:
+        return select(keys, tier)
+    from harness.checkpoint import spec_of
+    from harness.zoo import load_zoo
+
+    return [spec_of(weights, load_zoo(unusable=lambda _key, _error: None))], []
+
+
+def select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
+    """Return the models asked for, and those whose files cannot be used.
+
+    Raises
+    ------
+    ZooFileError: where nothing usable was asked for, or a file beside the models named is bad.
+    """
+    from harness import zoo
+    from harness.plan import Unusable
+
+    bad: dict[str, ZooFileError] = {}
+    entries = zoo.load_zoo(unusable=bad.__setitem__)
+    good = zoo.select(entries, [key for key in keys if key not in bad], None if keys else tier)  # type: ignore[arg-type]
+    if keys and all(key in bad for key in keys):
+        good = []
+    others = [key for key in bad if keys and key not in keys]
+    if bad and (others or not good):
+        raise bad[next(iter(others or bad))]
+    return good, [Unusable(key, str(error)) for key, error in bad.items()]
+
+
+def new_folder(out: Path) -> RunFolder:
+    """Begin a run below a results folder; a clock that is behind the newest one is said."""
+    from harness.store.files import RunFolder
+
+    return RunFolder.new(out, warn=lambda text: say(text, err=True))
