@@ -3,6 +3,8 @@
 ``pytest --zoo llama,qwen3 --variant on`` runs every test that uses a fixture of this module once for each model and
 variant. Without ``--zoo`` such a test is skipped, and says so. A project that only has ane-rms installed notes nothing
 of it: nothing heavy is imported before a fixture is used.
+
+PYTEST_DONT_REWRITE: nothing is asserted here, and pytest would warn where the module is imported before it asks for it.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ from harness.diagnosis import Finding
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ("-p", "harness.pytest_plugin", "-p", "no:cacheprovider")
-# Where ane-rms is installed, the tests' own pytest has the plugin already, and says that it cannot rewrite it again.
-pytestmark = pytest.mark.filterwarnings("ignore:Module already imported so cannot be rewritten")
 elsewhere = pytest.mark.skipif(platform.system() == "Darwin", reason="is about machines without Core ML")
 
 
