@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.stats import midranks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -103,7 +105,7 @@ def _asv(series: Array) -> list[int]:
 def _doubtful(series: Array, floor: float) -> npt.NDArray[np.bool_]:
     """Return, row by row, whether some stretch of nights (all, or a half, a quarter ...) looks like two levels."""
     n = series.shape[1]
-    doubtful: npt.NDArray[np.bool_] = series.min(axis=1) != series.max(axis=1)
+    doubtful = _apart(series, floor)
     if n < 24:
         return doubtful  # too few for ranks to show a short level; asv is quick on them
     left = np.flatnonzero(doubtful)
@@ -115,6 +117,14 @@ def _doubtful(series: Array, floor: float) -> npt.NDArray[np.bool_]:
         left = left[~doubtful[left]]
         length //= 2
     return doubtful
+
+
+def _apart(series: Array, floor: float) -> npt.NDArray[np.bool_]:
+    """Return, row by row, whether the medians of the shortest levels are ever further apart than the floor."""
+    windows = np.lib.stride_tricks.sliding_window_view(series, LEAST_NIGHTS, axis=1)
+    middle = np.sort(windows, axis=2)[:, :, LEAST_NIGHTS // 2]
+    apart: npt.NDArray[np.bool_] = np.ptp(middle, axis=1) > floor * np.abs(middle).min(axis=1)
+    return apart
 
 
 def _two_levels(series: Array, floor: float) -> npt.NDArray[np.bool_]:
@@ -139,11 +149,9 @@ def _scan(series: Array, known: list[int]) -> list[int]:
 
 
 def _split(series: Array, start: int, end: int) -> list[int]:
-    from scipy.stats import rankdata
-
     if end - start < 12:
         return []
-    (largest,), (size,) = _largest(rankdata(series[None, start:end], axis=1))
+    (largest,), (size,) = _largest(midranks(series[None, start:end]))
     if largest <= _critical(end - start, BELIEVE):
         return []
     at = start + int(size)

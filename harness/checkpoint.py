@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness import whole
 from harness.errors import CheckpointError
 from harness.zoo import ModelSpec
 
@@ -163,12 +164,11 @@ def _first_line(error: BaseException) -> str:
 
 def _json(path: Path, limit_bytes: int) -> dict[str, Any]:
     """Return a JSON file's object, refusing one too large to be read whole."""
-    size = path.stat().st_size
-    if size > limit_bytes:
-        raise CheckpointError(f"{path}: {size:,} bytes; more than {limit_bytes:,} are not read")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        content = json.loads(whole.read(path, limit_bytes).decode())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not JSON: {_first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected an object, got {type(content).__name__}")

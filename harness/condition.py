@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.command import output
 from harness.store.schema import Condition
 
 if TYPE_CHECKING:
@@ -28,25 +28,29 @@ BUSY_LOAD = 0.5
 """Processes running a core, from which on a machine is busy with other work."""
 
 
-def condition(*, system: str = "", command: Callable[..., str] | None = None) -> Condition:
+def condition(*, system: str = "", command: Callable[..., str | None] = output) -> Condition:
     """Return the machine's present state.
 
     Parameters
     ----------
     system: ``Darwin`` or ``Linux``; this one's when left out.
-    command: runs a command and returns what it printed, "" where it failed.
+    command: runs a command and returns what it printed; None where it failed.
     """
-    system, command = system or platform.system(), command or _command
+    system = system or platform.system()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if system != "Darwin":
         return Condition(power=_linux_power(POWER_SUPPLIES), load=load)
-    power = command("pmset", "-g", "batt")
-    low_power = re.search(r"lowpowermode\s+(\d)", command("pmset", "-g"))
-    translated = command("sysctl", "-n", "sysctl.proc_translated")  # of the sysctl process: as this one's parent runs
+
+    def say(*words: str) -> str:
+        return command(*words) or ""
+
+    power = say("pmset", "-g", "batt")
+    low_power = re.search(r"lowpowermode\s+(\d)", say("pmset", "-g"))
+    translated = say("sysctl", "-n", "sysctl.proc_translated")  # of the sysctl process: as this one's parent runs
     return Condition(
         power=_mac_power(power),
         low_power_mode=low_power[1] == "1" if low_power else None,
-        thermal=_thermal(command("notifyutil", "-g", THERMAL_KEY)),
+        thermal=_thermal(say("notifyutil", "-g", THERMAL_KEY)),
         load=load,
         translated={"1": True, "0": False}.get(translated.strip()),
     )
@@ -95,11 +99,3 @@ def _linux_power(root: Path) -> str:
     if any(read(one / "type") == "Battery" and read(one / "status") == "Discharging" for one in supplies):
         return "battery"
     return "AC" if any(read(one / "online") == "1" for one in supplies) else ""
-
-
-def _command(*words: str) -> str:
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""

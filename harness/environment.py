@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from harness.command import output
 from harness.store.schema import Environment
 
 PACKAGES = ("ane-rms", "coremltools", "torch", "transformers", "numpy")
@@ -40,14 +40,14 @@ def version(package: str) -> str:
 
 def _os() -> str:
     if platform.system() == "Darwin":
-        build = _command("sw_vers", "-buildVersion")
+        build = _line("sw_vers", "-buildVersion")
         return f"macOS {platform.mac_ver()[0]} ({build})"
     return f"{platform.system()} {platform.release()}"
 
 
 def _chip() -> str:
     if platform.system() == "Darwin":
-        return _command("sysctl", "-n", "machdep.cpu.brand_string")
+        return _line("sysctl", "-n", "machdep.cpu.brand_string")
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -63,14 +63,10 @@ def _git() -> tuple[str, bool | None]:
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return "", None
-    commit = _command("git", "-C", str(folder), "rev-parse", "HEAD")
-    return commit, _command("git", "-C", str(folder), "status", "--porcelain") == "" if commit else None
+    commit = _line("git", "-C", str(folder), "rev-parse", "HEAD")
+    changes = output("git", "-C", str(folder), "status", "--porcelain")
+    return commit, None if changes is None else not changes
 
 
-def _command(*words: str) -> str:
-    """Return what a command prints, or ``""`` where it is absent or fails."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+def _line(*words: str) -> str:
+    return (output(*words) or "").strip()

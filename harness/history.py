@@ -7,12 +7,13 @@ is one row of one definition on one machine; times and counts of other machines 
 from __future__ import annotations
 
 import re
-import subprocess
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.command import output
 from harness.errors import RecordError, check_name
 from harness.metrics import METRICS
 from harness.store.baselines import COUNTS
@@ -153,21 +154,22 @@ def _check_models(connection: DuckDBPyConnection, models: Sequence[str]) -> None
 def _series(connection: DuckDBPyConnection, measures: Sequence[str], models: Sequence[str]) -> list[Series]:
     """Return the series of all measures, measure by measure, without their changes."""
     where = f"AND model IN ({', '.join('?' * len(models))})" if models else ""
-    lists = ", ".join(f'list("{name}" ORDER BY time, run_id)' for name in ("run_id", "time", *measures))
+    points = ", ".join(f'"{name}"' for name in ("time", "run_id", *measures))
     keys = [f"coalesce({name}, '{DEFAULTS[name]}')" for name in (*ROW, "definition")]
     keys += [f"environment->>'$.{name}'" for name in MACHINE]
     rows = connection.execute(
-        f"SELECT {', '.join(keys)}, {lists} FROM records "  # noqa: S608 - names are checked
-        f"WHERE run_id IS NOT NULL {where} GROUP BY {', '.join(keys)} ORDER BY ALL",
+        f"SELECT {', '.join(keys)}, list(row({points})) FROM records "  # noqa: S608 - names are checked
+        f"WHERE run_id IS NOT NULL {where} GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}",
         list(models),
     ).fetchall()
-    series = []
-    for number, measure in enumerate(measures):
-        for row in rows:
-            run_ids, times, *columns = row[len(keys) :]
-            if any(value is not None for value in columns[number]):
-                series.append(_one(row[: len(keys)], measure, zip(run_ids, times, columns[number], strict=True)))
-    return series
+    for row in rows:
+        row[-1].sort(key=itemgetter(0, 1))
+    return [
+        _one(row[:-1], measure, [(run, time, values[number]) for time, run, *values in row[-1]])
+        for number, measure in enumerate(measures)
+        for row in rows
+        if any(point[2 + number] is not None for point in row[-1])
+    ]
 
 
 def _one(keys: tuple[Any, ...], measure: str, points: Iterable[tuple[str, str, float | None]]) -> Series:
@@ -247,11 +249,10 @@ class _Between:
         """Return the commits between two, newest first, where this checkout has them."""
         if (old, new) not in self._commits:
             folder = Path(__file__).parent
-            words = ["git", "-C", str(folder), "log", "--format=%h %s", f"{old}..{new}", "--"]
+            words = ("git", "-C", str(folder), "log", "--format=%h %s", f"{old}..{new}", "--")
             known_to_git = re.fullmatch("[0-9a-f]+", old) and re.fullmatch("[0-9a-f]+", new)
-            done = subprocess.run(words, capture_output=True, text=True, check=False) if known_to_git else None
-            lines = done.stdout.splitlines() if done and done.returncode == 0 else []
-            self._commits[old, new] = tuple(lines)
+            said = output(*words) if known_to_git else None
+            self._commits[old, new] = tuple((said or "").splitlines())
         return self._commits[old, new]
 
 

@@ -112,9 +112,10 @@ def _end(left: Job, task: Task, end: End, step: str, crew: Crew) -> Iterator[Rec
             worker=end.worker,
             marks=end.marks,
         )
-    if rest := left.without(fallen).cases:
+    rest = left.without(fallen)
+    if rest.cases:
         seconds = None if task.limits.seconds is None else max(task.limits.seconds - end.seconds, 0.0)
-        crew.submit(_task(msgspec.structs.replace(left, cases=rest), seconds), first=True)
+        crew.submit(_task(rest, seconds), first=True)
 
 
 def _task(job: Job, seconds: float | None, reserve_bytes: int | None = None) -> Task:

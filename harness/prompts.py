@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness import whole
 from harness.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ def read(path: Path) -> tuple[str, ...]:
     try:
         if not path.is_file():
             raise ArgumentError(f"--prompts {path}: no such file")
-        size = path.stat().st_size
-        if size > LIMIT_BYTES:
-            raise ArgumentError(f"--prompts {path}: {size:,} bytes; more than {LIMIT_BYTES:,} are not read")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = whole.read(path, LIMIT_BYTES).decode().splitlines()
     except UnicodeDecodeError as error:
         raise ArgumentError(f"--prompts {path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:

@@ -35,11 +35,6 @@ NOT_OF_A_PACKAGE = ("variants", "lowerings", "compressions", "policy", "run_id",
 of a checkpoint, its files are."""
 
 
-def steps(options: Options) -> int:
-    """Return how many steps :func:`run_model` announces for one model of which the cache has nothing."""
-    return len(plan.PREPARATION) + 2 * len(options.cases())
-
-
 def run_model(
     spec: ModelSpec, options: Options, announce: Callable[[str], None], cases: tuple[Case, ...] | None = None
 ) -> Iterator[Record]:

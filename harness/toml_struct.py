@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from harness import whole
 from harness.errors import ZooFileError
 
 if sys.version_info >= (3, 11):
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
-LARGEST_BYTES = 1 << 20
+LIMIT_BYTES = 1_000_000
 """A zoo file has some hundred bytes."""
 
 _EXPECTED = {
@@ -52,11 +53,7 @@ def hint(name: str, known: Iterable[str]) -> str:
 def _load(path: Path) -> dict[str, Any]:
     where = place(path)
     try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_BYTES + 1)
-        if len(content) > LARGEST_BYTES:
-            raise ZooFileError(f"{where}: larger than {LARGEST_BYTES >> 20} MiB, which no zoo file is")
-        return tomllib.loads(content.decode())
+        return tomllib.loads(whole.read(path, LIMIT_BYTES).decode())
     except tomllib.TOMLDecodeError as error:
         raise ZooFileError(f"{where}: not valid TOML: {error}") from error
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,8 @@ import typer
 from harness.cli.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.store.find import Side
 
 
@@ -46,18 +49,26 @@ def compare(  # noqa: PLR0913 - an option each
     from harness.times import Rules
 
     check_name("format", form, FORMATS)
-    gc.disable()  # nothing is garbage meanwhile, and looking for it among a hundred thousand records takes longest
-    try:
+    with _uncollected():
         before, now = (only(load(name, results), model, tier) for name in (base, candidate))
         verdicts = judge(before, now, Rules(across_machines, noise_floor))
-    finally:
-        gc.enable()
     shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]
     if shown or form != "github":
         say(FORMATS[form](shown))
     say(f"{_titled(before)} against {_titled(now)}: {summary(verdicts)}", err=True)
     if any(verdict.kind == "regression" for verdict in verdicts):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the collector off what is made within, then and later: of a hundred thousand records nothing is garbage."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _titled(side: Side) -> str:

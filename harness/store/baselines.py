@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness import whole
 from harness.errors import OutputError, RecordError
 from harness.store import atomic
 from harness.store.schema import ROW, title_of
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from harness.store.schema import Record
 
 BASELINE_VERSION = 1
+LIMIT_BYTES = 64_000_000
+"""Largest file read; a model's baseline is some kilobytes a row."""
 
 COUNTS = ("norms_expected", "norms_executed", "fused", "missed", "ops_before", "ops_after", "norm_ops")
 """Fields of a record that must be exactly as expected."""
@@ -161,12 +164,21 @@ def read_folder(folder: Path) -> dict[str, Baseline]:
     """
     found = {}
     for path in sorted(folder.glob("*.json")):
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise RecordError(f"{path}: cannot read: {error.strerror}") from None
-        found[path.stem] = decode(text, str(path))
+        found[path.stem] = read(path)
     return found
+
+
+def read(path: Path) -> Baseline:
+    """Return the baseline of one file.
+
+    Raises
+    ------
+    RecordError: naming the file, if it cannot be read or is none.
+    """
+    try:
+        return decode(whole.read(path, LIMIT_BYTES), str(path))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot read: {error.strerror}") from None
 
 
 def write(folder: Path, baseline: Baseline) -> Path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness import whole
 from harness.errors import OutputError, RecordError
 from harness.store import atomic, schema
 
@@ -123,15 +124,11 @@ class RunFolder:
         RecordError: if it is not there, or not of a plan's size.
         """
         try:
-            with self.plan.open("rb") as stream:
-                content = stream.read(PLAN_LIMIT_BYTES + 1)
+            return whole.read(self.plan, PLAN_LIMIT_BYTES)
         except OSError as error:
             raise RecordError(
                 f"{self.plan}: cannot read: {error.strerror}; a run without it cannot be resumed"
             ) from None
-        if len(content) > PLAN_LIMIT_BYTES:
-            raise RecordError(f"{self.plan}: larger than {PLAN_LIMIT_BYTES >> 20} MiB, which no plan is")
-        return content
 
     def append(self, record: Record) -> None:
         """Append one record and push it to the disk.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import command
 from harness.errors import RecordError
 from harness.store import baselines
 from harness.store.files import read_records
@@ -56,7 +56,7 @@ def find(name: str, results: Path, damaged: Callable[[str], None] | None = None)
     if path.is_dir():
         return _folder(name, path)
     if path.suffix == ".json" and path.exists():
-        one = baselines.decode(path.read_bytes(), name)
+        one = baselines.read(path)
         return Side(name, baselines={one.model: one})
     if path.exists() or path.suffix == ".jsonl":
         return _run(path, damaged, name)
@@ -101,22 +101,17 @@ def _at_revision(revision: str, results: Path) -> dict[str, Baseline]:
             f"{revision}: no run under {results / 'runs'}, no file, and no git revision of this name; "
             "known too: latest, latest~1, baselines"
         )
-    names = (_git(results, "ls-tree", "--name-only", revision, "baselines/") or b"").decode().split()
+    names = (_git(results, "ls-tree", "--name-only", revision, "baselines/") or "").split()
     found = {}
     for name in names:
         if name.endswith(".json"):
             text = _git(results, "show", f"{revision}:./{name}")
-            one = baselines.decode(text or b"", f"{revision}:{name}")
+            one = baselines.decode((text or "").encode(), f"{revision}:{name}")
             found[one.model] = one
     if not found:
         raise RecordError(f"{revision}: this revision has no {results / 'baselines'}/*.json")
     return found
 
 
-def _git(folder: Path, *words: str) -> bytes | None:
-    """Return what git prints in a folder, or None where it refuses."""
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+def _git(folder: Path, *words: str) -> str | None:
+    return command.output("git", "-C", str(folder), *words, seconds=60)

@@ -16,11 +16,19 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "ane_rms": {"ane_rms"},
     "harness.errors": set(),
-    "harness.store": {"harness.errors"},
+    "harness.command": set(),
+    "harness.whole": set(),
+    "harness.store": {"harness.command", "harness.errors", "harness.whole"},
     "harness.stats": set(),
-    "harness.change_points": set(),
+    "harness.change_points": {"harness.stats"},
     "harness.expect": {"harness.regress", "harness.store"},
-    "harness.history": {"harness.change_points", "harness.errors", "harness.metrics", "harness.store"},
+    "harness.history": {
+        "harness.change_points",
+        "harness.command",
+        "harness.errors",
+        "harness.metrics",
+        "harness.store",
+    },
     "harness.gates": {"harness.store"},
     "harness.times": {"harness.gates", "harness.stats", "harness.store"},
     "harness.regress": {"harness.gates", "harness.stats", "harness.store", "harness.times"},
@@ -32,8 +40,8 @@ ALLOWED = {
     "harness.shapes": {"harness.errors"},
     "harness.export": {"harness.checkpoint", "harness.errors", "harness.prompts", "harness.shapes", "harness.zoo"},
     "harness.multifunction": {"ane_rms"},
-    "harness.checkpoint": {"harness.errors", "harness.zoo"},
-    "harness.prompts": {"harness.errors"},
+    "harness.checkpoint": {"harness.errors", "harness.whole", "harness.zoo"},
+    "harness.prompts": {"harness.errors", "harness.whole"},
     "harness.measure": {
         "harness.convert",
         "harness.export",
@@ -62,7 +70,7 @@ ALLOWED = {
     "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store", "harness.zoo"},
     "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter", "harness.store"},
     "harness.latency": set(),
-    "harness.condition": {"harness.store"},
+    "harness.condition": {"harness.command", "harness.store"},
     "harness.torch_ops": {"harness.errors"},
 }
 """What each layer may import of the project, beside itself. A layer that is not here, the command line and the main

@@ -228,7 +228,7 @@ def quantised(folder):
         (escaping, "expected a .safetensors file of the same folder, got '../llama"),
         (another_index, "lacks 'no.such.weight'"),
         (empty_index, "expected an object, got list"),
-        (huge_config, "more than 4,000,000 are not read"),
+        (huge_config, "larger than 4,000,000 bytes"),
         (nested_config, "config.json: not JSON"),
         (unknown_architecture, "model_type 'lama'.*has no such architecture"),
         (no_causal_model, "T5ForConditionalGeneration is no causal language model"),

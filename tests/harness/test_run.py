@@ -8,8 +8,8 @@ from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from harness import interpreter
 from harness.export import FRONTENDS
 from harness.plan import FRONTENDS as PLANNED_FRONTENDS
-from harness.plan import LOWERINGS, POLICIES, Options
-from harness.run import run_model, steps
+from harness.plan import LOWERINGS, POLICIES, PREPARATION, Options
+from harness.run import run_model
 from harness.variants import VARIANTS
 from harness.zoo import load_zoo
 
@@ -22,7 +22,7 @@ def records_of(key, **more):
     options = Options(variants=tuple(VARIANTS), **more)
     announced = []
     records = {record.variant: record for record in run_model(ZOO[key], options, announced.append)}
-    assert len(announced) == steps(options)
+    assert len(announced) == len(PREPARATION) + 2 * len(options.cases())
     return records
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from harness.stats import ALPHA, CONFIDENCE, FEWEST, Samples, effects, holm, needed_samples
+from harness.stats import ALPHA, CONFIDENCE, FEWEST, Samples, effects, holm, midranks, needed_samples
 
 SEED = 20260101
 
@@ -101,6 +101,20 @@ def test_a_clock_of_one_tick_says_nothing():
     (paired,) = effects([Samples([2e-6] * 12, [2e-6] * 12, paired=True)])
     (unpaired,) = effects([Samples([2e-6] * 12, [2e-6] * 12, paired=False)])
     assert paired.p == unpaired.p == 1.0
+
+
+@pytest.mark.parametrize("n", [1, 2, 6, 60])
+def test_midranks_are_scipys(n):
+    values = np.random.default_rng(SEED).normal(size=(200, n)).round(1)  # of one decimal, so that many are equal
+    np.testing.assert_array_equal(midranks(values), scipy_stats.rankdata(values, axis=1))
+
+
+@pytest.mark.parametrize("decimals", [2, 17])
+def test_the_probability_of_sessions_is_scipys(decimals):
+    rng = np.random.default_rng(SEED)
+    x, y = rng.uniform(1, 2, (100, 30)).round(decimals), rng.uniform(1.1, 2.1, (100, 25)).round(decimals)
+    scipys = scipy_stats.mannwhitneyu(x, y, axis=1, method="asymptotic").pvalue
+    assert [one.p for one in judged(x, y, paired=False)] == pytest.approx(scipys, rel=1e-9)
 
 
 def test_effects_keep_the_order_of_their_rows():

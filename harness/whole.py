@@ -1,0 +1,23 @@
+"""Read a file whole, if it is of a size that such a file may have: what strangers wrote may be of any."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def read(path: Path, limit_bytes: int) -> bytes:
+    """Return a file's content.
+
+    Raises
+    ------
+    OSError: if it cannot be read or is larger than the limit; ``strerror`` says so in words.
+    """
+    with path.open("rb") as stream:
+        content = stream.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise OSError(errno.EFBIG, f"larger than {limit_bytes:,} bytes, which no such file is", str(path))
+    return content
