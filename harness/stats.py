@@ -82,17 +82,15 @@ def effects(rows: Sequence[Samples]) -> list[Effect]:
             chunk = indices[start : start + CHUNK]
             base = np.log([rows[index].base for index in chunk])
             candidate = np.log([rows[index].candidate for index in chunk])
-            columns = _paired(base, candidate) if paired else _unpaired(base, candidate)
-            found.update(zip(chunk, map(_effect, *columns), strict=True))
+            *logarithms, p = _paired(base, candidate) if paired else _unpaired(base, candidate)
+            with np.errstate(over="ignore"):  # the largest of times over the least is more than a float holds
+                ratios = [np.exp(one).tolist() for one in logarithms]
+            found.update(zip(chunk, map(Effect, *ratios, p.tolist()), strict=True))
     return [found[index] for index in range(len(rows))]
 
 
 CHUNK = 2048
 """Rows computed at once: enough to amortise the calls, few enough for memory."""
-
-
-def _effect(middle: float, low: float, high: float, p: float) -> Effect:
-    return Effect(float(np.exp(middle)), float(np.exp(low)), float(np.exp(high)), float(p))
 
 
 def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:

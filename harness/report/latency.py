@@ -35,17 +35,17 @@ def _range(record: Record) -> float | None:
 def tokens_per_second(record: Record) -> float | None:
     """Return how many tokens a predict of median length comes to: all of a prefill's, or the one that is decoded."""
     values = record.samples.get("predict")
-    if not values:
+    if not values or (middle := statistics.median(values)) <= 0:
         return None
-    return (1 if record.shape == "decode" else record.sequence_length) / statistics.median(values)
+    return (1 if record.shape == "decode" else record.sequence_length) / middle
 
 
 def slowdown(record: Record) -> float | None:
     """Return the median of the last quarter of the sustained stretch over that of the burst."""
     burst, sustained = record.samples.get("predict"), record.samples.get("sustained")
-    if not burst or not sustained:
+    if not burst or not sustained or (middle := statistics.median(burst)) <= 0:
         return None
-    return statistics.median(sustained[-max(len(sustained) // 4, 1) :]) / statistics.median(burst)
+    return statistics.median(sustained[-max(len(sustained) // 4, 1) :]) / middle
 
 
 def _against_first(records: Sequence[Record]) -> Callable[[Record], str | None]:
@@ -60,9 +60,12 @@ def _against_first(records: Sequence[Record]) -> Callable[[Record], str | None]:
     def ratio(record: Record) -> str | None:
         base = first.get(record.pair)
         times = record.samples.get("predict", ())
-        if base is None or base is record or len(times) != len(base.samples["predict"]) or len(times) < FEWEST:
+        if base is None or base is record:
             return None
-        (effect,) = effects([Samples(base.samples["predict"], times, paired=True)])
+        others = base.samples["predict"]
+        if len(times) != len(others) or len(times) < FEWEST or min(*times, *others) <= 0:
+            return None
+        (effect,) = effects([Samples(others, times, paired=True)])
         return f"{effect.ratio:.3f} ({effect.low:.3f} to {effect.high:.3f})"
 
     return ratio
