@@ -118,6 +118,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: Options
     specs: tuple[ModelSpec, ...]
     unusable: tuple[Unusable, ...] = ()
+    others: tuple[str, ...] | None = None
+    """Models of the zoo that were not asked for; see :class:`harness.store.files.Asked`."""
 
     def rows(self) -> list[tuple[str, Case]]:
         """Return the model and case of every row, in the order of the table."""

@@ -57,10 +57,14 @@ class Steps:
             self._seconds.pop(name, None)
             self._peaks.pop(name, None)
 
+    def seconds(self) -> dict[str, float]:
+        """Return the wall time of the steps that a record names, in seconds."""
+        return {name: self._seconds[name] for name in SHOWN if name in self._seconds}
+
     def figures(self) -> dict[str, dict[str, float] | dict[str, int]]:
         """Return ``seconds`` and ``peak_memory_bytes`` of a record."""
         return {
-            "seconds": {name: self._seconds[name] for name in SHOWN if name in self._seconds},
+            "seconds": self.seconds(),
             "peak_memory_bytes": {name: self._peaks[name] for name in SHOWN if name in self._peaks},
         }
 

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from harness.facts import Facts
 from harness.plan import Case, Options
 from harness.runtime import Source
 from harness.runtime.placement import PlannedOp
@@ -36,6 +37,10 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     reason: str = ""
     expected: str = ""
     """Where its own expected output is, if it is not the others'."""
+    facts: Facts | None = None
+    """What is known of its conversion; None for a program that is no zoo model's."""
+    problem: str = ""
+    """What does not hold of it that must; empty if all does."""
 
 
 class Values(msgspec.Struct, frozen=True, tag="values"):

@@ -15,6 +15,7 @@ from harness.runtime.placement import summarize
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.facts import Facts
     from harness.plan import Case
     from harness.store.schema import Condition
 
@@ -57,6 +58,9 @@ class Program:
     seconds: dict[str, float] = field(default_factory=dict)
     wide: bool = False
     expected: str = ""
+    facts: Facts | None = None
+    problem: str = ""
+    """What does not hold of the program, whatever it computes."""
 
     @property
     def name(self) -> str:
@@ -120,8 +124,8 @@ class Outcome:
         """Return the status of a part that was measured, with its reason and log."""
         if refused := self.refused.get(part):
             return {"status": "failed", "reason": refused.reason, "log": refused.log}
-        if self.checked[part].wrong:
-            return {"status": "wrong", "reason": self.checked[part].wrong}
+        if wrong := self.programs[part].problem or self.checked[part].wrong:
+            return {"status": "wrong", "reason": wrong}
         if settings.strict and (spoilt := [mark for mark in found if mark in STRICT]):
             return {"status": "failed", "reason": f"refused by --strict: {', '.join(spoilt)}"}
         return {"status": "ok", "reason": ""}

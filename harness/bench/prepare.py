@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,17 @@ import msgspec
 import numpy as np
 
 import ane_rms
-from ane_rms.passes.strategies import DEFAULT_STRATEGY
 from harness.bench.messages import Item, Prepare, Prepared, Values, WideProgram, encode
-from harness.convert import Converted, convert
+from harness.convert import convert
 from harness.errors import HarnessError
-from harness.export import ExportedModel, export
-from harness.shapes import Shape
+from harness.make import Maker
+from harness.steps import Steps
 from harness.variants import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from harness.convert import Converted
     from harness.plan import Case
 
 
@@ -32,35 +31,38 @@ def prepare(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
 
 
 def _prepare(job: Prepare, announce: Callable[[str], None]) -> Iterator[Item]:
-    options, folder = job.options, Path(job.folder)
-    announce("export")
-    shape = Shape(options.shape, options.sequence_length)
-    exported = export(job.spec, size=options.size, frontend=options.frontend, shape=shape)
-    inputs, expected = str(folder / "inputs.npz"), str(folder / "expected.npz")
-    arrays: dict[str, Any] = dict(exported.inputs)
-    np.savez(inputs, **arrays)
-    np.savez(expected, _eager(exported))
-    yield Values(inputs, expected)
+    folder = Path(job.folder)
+    steps = Steps(announce)
+    maker = Maker(job.spec, job.options, steps)
+    maker.prepare()
+    yield _values(maker, folder)
     for case in job.cases:
-        announce(f"convert {case.title}")
-        begin = time.perf_counter()
         try:
-            converted = _convert(exported, case, options.compute_precision)
+            made = maker.make(case)
         except HarnessError as error:
             yield Prepared(case, reason=str(error))
             continue
-        seconds = {"convert": time.perf_counter() - begin}
-        yield Prepared(case, _save(converted, folder / f"{_stem(case)}.mlpackage"), _norms(converted, case), seconds)
+        yield Prepared(
+            case,
+            _save(made.converted, folder / f"{case.title.replace(' ', '-')}.mlpackage"),
+            _norms(made.converted, case),
+            steps.seconds(),
+            facts=made.facts,
+            problem=made.problem,
+        )
     if job.wide:
         announce("convert off FLOAT32")
-        wide = convert(exported, VARIANTS["off"], compute_precision="FLOAT32")
+        wide = convert(maker.exported, VARIANTS["off"], compute_precision="FLOAT32")
         yield WideProgram(_save(wide, folder / "float32.mlpackage"))
 
 
-def _convert(exported: ExportedModel, case: Case, precision: str) -> Converted:
-    return convert(
-        exported, VARIANTS[case.variant], compute_precision=precision, lowering=case.lowering or DEFAULT_STRATEGY
-    )
+def _values(maker: Maker, folder: Path) -> Values:
+    """Keep the inputs of one predict, and the float32 PyTorch model's logits of the tokens that it takes."""
+    values = Values(str(folder / "inputs.npz"), str(folder / "expected.npz"))
+    arrays: dict[str, Any] = dict(maker.exported.inputs)
+    np.savez(values.inputs, **arrays)
+    np.savez(values.expected, maker.trial.expected[0][None, : arrays["input_ids"].shape[1]])
+    return values
 
 
 def _norms(converted: Converted, case: Case) -> tuple[str, ...]:
@@ -71,19 +73,6 @@ def _norms(converted: Converted, case: Case) -> tuple[str, ...]:
     return tuple(site.name for site in (report.fused or ane_rms.find(converted.program).fused))
 
 
-def _eager(exported: ExportedModel) -> np.ndarray:
-    """Return the float32 PyTorch model's logits of the tokens that one predict takes, the first of the run."""
-    import torch
-
-    with torch.inference_mode():
-        logits: np.ndarray = exported.module(torch.from_numpy(exported.tokens)).float().numpy()
-    return logits[:, : exported.inputs["input_ids"].shape[1]]
-
-
 def _save(converted: Converted, path: Path) -> str:
     converted.model.save(str(path))
     return str(path)
-
-
-def _stem(case: Case) -> str:
-    return case.title.replace(" ", "-")

@@ -196,7 +196,9 @@ class Bench:
         self, subject: Subject, program: Program, fields: dict[str, Any], loaded: Loaded | None = None
     ) -> Record:
         executor = self.settings.executor if loaded is None else loaded.executor
-        record = subject.record(program.case, {"seconds": program.seconds, **fields})
+        known = {} if program.facts is None else msgspec.structs.asdict(program.facts)
+        marks = (*known.get("marks", ()), *fields.get("marks", ()))
+        record = subject.record(program.case, {"seconds": program.seconds, **known, **fields, "marks": marks})
         precision = {"compute_precision": "FLOAT32"} if program.wide else {}
         policy = "" if executor != "reference" else "fp32" if program.wide else self.options.policy
         machine = environment()
@@ -231,6 +233,8 @@ class _Preparation:
                 item.norms,
                 item.seconds,
                 expected=item.expected,
+                facts=item.facts,
+                problem=item.problem,
             )
 
     def failure(self, case: Case, end: End) -> dict[str, str]:

@@ -100,10 +100,12 @@ def bench(  # noqa: PLR0913 - an option each
         run_id=folder.run_id,
     )
     if norm:
+        folder.write_asked(selection.others([]))
         _norm(options, settings, (widths, tokens), form, folder)
         return
     from harness.report.latency import columns
 
+    folder.write_asked(selection.others([*specs, *unusable]))
     records = _measure(specs, options, settings, folder)
     _show(records, columns(records), form, folder)
     for one in unusable:

@@ -137,7 +137,8 @@ def run(  # noqa: PLR0913 - an option each
             cache=cache,
             run_id=folder.run_id,
         )
-        plan = Plan(options, tuple(specs), tuple(unusable))
+        others = selection.others([*specs, *unusable])
+        plan = Plan(options, tuple(specs), tuple(unusable), others)
         _keep(plan, folder)
     records = _run(plan, folder, _crew(scheduler, jobs, memory_bytes), seconds)
     say(FORMATS[form](records))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from harness.cli.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from harness.checkpoint import Checkpoint
@@ -85,6 +86,15 @@ def select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]
     if bad and (others or not good):
         raise bad[next(iter(others or bad))]
     return good, [Unusable(key, str(error)) for key, error in bad.items()]
+
+
+def others(asked: Sequence[ModelSpec | Unusable]) -> tuple[str, ...]:
+    """Return the keys of the zoo's models that were not asked for."""
+    from harness import zoo
+
+    bad: dict[str, ZooFileError] = {}
+    known = {*zoo.load_zoo(unusable=bad.__setitem__), *bad}
+    return tuple(sorted(known - {one.key for one in asked}))
 
 
 def new_folder(out: Path) -> RunFolder:

@@ -39,4 +39,5 @@ def only(side: Side, models: list[str] | None, tier: str | None) -> Side:
         side.name,
         [record for record in side.records if record.model in kept],
         {name: one for name, one in side.baselines.items() if name in kept},
+        side.others,
     )

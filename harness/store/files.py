@@ -32,6 +32,13 @@ LINE_LIMIT_BYTES = 16 << 20
 """Largest line read; a record is some kilobytes."""
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What the plan of any run says to those that compare it."""
+
+    others: tuple[str, ...] | None = None
+    """Models of the zoo that the run was not asked for; None where nobody said."""
+
+
 class RunFolder:
     """The results of one run below ``root``: ``runs/<run_id>.jsonl`` and ``.json``, ``tables/<run_id>.md``.
 
@@ -116,6 +123,10 @@ class RunFolder:
         """Keep what the run was asked to do, for :meth:`read_plan` of a later process."""
         atomic.write(self.plan, plan)
 
+    def write_asked(self, others: tuple[str, ...]) -> None:
+        """Keep which models of the zoo were not asked for, of a run that is never continued and needs no more plan."""
+        self.write_plan(msgspec.json.encode(Asked(others)))
+
     def read_plan(self) -> bytes:
         """Return what :meth:`write_plan` kept.
 
@@ -177,6 +188,24 @@ class RunFolder:
             end = begin
         if end < size:
             os.ftruncate(self._descriptor, end)
+
+
+def read_asked(records: Path) -> Asked:
+    """Return what the run that left a file of records was asked for, as the plan beside it says.
+
+    Raises
+    ------
+    RecordError: if what lies beside it cannot be read.
+    """
+    plan = records.with_suffix(".json")
+    try:
+        return msgspec.json.decode(whole.read(plan, PLAN_LIMIT_BYTES), type=Asked)
+    except FileNotFoundError:
+        return Asked()
+    except OSError as error:
+        raise RecordError(f"{plan}: cannot read: {error.strerror}") from None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise RecordError(f"{plan}: not a run's plan: {error}; without it, its records can still be compared") from None
 
 
 def _check_origin(record: Record) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from harness import command
 from harness.errors import RecordError
 from harness.store import baselines
-from harness.store.files import read_records
+from harness.store.files import read_asked, read_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,8 @@ class Side:
     name: str
     records: list[Record] = field(default_factory=list)
     baselines: dict[str, Baseline] = field(default_factory=dict)
+    others: tuple[str, ...] | None = None
+    """Models that a run was not asked for; None where nobody said, and every row of a base is expected in it."""
 
 
 def find(name: str, results: Path, damaged: Callable[[str], None] | None = None) -> Side:
@@ -84,7 +86,7 @@ def _latest(name: str, results: Path) -> Path:
 
 
 def _run(path: Path, damaged: Callable[[str], None] | None, name: str = "") -> Side:
-    return Side(name or path.stem, records=list(read_records(path, damaged)))
+    return Side(name or path.stem, records=list(read_records(path, damaged)), others=read_asked(path).others)
 
 
 def _folder(name: str, folder: Path) -> Side:

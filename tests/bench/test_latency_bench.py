@@ -52,6 +52,7 @@ def rows():
     folder = RunFolder.new(Path(os.environ.get("BENCH_RESULTS", "results")))
     options = Options(VARIANTS, run_id=folder.run_id)
     known, found = zoo.load_zoo(), {}
+    folder.write_asked(tuple(set(known) - {model.partition(" ")[0] for model in models()}))
     with Bench(options, Settings(choose_executor(), samples=30)) as bench:
 
         def of(model):

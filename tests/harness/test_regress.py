@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.expect import propose
-from harness.regress import Rules, compare
+from harness.regress import Rules, compare, unasked
 from harness.stats import Effect
 from harness.store.find import Side
 from harness.store.schema import Condition
@@ -106,6 +106,19 @@ def test_a_model_that_vanished_is_one_verdict():
     verdicts = judged(zoo(3), zoo(2))
     assert [(one.kind, one.model) for one in verdicts] == [("regression", "gemma2")]
     assert verdicts[0].sentence == "gemma2: vanished: 2 rows before, none in candidate"
+
+
+def test_what_a_run_was_not_asked_for_did_not_vanish():
+    one = [record("llama", "on")]
+    base, named = Side("base", zoo(3)), Side("candidate", one, others=("qwen3", "gemma2"))
+    assert [(verdict.kind, verdict.title) for verdict in compare(base, named)] == [("unchanged", "llama on layer_norm")]
+    assert unasked(base, named) == 5
+
+
+def test_what_a_run_was_asked_for_and_has_not_vanished():
+    base, run = Side("base", zoo(3)), Side("candidate", [*zoo(1), record("qwen3", "on")], others=())
+    assert [verdict.title for verdict in compare(base, run) if verdict.kind == "regression"] == ["qwen3 off", "gemma2"]
+    assert unasked(base, run) == 0
 
 
 def test_a_row_that_vanished():

@@ -73,6 +73,7 @@ def test_the_norms_of_a_zoo_model_are_found_in_its_package(lowering, monkeypatch
     with contextlib.closing(open_executor("coreml", Source(made.package))) as executor:
         ops = executor.placement()
     assert len({one.output for one in norm_kernels(ops, made.norms)}) == spec.expected_norms("quick") == 9
+    assert (made.facts.fused, made.problem) == (9 if lowering else 0, "")
 
 
 def test_names_are_compared_as_packages_store_them():
