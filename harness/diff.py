@@ -7,17 +7,17 @@ float32, which is PyTorch's own result to within rounding; how near is said.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import InputError
 from harness.interpreter import ReferenceModel, inspect
-from harness.interpreter.package import exists
+from harness.target import package_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from harness.interpreter.inspect import Comparison
     from harness.interpreter.program import Input
@@ -44,10 +44,8 @@ def side(target: str, precision: str) -> Side:
     UnknownNameError: for a key that is not in the zoo, or an unknown policy.
     PackageError, UnsupportedOpError: for a package that cannot be read or run.
     """
-    path = Path(target)
-    if path.suffix == ".mlpackage" or exists(path):
-        return Side(target, ReferenceModel(path, precision))
-    return _zoo_side(target)
+    path = package_path(target)
+    return _zoo_side(target) if path is None else Side(target, ReferenceModel(path, precision))
 
 
 def _zoo_side(key: str) -> Side:

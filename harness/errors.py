@@ -22,10 +22,14 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from harness.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+Name = TypeVar("Name", bound=str)
 
 
 class HarnessError(Exception):
@@ -35,7 +39,7 @@ class HarnessError(Exception):
 
     def __str__(self) -> str:
         """Return the message, with what would break the line escaped: names from a damaged file hold anything."""
-        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in super().__str__())
+        return one_line(super().__str__())
 
 
 class UnknownNameError(HarnessError):
@@ -115,14 +119,15 @@ class EvaluationError(ExecutorError, RuntimeError):
     """Values an op cannot take, met while running; a ``RuntimeError`` too, as ``MLModel.predict`` raises."""
 
 
-def check_name(kind: str, name: str, known: Iterable[str]) -> str:
-    """Return ``name`` if it is among ``known``.
+def check_name(kind: str, name: str, known: Iterable[Name]) -> Name:
+    """Return that of ``known`` which ``name`` is.
 
     Raises
     ------
     UnknownNameError: otherwise.
     """
     names = list(known)
-    if name not in names:
-        raise UnknownNameError(kind, name, names)
-    return name
+    for one in names:
+        if one == name:
+            return one
+    raise UnknownNameError(kind, name, names)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from harness import zoo
-from harness.errors import PackageError, UnknownNameError
+from harness.errors import PackageError, check_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +33,7 @@ def of_model(key: str, frontend: str = "trace", *, axes: str = "last", calibrate
     from harness.variants import VARIANTS
 
     known = zoo.load_zoo()
-    if key not in known:
-        raise UnknownNameError("model", key, known)
-    exported = export(known[key], frontend=frontend)
+    exported = export(known[check_name("model", key, known)], frontend=frontend)
     report = ane_rms.report(convert(exported, VARIANTS["on"], axes=axes).model)
     if not calibrate:
         return report

@@ -126,7 +126,7 @@ def _split(values: Sequence[str]) -> list[str]:
 def _specs(known: dict[str, ModelSpec], name: str) -> list[ModelSpec]:
     from harness import zoo
 
-    return zoo.select(known, tier=name) if name in TIERS else zoo.select(known, [name])  # type: ignore[arg-type]
+    return zoo.select(known, tier=name) if name in TIERS else zoo.select(known, [name])
 
 
 def _variant(name: str) -> tuple[Variant, str]:

@@ -12,6 +12,8 @@ from harness.isolation.memory import resident_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import Self
+
     Result = TypeVar("Result")
 
 TICK_SECONDS = 0.02
@@ -77,7 +79,7 @@ class _Watch(threading.Thread):
         self.peak_bytes = 0
         self._over = threading.Event()
 
-    def __enter__(self) -> _Watch:  # noqa: PYI034 - typing has Self from Python 3.11 on
+    def __enter__(self) -> Self:
         self._look()
         self.start()
         return self

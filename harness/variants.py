@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.errors import UnknownNameError
+from harness.errors import check_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,5 @@ def resolve(names: list[str]) -> list[Variant]:
     UnknownNameError: for a name that no variant has.
     """
     for name in names:
-        if name not in VARIANTS:
-            raise UnknownNameError("variant", name, VARIANTS)
+        check_name("variant", name, VARIANTS)
     return [variant for variant in VARIANTS.values() if not names or variant.name in names]

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from harness import formula, toml_struct
-from harness.errors import UnknownNameError, ZooFileError
+from harness.errors import ZooFileError, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 Size = Literal["quick", "full"]
-SIZES = get_args(Size)
+SIZES: tuple[Size, ...] = get_args(Size)
 Tier = Literal["quick", "nightly"]
 Wrapper = Literal["causal", "encoder", "decoder"]
 
@@ -73,20 +73,19 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     notes: str = ""
     """What a reader of the table should know."""
 
-    def fields(self, size: Size = "quick") -> dict[str, Any]:
+    def fields(self, size: str = "quick") -> dict[str, Any]:
         """Return the configuration's fields at a size, ``full`` overlaid with ``quick`` for the small one.
 
         Raises
         ------
         UnknownNameError: for a size that is neither ``"quick"`` nor ``"full"``.
         """
-        if size not in get_args(Size):
-            raise UnknownNameError("size", size, get_args(Size))
+        check_name("size", size, SIZES)
         fields = self.full | self.quick if size == "quick" else self.full
         # Copied: transformers completes the tables of a configuration where they lie, which would change the entry.
         return {name: None if value == _NULL else copy.deepcopy(value) for name, value in fields.items()}
 
-    def config(self, size: Size = "quick") -> Any:
+    def config(self, size: str = "quick") -> Any:
         """Build the transformers configuration at a size, in the forms that can be converted.
 
         That is: eager attention, no cache, and experts that gather their weights for each token instead of
@@ -141,10 +140,10 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         rules = {"L": "num_hidden_layers"} | self.counts
         rules = {name: rule for name, rule in rules.items() if name in formula.names(text)}
         if isinstance(config_or_size, str):
-            fields = self.fields(config_or_size)  # type: ignore[arg-type]
+            fields = self.fields(config_or_size)
             if all(rule.partition("==")[0].strip() in fields for rule in rules.values()):
                 return self._evaluate(key, rules, fields.__getitem__)
-            config_or_size = self.config(config_or_size)  # type: ignore[arg-type]
+            config_or_size = self.config(config_or_size)
         return self._evaluate(key, rules, lambda name: getattr(config_or_size, name))
 
     def _evaluate(self, key: str, rules: Mapping[str, str], field: Any) -> int:
@@ -237,7 +236,7 @@ def load_zoo(
     return zoo
 
 
-def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | None = None) -> list[ModelSpec]:
+def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: str | None = None) -> list[ModelSpec]:
     """Return the models named, or all of them, in the zoo's order, narrowed to a tier if one is given.
 
     The tier ``"nightly"`` holds the ``"quick"`` one: a night runs every model.
@@ -246,10 +245,7 @@ def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: Tier | 
     ------
     UnknownNameError: for a key that is not in the zoo, or an unknown tier.
     """
-    if tier is not None and tier not in get_args(Tier):
-        raise UnknownNameError("tier", tier, get_args(Tier))
-    wanted = list(dict.fromkeys(keys))
-    for key in wanted:
-        if key not in zoo:
-            raise UnknownNameError("model", key, zoo)
+    if tier is not None:
+        check_name("tier", tier, get_args(Tier))
+    wanted = [check_name("model", key, zoo) for key in dict.fromkeys(keys)]
     return [zoo[key] for key in wanted or zoo if tier in (None, "nightly", zoo[key].tier)]

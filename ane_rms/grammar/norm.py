@@ -41,18 +41,7 @@ def rms_norm(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
     op: a ``mul`` or ``real_div``.
     any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
     """
-    flat = product(op)
-    refusal: Refusal | None = None
-    for at, (var, power) in enumerate(flat.factors):
-        found = root(var)
-        if isinstance(found, Root) and found.power * power == -1:
-            result = _whole(op, flat, found, at, any_axes=any_axes, within=False)
-            if isinstance(result, RmsNorm):
-                return result
-            refusal = replace(result, op=found.op)
-        elif isinstance(found, Refusal):
-            refusal = refusal or found
-    return refusal
+    return _in_product(op, product(op), any_axes=any_axes, within=False)
 
 
 def rms_norm_within(op: mil.Op, taken: Collection[int], *, any_axes: bool = False) -> RmsNorm | None:
@@ -67,14 +56,23 @@ def rms_norm_within(op: mil.Op, taken: Collection[int], *, any_axes: bool = Fals
     taken: ids of the ops that compute norms; they are not looked into.
     any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
     """
-    flat = product(op, taken)
+    found = _in_product(op, product(op, taken), any_axes=any_axes, within=True)
+    return found if isinstance(found, RmsNorm) else None
+
+
+def _in_product(op: mil.Op, flat: Product, *, any_axes: bool, within: bool) -> RmsNorm | Refusal | None:
+    """Try each inverse root among the factors; return the first RMSNorm around one, or why the last is none."""
+    refusal: Refusal | None = None
     for at, (var, power) in enumerate(flat.factors):
         found = root(var)
         if isinstance(found, Root) and found.power * power == -1:
-            result = _whole(op, flat, found, at, any_axes=any_axes, within=True)
+            result = _whole(op, flat, found, at, any_axes=any_axes, within=within)
             if isinstance(result, RmsNorm):
                 return result
-    return None
+            refusal = replace(result, op=found.op)
+        elif isinstance(found, Refusal):
+            refusal = refusal or found
+    return refusal
 
 
 def _whole(op: mil.Op, flat: Product, found: Root, at: int, *, any_axes: bool, within: bool) -> RmsNorm | Refusal:

@@ -31,7 +31,7 @@ SAME = 1e-5
 
 
 @register_pass(namespace="common")
-class restore_rms_norm_epsilon(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
+class restore_rms_norm_epsilon(AbstractGraphPass):
     """Give lowered norms back the epsilon they had before the float16 cast, from iOS 17 on.
 
     Options

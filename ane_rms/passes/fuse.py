@@ -43,7 +43,7 @@ def check_axes(axes: str) -> str:
 
 
 @register_pass(namespace="common")
-class fuse_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
+class fuse_rms_norm(AbstractGraphPass):
     """Fuse RMSNorm spelled in primitives into ``ane_rms_norm``.
 
     Options

@@ -23,14 +23,8 @@ from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
-from ane_rms.passes.strategies import (
-    DEFAULT_STRATEGY,
-    LAYER_NORM,
-    STRATEGIES,
-    check_strategy,
-    part_name,
-    primitives,
-)
+from ane_rms.passes.parts import LAYER_NORM, part_name
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, check_strategy, primitives
 from ane_rms.passes.units import acts
 from ane_rms.rewrite import rewrite_each
 
@@ -40,7 +34,7 @@ def _standing(program: mil.Program) -> list[mil.Op]:
 
 
 @register_pass(namespace="common")
-class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
+class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
     """Lower every ``ane_rms_norm`` by one strategy.
 
     Options
@@ -65,7 +59,7 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):  # noqa: N801 - corem
 
 
 @register_pass(namespace="common")
-class expand_ane_rms_norm(AbstractGraphPass):  # noqa: N801 - coremltools names a pass by its class
+class expand_ane_rms_norm(AbstractGraphPass):
     """Expand every ``ane_rms_norm`` into primitives, for every compute unit."""
 
     def apply(self, prog: mil.Program) -> None:

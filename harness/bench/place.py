@@ -7,24 +7,23 @@ import tempfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from harness.bench import messages
-from harness.bench.messages import Measure, Part, Planned, Prepare, Prepared, Values
+from harness.bench.ask import PREPARE, ask
+from harness.bench.messages import Item, Measure, Part, Planned, Prepare, Prepared, Values
 from harness.errors import ExecutorError
-from harness.isolation import Child, End, Item, Limits
+from harness.isolation import Child, Limits
 from harness.runtime import Source
 from harness.variants import VARIANTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.plan import Case, Options
+    import msgspec
+
+    from harness.plan import Options
     from harness.runtime.placement import PlannedOp
     from harness.zoo import ModelSpec
 
-PREPARE = "harness.bench.prepare:prepare"
 PLACE = "harness.bench.worker:place"
 
 
@@ -79,7 +78,10 @@ class Planner:
             for one in made:
                 if one.reason:
                     raise ExecutorError(one.reason)
-            return [self._plan(one.case.title, one.package, one.norms, units or _own(one.case)) for one in made]
+            return [
+                self._plan(one.case.title, one.package, one.norms, units or VARIANTS[one.case.variant].compute_units)
+                for one in made
+            ]
 
     def _plan(self, name: str, package: str, norms: tuple[str, ...], units: str) -> Planning:
         request = Measure(self._executor, (Part(name, Source(package, compute_units=units)),), Values("", ""), "")
@@ -89,13 +91,9 @@ class Planner:
                 ops = item.ops
         return Planning(name, norms, ops)
 
-    def _ask(self, handler: str, request: msgspec.Struct, what: str) -> Iterator[messages.Item]:
-        for message in self._child.ask(handler, msgspec.json.encode(request), self._limits):
-            if isinstance(message, Item):
-                yield messages.decode_item(message.body)
-            elif isinstance(message, End) and message.status != "ok":
-                raise ExecutorError(f"{what}: {message.status}: {message.reason}")
-
-
-def _own(case: Case) -> str:
-    return VARIANTS[case.variant].compute_units
+    def _ask(self, handler: str, request: msgspec.Struct, what: str) -> list[Item]:
+        items: list[Item] = []
+        end = ask(self._child, handler, request, self._limits, items.append)
+        if end.status != "ok":
+            raise ExecutorError(f"{what}: {end.status}: {end.reason}")
+        return items

@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness import plan
-from harness.bench import messages
+from harness.bench.ask import PREPARE, ask
 from harness.bench.messages import Loaded, Measure, Part, Prepare, Prepared, Values, WideProgram
 from harness.bench.outcome import WIDE, Outcome, Program, Settings
 from harness.environment import environment
-from harness.isolation import Child, End, Limits, Step
-from harness.isolation import Item as Message
+from harness.isolation import Child, End, Limits
 from harness.runtime import Source
 from harness.variants import VARIANTS
 
@@ -30,11 +29,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from harness.bench import messages
     from harness.plan import Case, Options
     from harness.store.schema import Record
     from harness.zoo import ModelSpec
 
-PREPARE = "harness.bench.prepare:prepare"
 MEASURE = "harness.bench.worker:measure"
 
 
@@ -94,7 +93,7 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="ane-harness-bench-") as folder:
             prepared = _Preparation()
             limits = Limits(self.settings.limit_s)
-            end = self._ask(self._preparer, handler, request(folder), prepared.add, subject.key, limits)
+            end = ask(self._preparer, handler, request(folder), limits, prepared.add, self._announcer(subject))
             for case in subject.cases:
                 if case not in prepared.programs:
                     for units in self.settings.units or ("",):
@@ -156,9 +155,12 @@ class Bench:
             sustain_s=settings.sustain_s,
         )
         limits = Limits(settings.limit_s + settings.sustain_s)
-        outcome.end = self._ask(self._measurer, MEASURE, request, outcome.add, subject.key, limits)
+        outcome.end = ask(self._measurer, MEASURE, request, limits, outcome.add, self._announcer(subject))
         number = tell.read_bytes()[0] - 1
         return outcome, number if number >= 0 else None
+
+    def _announcer(self, subject: Subject) -> Callable[[str], None]:
+        return lambda step: self._announce(f"{subject.key}: {step}")
 
     def _source(self, program: Program) -> Source:
         return Source(
@@ -167,24 +169,6 @@ class Bench:
             policy="fp32" if program.wide else self.options.policy,
             device=self.settings.device,
         )
-
-    def _ask(
-        self,
-        child: Child,
-        handler: str,
-        request: msgspec.Struct,
-        take: Callable[[Any], None],
-        key: str,
-        limits: Limits,
-    ) -> End:
-        for message in child.ask(handler, msgspec.json.encode(request), limits):
-            if isinstance(message, Step):
-                self._announce(f"{key}: {message.text}")
-            elif isinstance(message, Message):
-                take(messages.decode_item(message.body))
-            else:
-                return message
-        raise AssertionError("a request ends with its end")
 
     def _pair(self, outcome: Outcome) -> str:
         if len(outcome.samples) < 2 or outcome.end.status != "ok":

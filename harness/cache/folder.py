@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import tempfile
@@ -26,17 +25,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
-from harness.cache.keys import file_digest
+from harness.cache.index import INDEX, UnusableError, check_files, read_index, title_of, write_index
 from harness.errors import OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from typing_extensions import Self
+
+    from harness.cache.index import Index
+
 VARIABLE = "ANE_HARNESS_CACHE"
-INDEX, PACKAGE, ARRAYS = "entry.json", "model.mlpackage", "arrays.npz"
+PACKAGE, ARRAYS = "model.mlpackage", "arrays.npz"
 
 
 def default_folder() -> Path:
@@ -46,16 +48,6 @@ def default_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ane-harness", appauthor=False))
-
-
-class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``entry.json`` says, after its seal."""
-
-    title: str
-    """For people: ``llama on layer_norm``."""
-    facts: dict[str, Any]
-    files: dict[str, tuple[int, str]]
-    """Size in bytes and SHA-256 by path below the entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +69,7 @@ class Entry:
         self._folder, self._lock = folder, lock
         self.title, self.facts = index.title, index.facts
 
-    def __enter__(self) -> Entry:  # noqa: PYI034 - typing has Self from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,10 +90,6 @@ class Entry:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-
-
-class _UnusableError(Exception):
-    """Why an entry cannot be used."""
 
 
 class Cache:
@@ -129,9 +117,9 @@ class Cache:
             os.close(lock)
             return None
         try:
-            index = _read(folder)
-            _check(folder, index)
-        except _UnusableError as error:
+            index = read_index(folder)
+            check_files(folder, index)
+        except UnusableError as error:
             os.close(lock)
             self._discard(folder, str(error))
             return None
@@ -169,7 +157,7 @@ class Cache:
             with self._draft() as draft:
                 write(draft / PACKAGE)
                 np.savez(draft / ARRAYS, **(arrays or {}))  # type: ignore[arg-type]  # its stub knows no plain dict
-                _write_index(draft, title, dict(facts or {}))
+                write_index(draft, title, dict(facts or {}))
                 _flush(draft)
                 self._publish(draft, self._entries / key)
         except OSError as error:
@@ -185,7 +173,7 @@ class Cache:
         for folder in self._entries.glob("*") if self._entries.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # pruned by another process meanwhile
                 used = max((path.stat().st_mtime for path in (folder, folder / INDEX) if path.exists()), default=0.0)
-                found.append(Listed(folder.name, _title(folder), _size_bytes(folder), used))
+                found.append(Listed(folder.name, title_of(folder), _size_bytes(folder), used))
         return sorted(found, key=lambda one: one.used, reverse=True)
 
     def prune(self, *, max_bytes: int | None = None, older_than: float | None = None) -> list[Listed]:
@@ -280,48 +268,6 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / INDEX)
-
-
-def _write_index(draft: Path, title: str, facts: dict[str, Any]) -> None:
-    files = {path.relative_to(draft).as_posix(): (path.stat().st_size, file_digest(path)) for path in _files(draft)}
-    body = msgspec.json.encode(Index(title, facts, files))
-    (draft / INDEX).write_bytes(hashlib.sha256(body).hexdigest().encode() + b"\n" + body + b"\n")
-
-
-def _read(folder: Path) -> Index:
-    try:
-        seal, _, body = (folder / INDEX).read_bytes().partition(b"\n")
-        body = body.removesuffix(b"\n")
-        if hashlib.sha256(body).hexdigest().encode() != seal:
-            raise _UnusableError(f"{INDEX} is not what was written")
-        return msgspec.json.decode(body, type=Index)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise _UnusableError(f"{INDEX}: {error}") from None
-
-
-def _check(folder: Path, index: Index) -> None:
-    """Hold every file against its size and digest."""
-    found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
-    if found.keys() != index.files.keys():
-        differing = sorted(found.keys() ^ index.files.keys())
-        raise _UnusableError(f"{differing[0]} is {'missing' if differing[0] in index.files else 'not of it'}")
-    for name, (size, expected) in index.files.items():
-        try:
-            if found[name].stat().st_size != size or file_digest(found[name]) != expected:
-                raise _UnusableError(f"{name} is not what was written")
-        except OSError as error:
-            raise _UnusableError(f"{name}: {error.strerror}") from None
-
-
-def _title(folder: Path) -> str:
-    try:
-        return _read(folder).title
-    except _UnusableError:
-        return ""
 
 
 def _size_bytes(folder: Path) -> int:

@@ -24,7 +24,7 @@ SHAPES = ("prefill", "decode")
 """Shapes whose predicts are all alike, and so can be timed; the default one first."""
 
 
-def bench(  # noqa: PLR0913 - an option each
+def bench(
     models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
     *,
     tier: Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")] = "quick",
@@ -117,11 +117,9 @@ def bench(  # noqa: PLR0913 - an option each
 
 def _units(names: str | None) -> tuple[str, ...]:
     from harness.bench.outcome import UNITS
-    from harness.errors import check_name
+    from harness.cli.selection import listed
 
-    if names == "all":
-        return UNITS
-    return tuple(check_name("compute unit", name, UNITS) for name in (names or "").split(",") if name)
+    return UNITS if names == "all" else tuple(listed("compute unit", names, UNITS))
 
 
 def _machine_marks() -> tuple[str, ...]:

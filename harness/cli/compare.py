@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.store.find import Side
 
 
-def compare(  # noqa: PLR0913 - an option each
+def compare(
     base: Annotated[
         str,
         typer.Argument(help="A run's id or its beginning, latest~1, a file, a folder, baselines, or a git revision."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,13 +30,11 @@ def explain(
     from ane_rms.passes.fuse import AXES
     from harness.errors import check_name
     from harness.explain import of_model, of_package
+    from harness.target import package_path
 
     check_name("axes", axes, AXES)
-    is_package = target.endswith((".mlpackage", ".mlpackage/")) or Path(target).is_dir()
-    if is_package:
-        report = of_package(Path(target), axes=axes)
-    else:
-        report = of_model(target, frontend, axes=axes, calibrate=calibrate)
+    path = package_path(target)
+    report = of_model(target, frontend, axes=axes, calibrate=calibrate) if path is None else of_package(path, axes=axes)
     rows = list(_rows(report))
     headers = ["site", "module", "", "spelling", "axes", "epsilon", "gamma", "shape", "reason"]
     if rows:

@@ -17,9 +17,9 @@ def list_models(tier: Annotated[str | None, typer.Option(help="Only this tier.")
     from tabulate import tabulate
 
     from harness import zoo
-    from harness.report.text import cell
+    from harness.text import cell
 
-    specs = zoo.select(zoo.load_zoo(), tier=tier)  # type: ignore[arg-type]
+    specs = zoo.select(zoo.load_zoo(), tier=tier)
     rows = [
         [
             cell(text)

@@ -53,14 +53,15 @@ def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Pat
     """Return the night's page: what changed first, then since when, then the whole table."""
     from harness.history import history
     from harness.report import history as series
-    from harness.report import table, text
+    from harness.report import table
     from harness.report import verdicts as judged
+    from harness.text import cell
 
     told = [verdict for verdict in verdicts if verdict.kind != "unchanged"]
     changes = series.github(history(results, damaged=lambda line: say(f"ane-harness: {line}", err=True)))
     return "\n\n".join(
         [
-            f"# {text.cell(now.name)} against {text.cell(before.name)}",
+            f"# {cell(now.name)} against {cell(before.name)}",
             f"{judged.summary(verdicts)}.",
             judged.github(told) or "Nothing changed.",
             "## Since when",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,14 +34,16 @@ def placement(
     from harness.errors import check_name
     from harness.report.placement import render
     from harness.runtime import coreml
+    from harness.target import package_path
 
     if units:
         check_name("compute unit", units, UNITS)
     seconds = quantities.seconds(limit, "--limit")
     coreml.check_available()
     planner = Planner(choose_executor(), seconds)
-    if target.endswith((".mlpackage", ".mlpackage/")) or Path(target).is_dir():
-        found = [planner.of_package(Path(target), units or "CPU_AND_NE")]
+    path = package_path(target)
+    if path is not None:
+        found = [planner.of_package(path, units or "CPU_AND_NE")]
     else:
         from harness import zoo
         from harness.cli import selection

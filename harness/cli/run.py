@@ -24,7 +24,7 @@ HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
 """Options that say how a run is done and shown, not what it does: a resumed run takes these alone."""
 
 
-def run(  # noqa: PLR0913 - an option each
+def run(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
     *,
@@ -97,7 +97,7 @@ def run(  # noqa: PLR0913 - an option each
     from harness.zoo import SIZES
 
     check_name("format", form, FORMATS)
-    check_name("size", size, SIZES)
+    sized = check_name("size", size, SIZES)
     seconds = quantities.seconds(limit, "--limit")
     memory_bytes = quantities.memory_budget(memory)
     if resume is not None:
@@ -130,7 +130,7 @@ def run(  # noqa: PLR0913 - an option each
             compressions=compressions,
             shape=tokens.kind,
             sequence_length=tokens.length,
-            size=size if weights is None else "full",  # type: ignore[arg-type]  # checked above
+            size=sized if weights is None else "full",
             checkpoint=weights,
             prompts=texts,
             lean=lean,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from harness.checkpoint import Checkpoint
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from harness.zoo import ModelSpec
 
 REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
+
+
+def listed(kind: str, given: str | None, known: Iterable[str]) -> list[str]:
+    """Return the names of an option that takes several, separated by commas, each known to exist."""
+    from harness.errors import check_name
+
+    known = list(known)
+    return [check_name(kind, name, known) for name in (given or "").split(",") if name]
 
 
 def variants(given: list[str]) -> list[str]:
@@ -32,7 +40,7 @@ def names(lowering: str | None, precision: str | None, frontend: str, *, regimes
     from harness.plan import FRONTENDS, LOWERINGS, POLICIES
 
     check_name("frontend", frontend, FRONTENDS)
-    lowerings = [check_name("lowering", name, LOWERINGS) for name in (lowering or "").split(",") if name]
+    lowerings = listed("lowering", lowering, LOWERINGS)
     policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or POLICIES[0]]
     for policy in policies:
         check_name("precision", policy, POLICIES)
@@ -42,10 +50,10 @@ def names(lowering: str | None, precision: str | None, frontend: str, *, regimes
 def compressions(given: str | None, policy: str) -> tuple[str, ...]:
     """Return the compressions asked for, none at all first."""
     from harness.compress import PALETTES, SCHEMES
-    from harness.errors import ArgumentError, check_name
+    from harness.errors import ArgumentError
     from harness.plan import WIDE_POLICIES
 
-    chosen = [check_name("compression", name, SCHEMES) for name in (given or "").split(",") if name]
+    chosen = listed("compression", given, SCHEMES)
     if policy in WIDE_POLICIES and (palettes := [name for name in chosen if name in PALETTES]):
         raise ArgumentError(
             f"--compression {palettes[0]}: palettes are of float16 weights; not with --precision {policy}"
@@ -79,7 +87,7 @@ def select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]
 
     bad: dict[str, ZooFileError] = {}
     entries = zoo.load_zoo(unusable=bad.__setitem__)
-    good = zoo.select(entries, [key for key in keys if key not in bad], None if keys else tier)  # type: ignore[arg-type]
+    good = zoo.select(entries, [key for key in keys if key not in bad], None if keys else tier)
     if keys and all(key in bad for key in keys):
         good = []
     others = [key for key in bad if keys and key not in keys]

@@ -34,7 +34,7 @@ def only(side: Side, models: list[str] | None, tier: str | None) -> Side:
     if tier:
         from harness import zoo
 
-        kept |= {spec.key for spec in zoo.select(zoo.load_zoo(), tier=tier)}  # type: ignore[arg-type]
+        kept |= {spec.key for spec in zoo.select(zoo.load_zoo(), tier=tier)}
     return Side(
         side.name,
         [record for record in side.records if record.model in kept],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harness.errors import ExportError, UnknownNameError, UnsuitedShapeError
+from harness.errors import ExportError, UnsuitedShapeError, check_name
 from harness.export import frontends, pretrained
 from harness.export.build import build, quiet_transformers
 from harness.export.model import ExportedModel
@@ -68,8 +68,7 @@ def export(
     UnsuitedShapeError: if the model has no such shape.
     ZooFileError, ExportError: if the model cannot be built, run, or traced.
     """
-    if frontend not in frontends.FRONTENDS:
-        raise UnknownNameError("frontend", frontend, frontends.FRONTENDS)
+    check_name("frontend", frontend, frontends.FRONTENDS)
     shape = shape or Shape(length=sequence_length)
     if shape.kind != "prefill" and spec.wrapper != "causal":
         raise UnsuitedShapeError(f"{spec.key}: {shape.kind}: only decoder-only models have this shape")

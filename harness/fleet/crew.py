@@ -23,6 +23,8 @@ from harness.store.schema import SCHEMA_VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Self
+
     from harness.isolation.messages import Message
     from harness.isolation.pool import Task
 
@@ -60,7 +62,7 @@ class Crew:
         self._steps: deque[tuple[str, str]] = deque(maxlen=1000)
         self._client.subscribe_topic(TOPIC, self._hear)
 
-    def __enter__(self) -> Crew:  # noqa: PYI034 - typing has Self from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -20,6 +20,8 @@ from harness.isolation.messages import End, Message
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from typing_extensions import Self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
@@ -68,7 +70,7 @@ class Pool:
         self._waiting: deque[Task] = deque()
         self._running: dict[Child, Task] = {}
 
-    def __enter__(self) -> Pool:  # noqa: PYI034 - typing has Self from Python 3.11 on
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

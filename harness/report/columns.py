@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.report.text import cell
+from harness.text import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.report.page_data import details, embedded, table
-from harness.report.text import plain
+from harness.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from harness.report.text import plain
+from harness.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

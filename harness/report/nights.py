@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from harness.report.page import Finding, finding
+from harness.report.findings import Finding, finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

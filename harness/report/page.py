@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from harness.report.findings import TONES, Count, Finding, Group, finding
+from harness.text import plural, some
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,74 +19,9 @@ if TYPE_CHECKING:
 MOST_LISTED = 50
 """Findings of one kind that the top of the page lists; the rest stand in the models' sections and in the table."""
 
-
-@dataclass(frozen=True, slots=True)
-class Tone:
-    """How a verdict looks: its sign and its colour's name, so that colour is never the only sign."""
-
-    sign: str
-    tone: str
-    title: str
-    about: str = ""
-
-
-TONES = {
-    "regression": Tone("\u25bc", "worse", "What got worse"),
-    "suspicious": Tone("?", "doubt", "What is in doubt", "Worth a look, and no failure."),
-    "improvement": Tone(
-        "\u25b2",
-        "better",
-        "What got better",
-        "An exact gate reports these too: ane-harness expect --update accepts them.",
-    ),
-    "not comparable": Tone("\u2260", "plain", "What does not compare"),
-    "insufficient data": Tone("\u2026", "plain", "What has too little data"),
-    "unchanged": Tone("=", "plain", "What is unchanged"),
-}
-"""The verdicts of ``harness.regress``, worst first."""
 LISTED = ("regression", "suspicious", "improvement", "not comparable", "insufficient data")
 OPEN = ("regression", "suspicious")
 JUDGED = ("regression", "suspicious", "improvement", "unchanged")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the page's lists: a verdict that is more than ``unchanged``, or a row that is not ok."""
-
-    verdict: str
-    model: str
-    title: str
-    sentence: str
-    sign: str
-    tone: str
-
-
-def finding(verdict: str, model: str, title: str, sentence: str) -> Finding:
-    """Return a line; the title that the sentence begins with is shown by itself."""
-    tone = TONES[verdict]
-    return Finding(verdict, model, title, sentence.removeprefix(f"{title}: "), tone.sign, tone.tone)
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Findings of one verdict, as many as the top of the page lists."""
-
-    title: str
-    about: str
-    findings: Sequence[Finding]
-    left: int
-    folded: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many rows have a verdict or a status."""
-
-    name: str
-    number: int
-    sign: str
-    tone: str
-
 
 CHANGES = "Figures that went to another level within the last runs; the section of each model has the charts."
 NO_HISTORY: Mapping[str, Any] = {"nights": [], "series": {}}
@@ -181,15 +119,15 @@ class Page:
             return "No rows: this run recorded nothing"
         worse, wrong = self._found["regression"], len(self.wrong)
         if worse:
-            return f"{_plural(worse, 'regression')} in {_plural(len(self.records), 'row')}"
+            return f"{plural(worse, 'regression')} in {plural(len(self.records), 'row')}"
         not_ok = (
-            f"{_plural(wrong, 'row')} of {len(self.records):,} {'is' if wrong == 1 else 'are'} not ok" if wrong else ""
+            f"{plural(wrong, 'row')} of {len(self.records):,} {'is' if wrong == 1 else 'are'} not ok" if wrong else ""
         )
         if self.verdicts is None:
-            return f"Not compared; {not_ok or _plural(len(self.records), 'row') + ' ok'}"
+            return f"Not compared; {not_ok or plural(len(self.records), 'row') + ' ok'}"
         if not self._judged:
             return f"Not judged: no row compares{'; ' + not_ok if wrong else ''}"
-        return f"Nothing got worse{'; ' + not_ok if wrong else ' in ' + _plural(self._judged, 'row')}"
+        return f"Nothing got worse{'; ' + not_ok if wrong else ' in ' + plural(self._judged, 'row')}"
 
     @property
     def lead(self) -> list[str]:
@@ -202,14 +140,14 @@ class Page:
                 "There was nothing to compare with: ane-harness report --base names a run, a file or a revision."
             )
         if self._undecided:
-            lines.append(f"{_plural(self._undecided, 'row')} with times that too few or too noisy samples leave open.")
+            lines.append(f"{plural(self._undecided, 'row')} with times that too few or too noisy samples leave open.")
         if self.records:
             made = sorted(record.time for record in self.records)
             executors = sorted({record.executor for record in self.records})
             machines = sorted(
                 {f"{one.chip or one.machine}, {one.os}" for one in (record.environment for record in self.records)}
             )
-            lines.append(f"Recorded {_span(made[0], made[-1])} on {_some(machines)}; run by {_some(executors)}.")
+            lines.append(f"Recorded {_span(made[0], made[-1])} on {some(machines)}; run by {some(executors)}.")
         return lines
 
     @property
@@ -226,8 +164,8 @@ class Page:
     def groups(self) -> list[Group]:
         """Return the findings, worst first, and between them the rows that are not ok."""
         kinds = defaultdict(list)
-        for finding in self.findings:
-            kinds[finding.verdict].append(finding)
+        for one in self.findings:
+            kinds[one.verdict].append(one)
         groups = [
             Group(
                 TONES[name].title,
@@ -267,7 +205,7 @@ class Page:
         """Return what stands at the end: notes on the data, and how many records there are."""
         return [
             *self.notes,
-            f"{_plural(len(self.records), 'record')} of run {self.run}; the file is complete in itself.",
+            f"{plural(len(self.records), 'record')} of run {self.run}; the file is complete in itself.",
         ]
 
     def embedded(self) -> dict[str, Any]:
@@ -295,15 +233,10 @@ def _model(model: str, records: Sequence[Record], found: Counter[str]) -> dict[s
     for verdict in ("regression", "suspicious", "improvement"):
         if found[verdict] and not (wrong and verdict != "regression"):
             tone = TONES[verdict]
-            return {"model": model, "summary": f"{tone.sign} {_plural(found[verdict], verdict)}", "tone": tone.tone}
+            return {"model": model, "summary": f"{tone.sign} {plural(found[verdict], verdict)}", "tone": tone.tone}
     if wrong:
-        return {"model": model, "summary": f"\u2715 {wrong} of {_plural(len(records), 'row')} not ok", "tone": "worse"}
-    return {"model": model, "summary": f"{_plural(len(records), 'row')} ok", "tone": "plain"}
-
-
-def _plural(count: int, thing: str) -> str:
-    word = thing if count == 1 or thing == "suspicious" else f"{thing}s"
-    return f"{count:,} {word}"
+        return {"model": model, "summary": f"\u2715 {wrong} of {plural(len(records), 'row')} not ok", "tone": "worse"}
+    return {"model": model, "summary": f"{plural(len(records), 'row')} ok", "tone": "plain"}
 
 
 def _span(first: str, last: str) -> str:
@@ -312,7 +245,3 @@ def _span(first: str, last: str) -> str:
     if day == last_day:
         return f"{day} {start}{'' if start == end else f' to {end}'} UTC"
     return f"{day} {start} to {last_day} {end} UTC"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from tabulate import tabulate
 
-from harness.errors import UnknownNameError
+from harness.errors import check_name
 from harness.report.columns import COLUMNS, Column, shown
 
 if TYPE_CHECKING:
@@ -54,6 +54,4 @@ def render(records: Sequence[Record], form: str) -> str:
     ------
     UnknownNameError: for an unknown format.
     """
-    if form not in FORMATS:
-        raise UnknownNameError("format", form, FORMATS)
-    return FORMATS[form](records)
+    return FORMATS[check_name("format", form, FORMATS)](records)

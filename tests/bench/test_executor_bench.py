@@ -165,7 +165,7 @@ def test_time_against_onnx_reference(
 def test_peak_memory(
     llama: Any, packages: dict[str, Path], precision: str, tmp_path: Path, record_property: Any
 ) -> None:
-    np.savez(tmp_path / "inputs.npz", **data(llama[1]))  # type: ignore[arg-type]
+    np.savez(tmp_path / "inputs.npz", **data(llama[1]))
     package = packages[precision]
     weights = sum(p.stat().st_size for p in package.rglob("*.bin"))
     command = [sys.executable, "-c", CHILD, str(package), str(tmp_path / "inputs.npz"), precision]

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 ALLOWED = {
     "ane_rms": {"ane_rms"},
-    "harness.errors": set(),
+    "harness.text": set(),
+    "harness.errors": {"harness.text"},
     "harness.command": set(),
     "harness.whole": set(),
     "harness.store": {"harness.command", "harness.errors", "harness.whole"},
@@ -35,7 +36,7 @@ ALLOWED = {
     "harness.report.latency": {"harness.report", "harness.stats", "harness.store"},
     "harness.report.placement": {"harness.runtime"},
     "harness.report.norm": {"harness.report", "harness.store"},
-    "harness.report": {"harness.errors", "harness.store"},
+    "harness.report": {"harness.errors", "harness.store", "harness.text"},
     "harness.interpreter": {"harness.errors"},
     "harness.shapes": {"harness.errors"},
     "harness.export": {"harness.checkpoint", "harness.errors", "harness.prompts", "harness.shapes", "harness.zoo"},

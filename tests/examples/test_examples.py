@@ -16,6 +16,7 @@ from tests.examples.conftest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     Example = Callable[[str], Any]
 
@@ -152,11 +153,16 @@ def test_an_example_ends_where_a_claim_does_not_hold(
     assert isinstance(ended.value.code, str)  # Python prints it and exits with 1
 
 
+def as_a_script(*command: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run Python as a user of the checkout does, and return how it ended."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
 def test_an_example_runs_as_a_script_without_chatter() -> None:
-    done = subprocess.run(
-        [sys.executable, "examples/ane_rms_norm_compute_units_example.py"],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = as_a_script("examples/ane_rms_norm_compute_units_example.py")
     assert (done.returncode, done.stderr) == (0, "")
     assert "CPU_AND_NE     1      fused and lowered" in done.stdout
 
@@ -165,14 +171,7 @@ def test_a_llama_is_fifteen_lines_and_fuses(tmp_path):
     source = ROOT / "examples" / "llama_example.py"
     code = source.read_text().partition('"""\n\n')[2].partition("\n\nconfig")
     assert len([line for line in "".join(code).splitlines() if line.strip()]) <= 22  # of which six are imports
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(source)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = as_a_script("-W", "ignore", source, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "5 norms fused" in done.stdout
     assert (tmp_path / "llama.mlpackage").is_dir()
@@ -195,19 +194,7 @@ def test_the_lowerings_beside_each_other(example: Example, capsys: pytest.Captur
 
 def test_the_checks_of_a_repository_of_ones_own_run(tmp_path) -> None:
     copy = shutil.copytree(ROOT / "examples" / "own_repository", tmp_path / "own")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            *["-q", "-p", "harness.pytest_plugin", "--zoo", "llama", "--variant", "on"],
-            str(copy),
-        ],
-        cwd=copy,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    chosen = ["-q", "-p", "harness.pytest_plugin", "--zoo", "llama", "--variant", "on"]
+    done = as_a_script("-m", "pytest", *chosen, copy, cwd=copy)
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout

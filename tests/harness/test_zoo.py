@@ -96,12 +96,12 @@ def test_select_unknown_model() -> None:
 
 def test_select_unknown_tier() -> None:
     with pytest.raises(UnknownNameError, match="unknown tier 'weekly'"):
-        zoo.select(ZOO, tier="weekly")  # type: ignore[arg-type]
+        zoo.select(ZOO, tier="weekly")
 
 
 def test_unknown_size() -> None:
     with pytest.raises(UnknownNameError, match="unknown size 'tiny'"):
-        ZOO["llama"].fields("tiny")  # type: ignore[arg-type]
+        ZOO["llama"].fields("tiny")
 
 
 def test_expected_norms_by_size_and_by_configuration() -> None:

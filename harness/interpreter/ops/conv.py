@@ -58,7 +58,7 @@ def padded(x: Tensor, pads: Ints, value: float = 0.0) -> Tensor:
 
 
 @impl("conv")
-def conv(  # noqa: PLR0913, PLR0917 - MIL's own parameters
+def conv(
     ctx: Context,
     x: Tensor,
     weight: Tensor,
@@ -102,7 +102,7 @@ def _products(image: Tensor, weight: Tensor, strides: Ints, dilations: Ints, gro
 
 
 @impl("conv_transpose")
-def conv_transpose(  # noqa: PLR0913, PLR0917 - MIL's own parameters
+def conv_transpose(
     ctx: Context,
     x: Tensor,
     weight: Tensor,

@@ -31,7 +31,7 @@ def _layout(
     strides: Ints | None,
     pad_type: str,
     pad: Ints | None,
-    ceil_mode: bool,  # noqa: FBT001
+    ceil_mode: bool,
 ) -> tuple[Ints, Ints, Ints]:
     """Return the strides, the padding and the output size."""
     sizes = tuple(x.shape[2:])

@@ -22,7 +22,7 @@ def _along(values: Tensor, x: Tensor, axis: int | None) -> Tensor:
 
 @impl("quantize", since=17)
 def quantize(
-    input: Tensor,  # noqa: A002 - MIL's own parameter name
+    input: Tensor,
     scale: Tensor,
     output_dtype: str,
     zero_point: Tensor | None = None,
@@ -38,7 +38,7 @@ def quantize(
 
 @impl("dequantize", since=17)
 def dequantize(
-    input: Tensor,  # noqa: A002 - MIL's own parameter name
+    input: Tensor,
     scale: Tensor,
     zero_point: Tensor | None = None,
     axis: int | None = None,

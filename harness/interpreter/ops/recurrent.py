@@ -53,7 +53,7 @@ def _sequence(outputs: Tensor, last: Tensor, *, whole: bool) -> Tensor:
 
 
 @impl("rnn")
-def rnn(  # noqa: PLR0913 - MIL's own parameters
+def rnn(
     ctx: Context,
     x: Tensor,
     initial_h: Tensor,
@@ -76,7 +76,7 @@ def rnn(  # noqa: PLR0913 - MIL's own parameters
 
 
 @impl("gru")
-def gru(  # noqa: PLR0913 - MIL's own parameters
+def gru(
     ctx: Context,
     x: Tensor,
     initial_h: Tensor,
@@ -114,7 +114,7 @@ def gru(  # noqa: PLR0913 - MIL's own parameters
 
 
 @impl("lstm")
-def lstm(  # noqa: PLR0913 - MIL's own parameters
+def lstm(
     ctx: Context,
     x: Tensor,
     initial_h: Tensor,

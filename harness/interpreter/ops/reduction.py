@@ -22,7 +22,7 @@ def _dims(x: Tensor, axes: Ints | None) -> Ints:
     return tuple(range(x.dim())) if axes is None else tuple(axis % x.dim() for axis in axes)
 
 
-def _squeezed(kept: Tensor, dims: Ints, keep_dims: bool) -> Tensor:  # noqa: FBT001 - MIL's own parameter
+def _squeezed(kept: Tensor, dims: Ints, keep_dims: bool) -> Tensor:
     return kept if keep_dims or not dims else kept.squeeze(dims)
 
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 @impl("read_state", moves=True)
-def read_state(input: StateCell) -> Tensor:  # noqa: A002 - MIL's own parameter name
+def read_state(input: StateCell) -> Tensor:
     """Return the state's value."""
     return input.value
 
 
 @impl("write_state", moves=True)
-def write_state(input: StateCell, data: Tensor) -> tuple[()]:  # noqa: A002 - MIL's own parameter name
+def write_state(input: StateCell, data: Tensor) -> tuple[()]:
     """Replace the state's value."""
     input.value = data.to(input.value.dtype)
     return ()

@@ -1,0 +1,139 @@
+"""What lowerings are made of: the doubled row, its layer norm, the half that is kept, gamma, and epsilon in float16.
+
+Each function takes the op ``ane_rms_norm`` that is replaced, builds ops in its place, and names them after its result.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coremltools.converters.mil.mil import Builder as mb
+
+from ane_rms import mil
+from ane_rms.rewrite import constant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+LAYER_NORM = "layer_norm"
+"""What the layer norm's name ends in."""
+
+PAD = 16
+"""Pairs of elements that carry epsilon in ``layer_norm_prescaled``: 32 float16 elements are one 64-byte line."""
+
+
+def part_name(op: mil.Op, part: str) -> str:
+    """Return the name of a part of what replaces ``op``."""
+    return f"{op.outputs[0].name}_{part}"
+
+
+def epsilon_of(op: mil.Op) -> float:
+    """Return epsilon as a number."""
+    return float(op.epsilon.val)
+
+
+def axes_of(op: mil.Op) -> list[int]:
+    """Return the normalised axes, from the front, ascending."""
+    return list(mil.positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.x.rank))
+
+
+def has_fixed_axes(op: mil.Op) -> bool:
+    """Return whether the normalised axes have sizes known at conversion; what does not is expanded."""
+    return all(mil.known(op.x.shape[axis]) for axis in axes_of(op))
+
+
+def doubled(op: mil.Op, x: mil.Var, *more: mil.Var) -> mil.Var:
+    """Return ``[x, -x, ...]`` along the last normalised axis."""
+    negative = mb.mul(x=x, y=constant(mil.epsilon_like(x, -1.0)), name=part_name(op, "negative"))
+    return mb.concat(
+        values=[x, negative, *more],
+        axis=constant(np.int32(axes_of(op)[-1] - x.rank)),
+        interleave=constant(np.bool_(False)),
+        name=part_name(op, "doubled"),
+    )
+
+
+def pads_over(op: mil.Op, scale: mil.Var, pads: npt.NDArray[np.float64]) -> mil.Var:
+    """Return ``[c, -c, c, -c, ...] / scale`` along the normalised axis; in turn, so that a running sum stays at 0."""
+    shape = [2 * PAD if axis in axes_of(op) else 1 for axis in range(op.x.rank)]
+    values = np.stack([pads, -pads], axis=-1).reshape(shape)
+    return mb.real_div(x=mil.cast_like(op.x, values), y=scale, name=part_name(op, "pads"))
+
+
+def split_sum(total: float) -> npt.NDArray[np.float64]:
+    """Return 16 numbers whose squares sum to ``total``, and still nearly do once rounded to float16.
+
+    All but the last are float16 numbers; the last makes up the difference, and its rounding is a sixteenth's.
+    """
+    even = math.sqrt(total / PAD)
+    pads = np.full(PAD, float(np.float16(even)))
+    pads[-1] = math.sqrt(max(total - float(np.sum(pads[:-1] ** 2)), 0.0))
+    return pads if pads[-1] > even / 2 else np.full(PAD, even)
+
+
+def split_product(product: float) -> tuple[float, float]:
+    """Return two numbers near its root whose product is ``product``, and still nearly is once rounded to float16."""
+    candidates = [np.float16(math.sqrt(product))]
+    for _ in range(64):
+        candidates.append(np.nextafter(candidates[-1], np.float16(np.inf)))
+    pairs = [(float(one), product / float(one)) for one in candidates if one > 0]
+    return min(pairs, key=lambda pair: abs(pair[0] * float(np.float16(pair[1])) - product))
+
+
+def layer_normalised(op: mil.Op, x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] | None = None) -> mil.Var:
+    """Layer-normalise over the op's axes, without beta."""
+    given = {} if gamma is None else {"gamma": mil.cast_like(x, gamma)}
+    return mb.layer_norm(
+        x=x,
+        axes=constant(np.array([axis - x.rank for axis in axes_of(op)], np.int32)),
+        epsilon=constant(mil.epsilon_like(x, epsilon)),
+        name=part_name(op, LAYER_NORM),
+        **given,
+    )
+
+
+def power_of_two(op: mil.Op, value: mil.Var, rounding: Callable[..., mil.Var]) -> mil.Var:
+    """Return 2 to the power of ``rounding(log2(value))``, at most 2^15: float16 has no 2^16."""
+    exponent = mb.mul(
+        x=mb.log(x=value, epsilon=mil.epsilon_like(op.x, 0.0), name=part_name(op, "log")),
+        y=mil.epsilon_like(op.x, 1 / math.log(2)),
+        name=part_name(op, "log2"),
+    )
+    whole = rounding(x=exponent, name=part_name(op, "whole"))
+    capped = mb.minimum(x=whole, y=mil.epsilon_like(op.x, 15.0), name=part_name(op, "exponent"))
+    return mb.exp2(x=capped, name=part_name(op, "power_of_two"))
+
+
+def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
+    """Keep as much of ``value``, from 0 along the last normalised axis, as x is long.
+
+    The part kept starts at 0: on M1 and A14 a slice that starts further along the width is reported to apply a gain.
+    """
+    axis = axes_of(op)[-1]
+    whole = [i != axis for i in range(value.rank)]
+    end = [0 if full else int(op.x.shape[axis]) for full in whole]
+    mask = constant(np.array(whole))
+    return mb.slice_by_index(
+        x=value,
+        begin=constant(np.zeros(value.rank, np.int32)),
+        end=constant(np.array(end, np.int32)),
+        begin_mask=mask,
+        end_mask=mask,
+        name=name,
+    )
+
+
+def scaled(op: mil.Op, value: mil.Var) -> mil.Var:
+    """Multiply by gamma if there is one, shaped so that it broadcasts along the normalised axes."""
+    if op.gamma is None:
+        return value
+    axes = axes_of(op)
+    shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
+    gamma = op.gamma
+    if gamma.dtype != op.x.dtype or list(gamma.shape) != shape:
+        gamma = mil.cast_like(op.x, np.asarray(gamma.val).reshape(shape))
+    return mb.mul(x=value, y=gamma, name=op.outputs[0].name)

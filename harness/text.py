@@ -1,0 +1,40 @@
+"""Text from files and records, made safe to show: on a terminal, in one line, and in a cell of a Markdown table."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_UNPRINTABLE = re.compile(r"[^\S \n\t]|[^\w\s]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Return text without control characters: each is shown as JSON escapes it, so that none reaches a terminal.
+
+    Line ends and tabs stay. A text that is JSON stays JSON, with the same meaning.
+    """
+    return _UNPRINTABLE.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """Return text on one line, without control characters; line ends and tabs are escaped as well."""
+    return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def cell(text: str) -> str:
+    """Return text as one cell of a Markdown table: on one line, its bars escaped."""
+    return plain(" ".join(text.split())).replace("|", "\\|")
+
+
+def plural(count: int, thing: str) -> str:
+    """Return ``1 row``, ``1,204 rows``; an adjective for a thing stays as it is."""
+    return f"{count:,} {thing if count == 1 or thing == 'suspicious' else thing + 's'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first three names, and how many there are beside them."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
