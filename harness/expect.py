@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.regress import compare
+from harness.regress import asked, compare
 from harness.store.baselines import TOLERANCES, Baseline, expectation
 from harness.store.find import Side
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from harness.store.baselines import Expectation
     from harness.store.schema import Record
@@ -40,7 +40,7 @@ class Proposal:
     baseline: Baseline | None = None
     """The baseline to be written; None if nothing changes, or if nothing of the model is left."""
     remove: bool = False
-    """Whether the model's file is to go: asked for, and the run has no row of it."""
+    """Whether the model's file is to go: pruning, and the run was asked for the model and has no row of it."""
 
     @property
     def changes(self) -> bool:
@@ -55,22 +55,23 @@ def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False)
     ----------
     run: the records to expect from now on.
     previous: the baselines so far, by model.
-    prune: whether rows and models that the run does not have are given up.
+    prune: whether rows and models that the run was asked for and does not have are given up.
     """
     records = {record.row: record for record in run.records}
     verdicts: dict[str, list[Verdict]] = {}
     for verdict in compare(Side("the baselines", baselines=dict(previous)), run):
         verdicts.setdefault(verdict.model, []).append(verdict)
-    models = sorted({*previous, *(record.model for record in records.values())})
+    wanted = asked((one.row for baseline in previous.values() for one in baseline.rows), run)
     return [
         _of_model(
             model,
             {row: record for row, record in records.items() if record.model == model},
             previous.get(model),
             verdicts.get(model, []),
+            gone=[row for row in sorted(wanted - records.keys()) if row[0] == model],
             prune=prune,
         )
-        for model in models
+        for model in sorted({row[0] for row in (*wanted, *records)})
     ]
 
 
@@ -80,6 +81,7 @@ def _of_model(
     old: Baseline | None,
     verdicts: Iterable[Verdict],
     *,
+    gone: Sequence[tuple[str, ...]],
     prune: bool,
 ) -> Proposal:
     rows: dict[tuple[str, ...], Expectation] = {one.row: one for one in old.rows} if old else {}
@@ -88,7 +90,6 @@ def _of_model(
     proposal.changed.extend(
         one for one in verdicts if one.kind != "unchanged" and one.row in rows and one.row in records
     )
-    gone = [row for row in rows if row not in records]
     for row, record in records.items():
         if record.status in NEVER_EXPECTED:
             proposal.kept.append(f"{record.title} ({record.status})")

@@ -20,7 +20,7 @@ from harness.store.verdicts import KINDS, Verdict
 from harness.times import Rules, Times, apart, control_of, controls, judge_times, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from harness.store.baselines import Expectation, Tolerance
     from harness.store.find import Side
@@ -57,7 +57,8 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
         verdicts += _judge(one, other, rules, times, beside)
     verdicts += [_not_comparable(one, other) for one, other in differing]
     paired_off = {id(row) for pair in differing for row in pair}
-    gone = [row for key, row in _asked(before, now, candidate).items() if key not in now and id(row) not in paired_off]
+    missing = asked(before.keys() - now.keys(), candidate)
+    gone = [row for key, row in before.items() if key in missing and id(row) not in paired_off]
     new = [row for key, row in now.items() if key not in before and id(row) not in paired_off]
     verdicts += _vanished(gone, {row.about.model for row in now.values()}, candidate.name)
     verdicts += [_new(row, base.name) for row in new]
@@ -65,24 +66,22 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
     return sorted(verdicts, key=lambda verdict: KINDS.index(verdict.kind))
 
 
-def _asked(
-    before: dict[tuple[str, ...], Row], now: dict[tuple[str, ...], Row], run: Side
-) -> dict[tuple[str, ...], Row]:
-    """Return the rows of the base that the candidate was asked for.
+def asked(rows: Iterable[tuple[str, ...]], run: Side) -> set[tuple[str, ...]]:
+    """Return those of the rows that a run was asked for.
 
     A run that was given some models, or some variants, does not miss the others. What it was asked of a model, each
     model that it was asked for has a row of, whatever became of it.
     """
     if run.others is None:
-        return before
-    cases = {key[1:] for key in now}
-    return {key: row for key, row in before.items() if key[0] not in run.others and key[1:] in cases}
+        return set(rows)
+    cases = {record.row[1:] for record in run.records}
+    return {row for row in rows if row[0] not in run.others and row[1:] in cases}
 
 
 def unasked(base: Side, candidate: Side) -> int:
     """Return how many rows of the base the candidate was not asked for, and has not."""
-    before, now = rows_of(base), rows_of(candidate)
-    return len(before.keys() - now.keys() - _asked(before, now, candidate).keys())
+    absent = rows_of(base).keys() - rows_of(candidate).keys()
+    return len(absent - asked(absent, candidate))
 
 
 def rows_of(side: Side) -> dict[tuple[str, ...], Row]:

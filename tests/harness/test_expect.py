@@ -85,6 +85,14 @@ def test_models_that_a_run_lacks_stay_unless_pruned(results):
     assert len(baselines.read_folder(results / "baselines")["qwen3"].rows) == 1
 
 
+def test_models_that_a_run_was_not_asked_for_are_no_matter_of_its(results):
+    plan = write_run(results, "20260102", zoo(1)).with_suffix(".json")
+    plan.write_text('{"others": ["gemma2", "qwen3"]}')
+    before = files(results)
+    code, out, _ = harness("expect", "--update", "--prune", "--results", results)
+    assert (code, out.strip(), files(results)) == (0, "llama: as expected", before)
+
+
 def test_a_row_that_ran_out_of_time_is_never_expected(results):
     late = replace(zoo()[1], status="timed out", reason="3600 s", sites=(), metrics={})
     write_run(results, "20260102", [zoo()[0], late, *zoo()[2:]])
