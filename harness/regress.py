@@ -80,6 +80,8 @@ def asked(rows: Iterable[tuple[str, ...]], run: Side) -> set[tuple[str, ...]]:
 
 def unasked(base: Side, candidate: Side) -> int:
     """Return how many rows of the base the candidate was not asked for, and has not."""
+    if candidate.others is None:
+        return 0
     absent = rows_of(base).keys() - rows_of(candidate).keys()
     return len(absent - asked(absent, candidate))
 
