@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from harness.bench.outcome import Settings
+    from harness.bench.run import Bench
     from harness.plan import Options
     from harness.report.columns import Column
     from harness.store.files import RunFolder
     from harness.store.schema import Record
-    from harness.zoo import ModelSpec
 
+Subject = TypeVar("Subject")
 
 SHAPES = ("prefill", "decode")
 """Shapes whose predicts are all alike, and so can be timed; the default one first."""
 
 
 def bench(
-    models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
+    models: options.Models = None,
     *,
-    tier: Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")] = "quick",
+    tier: options.Tier = "quick",
     variant: Annotated[
         list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: off, on.")
     ] = None,
-    lowering: Annotated[
-        str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
-    ] = None,
-    frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
+    lowering: options.Lowerings = None,
+    frontend: options.Frontend = "trace",
     shape: Annotated[
         str, typer.Option(help="prefill or decode, with a number of tokens if another than 32 is meant: decode:64.")
     ] = SHAPES[0],
@@ -53,8 +53,8 @@ def bench(
     ] = False,
     widths: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None,
     tokens: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None,
-    form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
-    out: Annotated[Path, typer.Option(help="Folder for records and tables.")] = Path("results"),
+    form: options.Format = "github",
+    out: options.Out = Path("results"),
 ) -> None:
     """Time each model's variants alternately, in a child process; records go to --out.
 
@@ -106,7 +106,7 @@ def bench(
     from harness.report.latency import columns
 
     folder.write_asked(selection.others([*specs, *unusable]))
-    records = _measure(specs, options, settings, folder)
+    records = _measure(specs, lambda bench, spec: bench.model(spec), options, settings, folder)
     _show(records, columns(records), form, folder)
     for one in unusable:
         say(one.reason, err=True)
@@ -148,18 +148,28 @@ def _refuse_spoilt() -> None:
         raise RuntimeUnavailableError(f"--strict refuses to measure here: {', '.join(found)}")
 
 
-def _measure(specs: Sequence[ModelSpec], options: Options, settings: Settings, folder: RunFolder) -> list[Record]:
-    """Measure the models, each record appended as soon as it is there."""
+def _measure(
+    subjects: Sequence[Subject],
+    how: Callable[[Bench, Subject], Iterable[Record]],
+    options: Options,
+    settings: Settings,
+    folder: RunFolder,
+) -> list[Record]:
+    """Measure what is to be measured one by one, each record appended as soon as it is there."""
     from harness.bench.run import Bench
     from harness.cli.progress import progress
 
     records: list[Record] = []
-    with progress(len(specs)) as bar, Bench(options, settings, bar.say) as measuring:
-        for spec in specs:
-            for record in measuring.model(spec):
-                folder.append(record)
-                records.append(record)
-            bar.advance()
+    try:
+        with progress(len(subjects)) as bar, Bench(options, settings, bar.say) as bench:
+            for subject in subjects:
+                for record in how(bench, subject):
+                    folder.append(record)
+                    records.append(record)
+                bar.advance()
+    except KeyboardInterrupt:  # said when the bar is off the terminal
+        say(f"ane-harness: interrupted; {len(records)} rows are kept: {folder.records}", err=True)
+        raise typer.Exit(130) from None
     return records
 
 
@@ -177,8 +187,6 @@ def _norm(
 ) -> None:
     """Measure the norm by itself; print the table, keep it and the plot."""
     from harness.bench import norm
-    from harness.bench.run import Bench
-    from harness.cli.progress import progress
     from harness.report.norm import columns, plot
 
     few = norm.FEW if settings.executor == "reference" else (norm.WIDTHS, norm.TOKENS)
@@ -187,13 +195,7 @@ def _norm(
         for text, option, default in zip(shapes, ("--widths", "--tokens"), few, strict=True)
     )
     jobs = norm.jobs(widths, tokens, norm.PRECISIONS, options.lowerings)
-    records: list[Record] = []
-    with progress(len(jobs)) as bar, Bench(options, settings, bar.say) as bench:
-        for job in jobs:
-            for record in norm.measure(bench, job):
-                folder.append(record)
-                records.append(record)
-            bar.advance()
+    records = _measure(jobs, norm.measure, options, settings, folder)
     _show(records, columns(records), form, folder)
     picture = folder.table.with_suffix(".svg")
     plot(records, picture)

@@ -10,7 +10,11 @@ import typer
 
 from harness.cli.output import say
 
-app = typer.Typer(no_args_is_help=True, help="Look at and prune the cache of converted packages.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Look at and prune the cache of converted packages.",
+    epilog="Example: ane-harness cache prune --size 10G",
+)
 
 Folder = Annotated[
     Path | None, typer.Option("--cache", help="The cache's folder. Default: $ANE_HARNESS_CACHE, or the platform's.")

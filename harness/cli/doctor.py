@@ -11,6 +11,8 @@ def doctor() -> None:
     """Say what this machine can do and what is missing.
 
     Exit code 2 if the main job cannot run here.
+
+    Example: ane-harness doctor
     """
     from tabulate import tabulate
 

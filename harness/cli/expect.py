@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def expect(
-    run: Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.")] = "latest",
+    run: options.Run = "latest",
     *,
     update: Annotated[bool, typer.Option("--update", help="Write it.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Give up rows and models that the run does not have.")] = False,
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
-    tier: Annotated[str | None, typer.Option(help="Only the models of this tier.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+    model: options.OnlyModels = None,
+    tier: options.OnlyTier = None,
+    results: options.Results = Path("results"),
 ) -> None:
     """Show, model by model, what a run would change in results/baselines, and with --update write it.
 

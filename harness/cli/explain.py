@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def explain(
-    target: Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")],
+    target: options.Target,
     *,
-    frontend: Annotated[str, typer.Option(help="trace or export, for a zoo model.")] = "trace",
+    frontend: options.Frontend = "trace",
     axes: Annotated[str, typer.Option(help="last, or any: trailing axes and single inner ones, too.")] = "last",
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Run a zoo model, and warn of inputs that exceed float16.")

@@ -9,14 +9,21 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
-app = typer.Typer(no_args_is_help=True, help="Start and look at the machines of a fleet.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Start and look at the machines of a fleet.",
+    epilog="Example: ane-harness fleet status tcp://192.168.1.10:8786",
+)
 
 WORKERS_LOST = 3
 """Workers that may be lost with a job in hand before the losses count as its doing."""
 
-Address = Annotated[str, typer.Argument(help="The scheduler's address, for example tcp://mini-1.local:8786.")]
+Address = Annotated[
+    str, typer.Argument(help="The scheduler's address, for example tcp://mini-1.local:8786.", metavar="ADDRESS")
+]
 
 
 @app.command()
@@ -36,10 +43,8 @@ def scheduler(
 def worker(
     address: Address,
     *,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Models at work side by side.")] = 2,
-    memory: Annotated[
-        str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
-    ] = None,
+    jobs: options.Jobs = 2,
+    memory: options.Memory = None,
     ane: Annotated[
         bool | None, typer.Option(help="Announce a Neural Engine. Default: whether this is an Apple Silicon Mac.")
     ] = None,

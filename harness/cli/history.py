@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 
 def history(
     *,
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    model: options.OnlyModels = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -21,7 +22,7 @@ def history(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List series without a change, too.")] = False,
     form: Annotated[str, typer.Option("--format", help="github, tsv or json (with every point).")] = "github",
-    results: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("results"),
+    results: options.Results = Path("results"),
 ) -> None:
     """Show the changes of figures over all runs: the night, and the commits and versions between.
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
+from harness.cli import options
 from harness.cli.output import say
 
 
-def list_models(tier: Annotated[str | None, typer.Option(help="Only this tier.")] = None) -> None:
+def list_models(tier: options.OnlyTier = None) -> None:
     """List the models of the zoo.
 
     Example: ane-harness list --tier quick

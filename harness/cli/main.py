@@ -36,6 +36,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: ane-harness run llama. Each command's --help has one of its own.",
 )
 app.command("list")(list_models.list_models)
 app.command("run")(run.run)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def nightly(
-    run: Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.")] = "latest",
+    run: options.Run = "latest",
     *,
     base: Annotated[str, typer.Option(help="What to judge against, as in compare.")] = "baselines",
-    tier: Annotated[str | None, typer.Option(help="Only the models of this tier.")] = None,
-    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+    tier: options.OnlyTier = None,
+    results: options.Results = Path("results"),
 ) -> None:
     """Judge a run, and write nightly.md, nightly.html and nightly.xml (JUnit) into tables/ of --results.
 

@@ -6,17 +6,18 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 
 def placement(
-    target: Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")],
+    target: options.Target,
     *,
     variant: Annotated[
         list[str] | None, typer.Option(help="Of a zoo model; may be repeated. Default: off, on.")
     ] = None,
-    lowering: Annotated[str | None, typer.Option(help="Strategies of the variant on, separated by commas.")] = None,
-    frontend: Annotated[str, typer.Option(help="trace or export, for a zoo model.")] = "trace",
+    lowering: options.Lowerings = None,
+    frontend: options.Frontend = "trace",
     units: Annotated[str | None, typer.Option(help="Compute units. Default: the variant's, or CPU_AND_NE.")] = None,
     limit: Annotated[str, typer.Option(help="Time limit of one plan, for example 90s, 30m.")] = "300s",
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Whether to list every op.")] = True,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ MOST_RUNS_BACK = 20
 
 
 def report(
-    run: Annotated[
-        str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.", metavar="RUN")
-    ] = "latest",
+    run: options.Run = "latest",
     *,
     base: Annotated[
         str | None,
@@ -33,7 +32,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write. Default: tables/RUN.html in --results.")
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+    results: options.Results = Path("results"),
 ) -> None:
     """Write one HTML file about a run that needs no network: what got worse, the zoo as a table, and each model.
 

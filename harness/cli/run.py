@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -26,13 +27,11 @@ HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
 
 def run(
     context: typer.Context,
-    models: Annotated[list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.")] = None,
+    models: options.Models = None,
     *,
-    tier: Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")] = "quick",
+    tier: options.Tier = "quick",
     variant: Annotated[list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: all.")] = None,
-    lowering: Annotated[
-        str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
-    ] = None,
+    lowering: options.Lowerings = None,
     compression: Annotated[
         str | None,
         typer.Option(help="palette4, palette6, int8, int4, separated by commas: rows beside the plain ones."),
@@ -57,16 +56,14 @@ def run(
     size: Annotated[
         str, typer.Option(help="quick, or full: the published configuration, with random weights.")
     ] = "quick",
-    frontend: Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export).")] = "trace",
+    frontend: options.Frontend = "trace",
     precision: Annotated[str | None, typer.Option(help="The executor's policy. Default: fp16.")] = None,
     regimes: Annotated[
         bool,
         typer.Option("--regimes", help="Instead of models: one norm's error by lowering, policy and input regime."),
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Models at work side by side.")] = 1,
-    memory: Annotated[
-        str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
-    ] = None,
+    jobs: options.Jobs = 1,
+    memory: options.Memory = None,
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Send the models to the fleet behind this dask scheduler.")
     ] = None,
@@ -80,8 +77,8 @@ def run(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that was ended, by its id; it keeps its options.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
-    out: Annotated[Path, typer.Option(help="Folder for records and tables.")] = Path("results"),
+    form: options.Format = "github",
+    out: options.Out = Path("results"),
 ) -> None:
     """Convert models in each variant, check their norms, measure their precision; records go to --out.
 
@@ -199,18 +196,18 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], secon
                 record = blank(one, plan.options, case, status="failed", reason=one.reason)
                 folder.append(record)
                 records[one.key, case] = record
-    with progress(len(order)) as bar, who as crew:
-        for _ in records:
-            bar.advance()
-        try:
+    try:
+        with progress(len(order)) as bar, who as crew:
+            for _ in records:
+                bar.advance()
             for record in run_jobs(plan.jobs(list(records)), crew, seconds=seconds, announce=bar.say):
                 folder.append(record)
                 records[row_of(record)] = record
                 bar.advance()
-        except KeyboardInterrupt:
-            again = f"continue with: ane-harness run --resume {folder.run_id}"
-            say(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
-            raise typer.Exit(130) from None
+    except KeyboardInterrupt:  # said when the bar is off the terminal
+        again = f"continue with: ane-harness run --resume {folder.run_id}"
+        say(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
+        raise typer.Exit(130) from None
     ordered = [records[row] for row in order if row in records]
     folder.write_table(FORMATS["github"](ordered) + "\n")
     return ordered

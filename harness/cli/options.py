@@ -1,0 +1,31 @@
+"""Arguments and options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Models = Annotated[
+    list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.", metavar="[MODEL]...")
+]
+Tier = Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")]
+Lowerings = Annotated[
+    str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
+]
+Frontend = Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export), for a zoo model.")]
+Target = Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")]
+
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Models at work side by side.")]
+Memory = Annotated[
+    str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
+]
+
+Run = Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.", metavar="RUN")]
+OnlyModels = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")]
+OnlyTier = Annotated[str | None, typer.Option("--tier", help="Only the models of this tier.")]
+
+Format = Annotated[str, typer.Option("--format", help="github, tsv or json.")]
+Out = Annotated[Path, typer.Option(help="Folder for records and tables.")]
+Results = Annotated[Path, typer.Option(help="Folder of runs and baselines.")]
