@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 
 import ane_rms
-from harness.cli.main import main
+from harness.cli.main import app, main
 from harness.report.columns import COLUMNS
 from harness.store.files import read_records
 from harness.zoo import load_zoo, models_folder
@@ -50,6 +51,22 @@ def harness(*arguments):
     ):
         main([str(argument) for argument in arguments])
     return Done(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
+
+
+def commands(group, words=()):
+    """Yield the words that name each command, and it; groups of commands, the whole among them, too."""
+    yield words, group
+    for name, one in getattr(group, "commands", {}).items():
+        yield from commands(one, (*words, name))
+
+
+@pytest.mark.parametrize(
+    ("words", "command"), [pytest.param(*one, id=" ".join(one[0])) for one in commands(typer.main.get_command(app))]
+)
+def test_the_help_of_every_command_has_an_example_of_it(words, command):
+    text = " ".join(filter(None, (command.help, command.epilog)))
+    assert f"Example: {' '.join(('ane-harness', *words))}" in " ".join(text.split())
+    assert harness(*words, "--help").returncode == 0
 
 
 @pytest.fixture(scope="module")
