@@ -11,9 +11,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import coremltools as ct
 import msgspec
 import pytest
 import typer
+from coremltools.converters.mil.mil import Builder as mb
 
 import ane_rms
 from harness.cli.main import app, main
@@ -254,7 +256,6 @@ def test_the_table_of_regimes(tmp_path):
 
 
 def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path):
-    import coremltools as ct
     import torch
 
     from tests.ane_rms.spellings import LOOK_ALIKES
@@ -330,8 +331,6 @@ def test_explain_lists_the_sites_of_a_model():
 
 
 def test_explain_reads_packages_of_ours_and_of_others(tmp_path):
-    import coremltools as ct
-
     from tests.ane_rms.spellings import LOOK_ALIKES, SPELLINGS
     from tests.mil_tools import NE, Norm, inputs, options, torch_program
 
@@ -354,8 +353,14 @@ def test_explain_reads_packages_of_ours_and_of_others(tmp_path):
         assert note in done.stdout
 
 
-def test_verbose_shows_what_the_libraries_say():
-    quiet, loud = process("explain", "llama"), process("-v", "explain", "llama")
+def test_verbose_shows_what_the_libraries_say(tmp_path):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(2, 8))])
+    def program(x):
+        return mb.relu(x=x)
+
+    path = tmp_path / "relu.mlpackage"
+    ct.convert(program, convert_to="mlprogram", skip_model_load=True).save(str(path))
+    quiet, loud = process("explain", path), process("-v", "explain", path)
     assert quiet.stderr == ""
     assert "has not been tested with coremltools" in loud.stderr
 
