@@ -130,6 +130,7 @@ def _bind_op(op: Op, policy: Precision, dead: tuple[str, ...], function: str) ->
     context = Context(op, policy)
     blocks = tuple(_bind_block(block, policy, function) for block in op.blocks)
     if op.op_type in CONTROL_FLOW:
+        _check_blocks(op, place)
         inputs = {name: _names(argument, policy) for name, argument in op.inputs.items()}
         return Step(op, None, {}, inputs, blocks, dead, context)
     implementation = find(op.op_type, op.opset, place)
@@ -173,6 +174,22 @@ def _check_arity(op: Op, parameters: Mapping[str, Parameter], place: str) -> Non
     missing = [name for name, p in parameters.items() if p.required and name not in op.inputs]
     if unknown or missing:
         raise ExecutorError(f"{place}: {_listed('unknown', unknown)}{_listed('missing', missing)}".rstrip("; "))
+
+
+def _check_blocks(op: Op, place: str) -> None:
+    """Hold what the blocks of ``cond`` and ``while_loop`` take and hand over to what the op does."""
+    argument = op.inputs.get("pred" if op.op_type == "cond" else "loop_vars")
+    if argument is None or len(op.blocks) != 2:
+        raise PackageError(f"corrupted: {place} has not the input and the two blocks it needs")
+    first, second = op.blocks
+    if op.op_type == "cond":
+        fits = len(first.outputs) == len(second.outputs) == len(op.outputs)
+    else:
+        carried = len(argument) if isinstance(argument, tuple) else 1
+        fits = {len(first.inputs), len(second.inputs), len(second.outputs), len(op.outputs)} == {carried}
+        fits = fits and len(first.outputs) == 1
+    if not fits:
+        raise PackageError(f"corrupted: {place}: its blocks and it differ in how many values they take or return")
 
 
 def _listed(what: str, names: Iterable[str]) -> str:

@@ -82,12 +82,19 @@ def _call(step: Step, env: Environment) -> tuple[Any, ...]:
         result = implementation.function(**arguments)
     except CANNOT as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        place = f"op {step.op.name!r} ({step.op.op_type})"
-        raise EvaluationError(f"Unable to compute the prediction using ML Program: {place}: {reason}") from error
+        raise _cannot(step.op, reason) from error
     results = result if isinstance(result, tuple) else (result,)
+    if len(results) != len(step.op.outputs):
+        raise _cannot(step.op, f"it has {len(results)} results, not the {len(step.op.outputs)} declared")
     return tuple(
         policy.stored(value, out.type.dtype) if isinstance(value, torch.Tensor) else value
         for value, out in zip(results, step.op.outputs, strict=True)
+    )
+
+
+def _cannot(op: Op, reason: str) -> EvaluationError:
+    return EvaluationError(
+        f"Unable to compute the prediction using ML Program: op {op.name!r} ({op.op_type}): {reason}"
     )
 
 

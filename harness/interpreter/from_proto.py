@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import PackageError, UnknownNameError
+from harness.errors import PackageError, UnknownNameError, UnsupportedOpError
 from harness.interpreter.blobs import BlobFile, decode
 from harness.interpreter.dtypes import dtype_named, from_numpy
 from harness.interpreter.package import Package, inside
@@ -46,6 +46,8 @@ def load_package(package: Package) -> Program:
     """
     try:
         return _Loader(package).program()
+    except UnsupportedOpError as error:
+        raise UnsupportedOpError(f"{package.source}: {error}") from error
     except DAMAGED as error:
         raise PackageError(f"{package.source}: corrupted: {type(error).__name__}: {error}") from error
 
@@ -63,6 +65,8 @@ class _Loader:
 
     def program(self) -> Program:
         spec = self.package.spec
+        if not spec.mlProgram.functions:
+            raise PackageError(f"{self.package.source}: corrupted: the program holds no function")
         descriptions = {d.name: d for d in spec.description.functions}
         functions = {
             name: self.function(name, function, descriptions.get(name, spec.description))
@@ -81,6 +85,9 @@ class _Loader:
         values = [Value(v.name, _value_type(v.type)) for v in function.inputs]
         body, types = self.block(blocks[function.opset], {}, opset)
         types |= {v.name: v.type for v in values}
+        for out in body.outputs:
+            if isinstance(out, Ref) and out.name not in types:
+                raise PackageError(f"{self.package.source}: {name}: the output {out.name!r} is defined nowhere")
         return Function(
             name,
             tuple(_input(v, features.get(v.name)) for v in values if v.type.kind != "state"),

@@ -57,7 +57,10 @@ class ReferenceModel:
             raise UnknownNameError("function", chosen, self.program.functions)
         self.function: Function = self.program.functions[chosen]
         self._listeners: list[Listener] = []
-        self._body = bind(self.function, self.precision)
+        try:
+            self._body = bind(self.function, self.precision)
+        except ExecutorError as error:
+            raise type(error)(f"{self.program.source}: {error}") from error
 
     def predict(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, np.ndarray]:
         """Run the function once.
@@ -108,7 +111,7 @@ class ReferenceModel:
     def _run(self, data: Mapping[str, Any], state: State | None) -> tuple[Any, ...]:
         env: dict[str, Any] = dict(features.prepare(self.function, data, self.precision))
         names = [value.name for value in self.function.states]
-        if names and state is None:
+        if names and not isinstance(state, State):
             raise InputError(f"the model keeps state ({', '.join(names)}): pass state=model.make_state()")
         for name in names:
             assert state is not None  # noqa: S101 - checked above

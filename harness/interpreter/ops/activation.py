@@ -127,8 +127,8 @@ def softsign(x: Tensor) -> Tensor:
 
 @impl("thresholded_relu")
 def thresholded_relu(x: Tensor, alpha: float) -> Tensor:
-    """``x if x >= alpha else 0``."""
-    return torch.where(x >= alpha, x, torch.zeros_like(x))
+    """``0 if x < alpha else x``, so that NaN stays."""
+    return torch.where(x < alpha, torch.zeros_like(x), x)
 
 
 def _per_channel(values: Tensor, x: Tensor) -> Tensor:

@@ -129,8 +129,8 @@ def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
 
 @impl("sign")
 def sign(x: Tensor) -> Tensor:
-    """-1, 0 or 1."""
-    return x.sign()
+    """-1, 0 or 1; of NaN, NaN."""
+    return torch.where(x.isnan(), x, x.sign())
 
 
 @impl("sin")

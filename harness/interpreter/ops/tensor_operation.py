@@ -135,7 +135,14 @@ def tile(x: Tensor, reps: Ints) -> Tensor:
 @impl("argsort", moves=True)
 def argsort(x: Tensor, axis: int = -1, *, ascending: bool = False) -> Tensor:
     """Return the indices that sort ``axis``, descending by default; equals keep their order."""
-    return x.argsort(dim=axis, descending=not ascending, stable=True)
+    return _order(x, axis, ascending=ascending)
+
+
+def _order(x: Tensor, axis: int, *, ascending: bool) -> Tensor:
+    """Return what sorts ``axis``, NaN last in either direction, as numpy has it; torch calls NaN the largest."""
+    if ascending or not x.is_floating_point():
+        return x.argsort(dim=axis, descending=not ascending, stable=True)
+    return (-x).argsort(dim=axis, stable=True)
 
 
 @impl("topk", moves=True)
@@ -154,7 +161,7 @@ def topk(
     count = x.shape[axis] if k == -1 else k
     if count > x.shape[axis]:
         raise ValueError(f"k = {count} exceeds the {x.shape[axis]} elements of axis {axis}")
-    order = x.argsort(dim=axis, descending=not ascending, stable=True).narrow(axis, 0, count)
+    order = _order(x, axis, ascending=ascending).narrow(axis, 0, count)
     values = x.gather(axis, order)
     return (values, order) if return_indices else values
 

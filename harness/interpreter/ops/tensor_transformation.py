@@ -40,9 +40,8 @@ def reshape_from_the_right(x: Tensor, shape: Ints) -> Tensor:
 
 
 def _reshaped(x: Tensor, target: list[int]) -> Tensor:
-    if -1 in target and x.numel() == 0:
-        known = math.prod(n for n in target if n != -1)
-        target = [(0 if known else 1) if n == -1 else n for n in target]
+    if x.numel() == 0:  # torch calls a -1 beside a 0 ambiguous
+        target = [max(n, 0) for n in target]
     return x.reshape(target)
 
 

@@ -53,6 +53,12 @@ def test_formula(run_op: Any, op_type: str, arguments: Any, formula: Any) -> Non
     np.testing.assert_allclose(result, formula(x.astype(np.float64)), rtol=RTOL, atol=2e-7)
 
 
+@pytest.mark.parametrize(("op_type", "arguments", "formula"), FORMULAS, ids=[f[0] for f in FORMULAS])
+def test_nan_stays_nan(run_op: Any, op_type: str, arguments: Any, formula: Any) -> None:
+    x = np.full((2, 3), np.nan, np.float32)
+    assert np.isnan(run_op(op_type, x=run_op.variable(x), **arguments)).all()
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 2), (1, 3, 2, 2, 2)])
 def test_parameters_by_channel(run_op: Any, rng: np.random.Generator, shape: Any) -> None:
     x = rng.normal(size=shape).astype(np.float32)

@@ -49,6 +49,11 @@ def test_formula_in_float32(run_op: Any, op_type: str) -> None:
 
 
 @pytest.mark.parametrize("op_type", FORMULAS)
+def test_nan_stays_nan(run_op: Any, op_type: str) -> None:
+    assert np.isnan(run_op(op_type, x=run_op.variable(np.full(1, np.nan, np.float32)))).all()
+
+
+@pytest.mark.parametrize("op_type", FORMULAS)
 def test_one_rounding_in_float16(run_op: Any, op_type: str) -> None:
     formula, values = FORMULAS[op_type]
     x = values.astype(np.float16)

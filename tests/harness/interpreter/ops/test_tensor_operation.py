@@ -98,6 +98,15 @@ def test_argsort_and_topk_keep_the_order_of_equals(run_op: Any, ascending: Any) 
     np.testing.assert_array_equal(values, np.take_along_axis(x, order[:, :2], -1))
 
 
+@pytest.mark.parametrize("ascending", [False, True])
+def test_argsort_and_topk_put_nan_last_as_numpy_does(run_op: Any, ascending: Any) -> None:
+    x = np.array([2.0, np.nan, np.inf, -np.inf], np.float32)
+    order = np.argsort(x if ascending else -x)
+    np.testing.assert_array_equal(run_op("argsort", x=run_op.variable(x), ascending=ascending, out="int32"), order)
+    values, _ = run_op("topk", x=run_op.variable(x), k=4, ascending=ascending, out=("fp32", "int32"))
+    np.testing.assert_array_equal(values, x[order])
+
+
 def test_topk_variants(run_op: Any) -> None:
     x = np.array([[3, 1], [2, 5]], np.int32)
     assert run_op("topk", x=run_op.variable(x), k=-1, axis=0, return_indices=False).tolist() == [

@@ -55,6 +55,13 @@ def test_reshape_of_two_dimensions_to_four_in_ios17(run_op: Any) -> None:
     assert run_op("reshape", x=run_op.variable(x), shape=ints(1, 0, -1, 0), opset=17).shape == (1, 1, 2, 50)
 
 
+@pytest.mark.parametrize(("shape", "target"), [((0, 3), (-1, 3)), ((0, 3), (2, -1, 0)), ((0,), (-1,))])
+def test_what_is_left_for_a_dimension_of_an_empty_tensor_is_0(run_op: Any, shape: Any, target: Any) -> None:
+    x = np.zeros(shape, np.float32)
+    result = run_op("reshape", x=run_op.variable(x), shape=ints(*target), opset=17)
+    assert result.shape == tuple({-1: 0, 0: 3}.get(n, n) for n in target)
+
+
 def test_reshape_like(run_op: Any) -> None:
     x = np.arange(6, dtype=np.float32)
     refs = (np.zeros((2, 9), np.float32), np.zeros((4, 3), np.float32))
