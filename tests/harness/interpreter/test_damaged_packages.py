@@ -9,8 +9,9 @@ import coremltools as ct
 import numpy as np
 import pytest
 from coremltools.converters.mil.mil import Builder as mb
+from coremltools.proto import Model_pb2
 
-from harness.errors import HarnessError, InputError, PackageError
+from harness.errors import ExecutorError, HarnessError, InputError, PackageError, UnknownNameError
 from harness.interpreter import ReferenceModel
 
 DATA = {"x": np.ones((2, 16), np.float32)}
@@ -66,6 +67,99 @@ def test_damaged_bytes_run_or_are_refused_in_one_line(package, file):
             refused.append(str(error))
     assert refused
     assert all(line.isprintable() for line in refused)
+
+
+def operations(spec):
+    function = spec.mlProgram.functions["main"]
+    return function.block_specializations[function.opset].operations
+
+
+def last(spec, kind):
+    return [operation for operation in operations(spec) if operation.type == kind][-1]
+
+
+def a_result_too_many(spec):
+    operation = last(spec, "concat")
+    operation.outputs.add(name="more").type.CopyFrom(operation.outputs[0].type)
+
+
+def an_input_too_few(spec):
+    del last(spec, "concat").inputs["axis"]
+
+
+def a_parameter_too_many(spec):
+    last(spec, "relu").inputs["slope"].CopyFrom(last(spec, "relu").inputs["x"])
+
+
+def an_unknown_op(spec):
+    last(spec, "relu").type = "flash_relu"
+
+
+def an_unknown_element_type(spec):
+    last(spec, "relu").outputs[0].type.tensorType.dataType = 13
+
+
+def a_value_never_defined(spec):
+    last(spec, "relu").inputs["x"].arguments[0].name = "nothing"
+
+
+def an_output_never_defined(spec):
+    function = spec.mlProgram.functions["main"]
+    function.block_specializations[function.opset].outputs[0] = "nothing"
+
+
+def a_branch_too_few(spec):
+    del last(spec, "cond").blocks[1]
+
+
+def a_branch_without_results(spec):
+    del last(spec, "cond").blocks[1].outputs[:]
+
+
+def no_predicate(spec):
+    del last(spec, "cond").inputs["pred"]
+
+
+def no_function(spec):
+    spec.mlProgram.functions.clear()
+
+
+def an_opset_to_come(spec):
+    spec.mlProgram.functions["main"].opset = "CoreML99"
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (a_result_too_many, r"\(concat\): it has 1 results, not the 2 declared"),
+        (an_input_too_few, r"\(concat\) of function 'main': missing parameter axis"),
+        (a_parameter_too_many, r"\(relu\) of function 'main': unknown parameter slope"),
+        (an_unknown_op, r"unknown op 'flash_relu'\. Did you mean .*relu"),
+        (an_unknown_element_type, "element type 'bfloat16' is not supported"),
+        (a_value_never_defined, "reads 'nothing', which nothing before it defines"),
+        (an_output_never_defined, "the output 'nothing' is defined nowhere"),
+        (a_branch_too_few, r"\(cond\) .* has not the input and the two blocks it needs"),
+        (a_branch_without_results, r"\(cond\) .* differ in how many values"),
+        (no_predicate, r"\(cond\) .* has not the input"),
+        (no_function, "holds no function"),
+        (an_opset_to_come, "unknown opset 'CoreML99'"),
+    ],
+)
+def test_what_a_program_lacks_is_named(package, edit, message):
+    (path,) = package.rglob("model.mlmodel")
+    spec = Model_pb2.Model.FromString(path.read_bytes())
+    edit(spec)
+    path.write_bytes(spec.SerializeToString())
+    with pytest.raises(ExecutorError, match=message) as caught:
+        ReferenceModel(package).predict(DATA)
+    assert str(caught.value).isprintable()
+    assert str(package) in str(caught.value) or edit is a_result_too_many  # the one that is found while running
+
+
+@pytest.mark.parametrize("chosen", [{"precision": None}, {"precision": 16}, {"function_name": 3}], ids=str)
+def test_a_choice_that_is_no_name(sound, chosen):
+    with pytest.raises(UnknownNameError):
+        ReferenceModel(sound, **chosen)
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,8 @@ def test_states_are_independent_and_can_be_written(model: ReferenceModel) -> Non
 def test_mistakes_are_named(model: ReferenceModel) -> None:
     with pytest.raises(InputError, match=r"keeps state \(total\)"):
         model.predict({"x": np.ones(3, np.float16)})
+    with pytest.raises(InputError, match=r"keeps state \(total\)"):
+        model.predict({"x": np.ones(3, np.float16)}, {"total": np.zeros(3)})
     state = model.make_state()
     with pytest.raises(UnknownNameError, match="unknown state 'totl'"):
         state.read_state("totl")
