@@ -6,12 +6,14 @@ import contextlib
 import io
 import re
 import shlex
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
 
-from harness.cli.main import app
+from harness.cli.main import app, main
 from harness.report.columns import COLUMNS
 from tests.examples.conftest import ROOT
 
@@ -25,6 +27,8 @@ DOCUMENTS = [
 ]
 BLOCK = re.compile(r"^```python\n(?P<code>.*?)^```\n(?:\n^```text\n(?P<printed>.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"(?:ane-harness|python -m harness) (?P<words>[^`|\n#]*)")
+SHELL = re.compile(r"^```(?:sh)?\n(ane-harness .*?)^```$", re.MULTILINE | re.DOTALL)
+JANUARY = "20260131T235959.123456Z"
 LINK = re.compile(r"\]\((?P<target>[^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -57,6 +61,41 @@ def test_commands_shown_are_commands_there_are(document: Path) -> None:
             while hasattr(command, "resolve_command"):  # a group, as fleet
                 name, command, rest = command.resolve_command(context, rest)
             command.make_context(name, rest, parent=context)  # reads the options, runs nothing
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a repository as the documents assume one: two runs, the older one of January 31, and some commits."""
+    folder = tmp_path_factory.mktemp("repository")
+    (folder / "results" / "baselines").mkdir(parents=True)
+    shutil.copy(ROOT / "results" / "baselines" / "llama.json", folder / "results" / "baselines")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.chdir(folder)
+        main(["run", "llama"])
+    assert not ended.value.code
+    for path in sorted((folder / "results" / "runs").iterdir()):
+        older = path.with_name(f"{JANUARY}{path.suffix}")
+        older.write_text(path.read_text().replace(path.stem, older.stem))
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(folder)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "results/baselines"], check=True)
+    for number in range(6):
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", str(number)], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("document", ["regressions.md", "report.md"])
+def test_commands_that_look_at_results_end_well(
+    document: str, results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(results, tmp_path / "copy"))
+    for block in SHELL.findall((ROOT / "docs" / document).read_text()):
+        for line in block.strip().splitlines():
+            name, *words = shlex.split(line, comments=True)
+            assert name == "ane-harness"
+            with pytest.raises(SystemExit) as ended:
+                main(words)
+            assert not ended.value.code, line
 
 
 @pytest.mark.parametrize("document", documents(LINK))
