@@ -80,7 +80,9 @@ def history(
         series = _series(connection, wanted, models)
         for name in measures:
             if not any(one.measure == name for one in series):
-                raise RecordError(f"{name}: no record has such a figure; known: {', '.join(known())}")
+                others = f"known: {', '.join(one for one in known() if one != name)}"
+                mend = "times come from `ane-harness bench`" if name == "predict" else others
+                raise RecordError(f"{name}: no record has such a figure; {mend}")
         return _with_changes(series, connection)
 
 

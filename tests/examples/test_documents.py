@@ -69,9 +69,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("repository")
     (folder / "results" / "baselines").mkdir(parents=True)
     shutil.copy(ROOT / "results" / "baselines" / "llama.json", folder / "results" / "baselines")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.chdir(folder)
-        main(["run", "llama"])
+    with pytest.raises(SystemExit) as ended:
+        main(["run", "llama", "--out", str(folder / "results")])
     assert not ended.value.code
     for path in sorted((folder / "results" / "runs").iterdir()):
         older = path.with_name(f"{JANUARY}{path.suffix}")

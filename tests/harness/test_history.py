@@ -149,6 +149,8 @@ def test_nothing_to_read_and_unknown_names_are_errors(tmp_path):
         history(tmp_path, models=["lama"])
     with pytest.raises(RecordError, match="nothing: no record has such a figure; known: norms_expected"):
         history(tmp_path, measures=["nothing"])
+    with pytest.raises(RecordError, match="predict: no record has such a figure; times come from `ane-harness bench`"):
+        history(tmp_path, measures=["predict"])
     with pytest.raises(RecordError, match="no name of a figure"):
         history(tmp_path, measures=['predict" FROM x; --'])
 
