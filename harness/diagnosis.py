@@ -67,9 +67,9 @@ def _zoo() -> Finding:
 def _runtime() -> Finding:
     if platform.system() != "Darwin":
         return Finding("Core ML", "absent", "needs macOS; models are executed by the reference executor instead")
-    if importlib.util.find_spec("coremltools.libcoremlpython") is None:
+    if importlib.util.find_spec("coremltools.libcoremlpython") is None:  # pragma: macOS
         return Finding("Core ML", "absent", "coremltools has no runtime here: install its macOS wheel")
-    return Finding("Core ML", "ok", "runtime found")
+    return Finding("Core ML", "ok", "runtime found")  # pragma: macOS
 
 
 def require_neural_engine() -> None:
@@ -88,11 +88,11 @@ def neural_engine() -> Finding:
     """Return whether Core ML reaches a Neural Engine from this process; if not, why not."""
     if platform.system() != "Darwin":
         return Finding("Neural Engine", "absent", "needs a Mac with Apple silicon")
-    if platform.machine() != "arm64":
+    if platform.machine() != "arm64":  # pragma: macOS
         return Finding("Neural Engine", "absent", "Python runs as x86-64 (Rosetta?): use a native arm64 Python")
-    from harness.runtime import coreml
+    from harness.runtime import coreml  # pragma: macOS
 
-    devices = coreml.devices()
-    if "ane" not in devices:
+    devices = coreml.devices()  # pragma: macOS
+    if "ane" not in devices:  # pragma: macOS
         return Finding("Neural Engine", "absent", f"not among Core ML's devices here: {', '.join(devices)}")
-    return Finding("Neural Engine", "ok", "found")
+    return Finding("Neural Engine", "ok", "found")  # pragma: macOS

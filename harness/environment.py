@@ -39,14 +39,14 @@ def version(package: str) -> str:
 
 
 def _os() -> str:
-    if platform.system() == "Darwin":
+    if platform.system() == "Darwin":  # pragma: macOS
         build = _line("sw_vers", "-buildVersion")
         return f"macOS {platform.mac_ver()[0]} ({build})"
     return f"{platform.system()} {platform.release()}"
 
 
 def _chip() -> str:
-    if platform.system() == "Darwin":
+    if platform.system() == "Darwin":  # pragma: macOS
         return _line("sysctl", "-n", "machdep.cpu.brand_string")
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

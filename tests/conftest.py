@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import subprocess
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +28,27 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[CACHE] = TemporaryDirectory(prefix="ane-harness-cache-")
     os.environ["ANE_HARNESS_CACHE"] = config.stash[CACHE].name  # tests leave the user's own cache alone
     logging.getLogger("coremltools").setLevel(logging.ERROR)
+    if getattr(config.option, "cov_source", None):
+        _let_children_save_their_coverage()
     if config.option.markexpr == "bench" and not config.option.benchmark_json:
         config.option.benchmark_autosave = config.option.benchmark_save_data = True  # where pytest-benchmark looks
+
+
+def _let_children_save_their_coverage() -> None:
+    """Have a child at rest end by itself before it is killed: what a killed process has measured is lost."""
+    from harness.isolation.child import Child
+
+    kill = Child._stop
+
+    def stop(self: Child) -> None:
+        if self._process is not None and self._process.poll() is None and not self.busy:
+            with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - for its descriptor
+                os.dup2(nothing.fileno(), self._requests)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+        kill(self)
+
+    Child._stop = stop
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -254,5 +254,5 @@ def choose_executor(device: str = "") -> str:
         require_neural_engine()
     if platform.system() != "Darwin":
         return "reference"
-    coreml.check_available()
-    return "coreml"
+    coreml.check_available()  # pragma: macOS
+    return "coreml"  # pragma: macOS
