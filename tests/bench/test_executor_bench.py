@@ -30,8 +30,17 @@ pytestmark = [pytest.mark.bench, pytest.mark.slow]
 SEQUENCE, WIDTH, LAYERS, VOCABULARY = 64, 2048, 4, 16384
 ROUNDS = 7
 FP32_LIMIT, FP16_LIMIT = 1.3, 3.0
-ONNX_SPEEDUP = {"fp32": 1.0, "fp16": 10.0}
-"""numpy's float32 matmul is BLAS, as fast as torch's; its float16 one is a plain loop."""
+ONNX_SPEEDUP = {"fp32": 0.8, "fp16": 10.0}
+"""How often faster than onnx's ReferenceEvaluator at least.
+
+numpy's float16 matmul is a plain loop. Its float32 one is BLAS, as fast as torch's, and at this shape both evaluators
+do little else: ten times faster than onnx in float32 would be several times faster than the matrix products alone,
+which ``test_time_against_the_matrix_products`` measures.
+"""
+FLOOR_LIMIT = 1.4
+"""Time of float32 over that of numpy's products of the same weights, at most: the rest is attention, norms, masks."""
+EXPORTERS = {"torch.export": True, "torchscript": False}
+"""Exporters of ``torch.onnx.export`` (``dynamo=``), the first its default; the graph is run as it is written."""
 MEMORY_LIMIT_BYTES = 1 << 30
 
 CHILD = """
@@ -119,9 +128,13 @@ def seconds(call: Callable[[], Any]) -> float:
 
 
 def paired_ratio(call: Callable[[], Any], against: Callable[[], Any], rounds: int = ROUNDS) -> float:
-    """Return the median over interleaved rounds of ``time(call) / time(against)``, after one warm-up each."""
+    """Return the median over interleaved rounds of ``time(call) / time(against)``.
+
+    Both are warmed up by a call of each; a single round is of calls so long that only ``call`` is.
+    """
     call()
-    against()
+    if rounds > 1:
+        against()
     return statistics.median(seconds(call) / seconds(against) for _ in range(rounds))
 
 
@@ -139,11 +152,24 @@ def test_time_against_eager(
     assert ratio <= limit
 
 
+def test_time_against_the_matrix_products(llama: Any, packages: dict[str, Path], record_property: Any) -> None:
+    module, inputs = llama
+    weights = [m.weight.detach().numpy() for m in module.modules() if isinstance(m, torch.nn.Linear)]
+    rows = {w.shape[1]: np.ones((SEQUENCE, w.shape[1]), np.float32) for w in weights}
+    model, fed = ReferenceModel(packages["fp32"], "fp32"), data(inputs)
+    ratio = paired_ratio(lambda: model.predict(fed), lambda: [rows[w.shape[1]] @ w.T for w in weights])
+    record_property("ratio_to_matrix_products", ratio)
+    sys.stdout.write(f"\nfp32: {ratio:.2f} times numpy's matrix products alone (limit {FLOOR_LIMIT})\n")
+    assert ratio <= FLOOR_LIMIT
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_time_against_onnx_reference(
-    llama: Any, packages: dict[str, Path], precision: str, tmp_path: Path, record_property: Any
+    llama: Any, packages: dict[str, Path], precision: str, exporter: str, tmp_path: Path, record_property: Any
 ) -> None:
     pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
     from onnx.reference import ReferenceEvaluator
 
     module, inputs = llama
@@ -151,12 +177,14 @@ def test_time_against_onnx_reference(
     path = tmp_path / "llama.onnx"
     kind = torch.float16 if precision == "fp16" else torch.float32
     typed = tuple(v.to(kind) if v.is_floating_point() else v for v in inputs)
-    torch.onnx.export(copy.deepcopy(module).to(kind), typed, str(path), input_names=names, dynamo=False)
+    half = copy.deepcopy(module).to(kind)
+    torch.onnx.export(half, typed, str(path), input_names=names, dynamo=EXPORTERS[exporter])
     evaluator, model = ReferenceEvaluator(str(path)), ReferenceModel(packages[precision], precision)
-    rounds = ROUNDS if precision == "fp32" else 1
-    ratio = 1 / paired_ratio(lambda: model.predict(data(inputs)), lambda: evaluator.run(None, data(typed)), rounds)
+    taken = {name: value for name, value in data(typed).items() if name in evaluator.input_names}
+    rounds = ROUNDS if precision == "fp32" else 1  # in float16 onnx takes minutes
+    ratio = 1 / paired_ratio(lambda: model.predict(data(inputs)), lambda: evaluator.run(None, taken), rounds)
     record_property("speedup_over_onnx", ratio)
-    sys.stdout.write(f"\n{precision}: {ratio:.1f} times faster than onnx's ReferenceEvaluator\n")
+    sys.stdout.write(f"\n{precision}: {ratio:.2f} times faster than onnx's ReferenceEvaluator ({exporter})\n")
     assert ratio >= ONNX_SPEEDUP[precision]
 
 

@@ -136,7 +136,7 @@ def check(key, compress, target, expected_ops):
     (actual,) = compressed.predict(inputs).values()
     (spelled_out,) = ReferenceModel(cto.decompress_weights(smaller), "fp16").predict(inputs).values()
     np.testing.assert_array_equal(actual, spelled_out)
-    assert 0 < np.linalg.norm((actual - plain).astype(float)) < np.linalg.norm(plain.astype(float))
+    assert np.linalg.norm((actual - plain).astype(float)) < np.linalg.norm(plain.astype(float))
 
 
 @functools.lru_cache(maxsize=2)
