@@ -25,7 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.bench, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.bench,
+    pytest.mark.slow,
+    # What tracing and exporting make torch and transformers say of themselves.
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning"),
+]
 
 SEQUENCE, WIDTH, LAYERS, VOCABULARY = 64, 2048, 4, 16384
 ROUNDS = 7
