@@ -156,11 +156,11 @@ class Outcome:
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool:
         """Run a case, and if it fails see whether it does so in float64 arithmetic as well."""
-        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        reports = _seeded(item, nextitem)
         if any(report.failed for report in reports):
             with self.policy.exact():
                 item._initrequest()  # type: ignore[attr-defined]  # as pytest-rerunfailures does
-                again = runtestprotocol(item, log=False, nextitem=nextitem)
+                again = _seeded(item, nextitem)
             if any(report.failed for report in again):
                 self.exact.add(item.nodeid)
         for report in reports:
@@ -204,6 +204,17 @@ class Outcome:
                 known = next((why for mark, why in REASONS.items() if mark in reason), "unexplained")
                 also = "; in float64 too" if node in self.exact else ""
                 _say(f"FAILED {family} {Path(path).parent.name}::{case}: {known}{also}: {reason}")
+
+
+def _seeded(item: pytest.Item, nextitem: pytest.Item | None) -> list[pytest.TestReport]:
+    """Run a case on the numbers it would draw first: they are the same whenever it runs."""
+    import numpy as np
+    import torch
+
+    np.random.seed(0)  # noqa: NPY002 - what the tests draw from
+    torch.manual_seed(0)
+    reports: list[pytest.TestReport] = runtestprotocol(item, log=False, nextitem=nextitem)
+    return reports
 
 
 def _family(node: str) -> str:
