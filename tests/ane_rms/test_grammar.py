@@ -43,6 +43,10 @@ def with_epsilon(x: Any) -> Any:
     return mb.add(x=mean(x), y=EPS)
 
 
+def without_axis(x: Any) -> Any:
+    return mb.rsqrt(x=mb.add(x=mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=False), y=EPS))
+
+
 def rms64(x: Any, epsilon: float = float(EPS)) -> Any:
     return np.sqrt(np.mean(np.square(x.astype(np.float64)), axis=-1, keepdims=True) + epsilon)
 
@@ -120,6 +124,11 @@ REFUSED = {
         lambda x: mb.real_div(x=x, y=mb.inverse(x=mb.rsqrt(x=with_epsilon(x)))),
         "an inverse of the inverse root",
     ),
+    # A norm all the same, which no model was seen to write so: left as it is, and said.
+    "twice the inverse root, its axis put back last": (
+        lambda x: mb.mul(x=x, y=mb.expand_dims(x=mb.mul(x=without_axis(x), y=np.float32(2)), axes=[-1])),
+        "what is scaled is not the value whose mean square is taken",
+    ),
     "an infinite gamma": (
         lambda x: mb.mul(x=mb.mul(x=x, y=np.full(D, np.inf, np.float32)), y=mb.rsqrt(x=with_epsilon(x))),
         "gamma is not finite",
@@ -137,6 +146,10 @@ NOTHING = {
     ),
     "the inverse root of a square matrix": lambda x: mb.mul(x=x, y=mb.rsqrt(x=mb.matmul(x=x, y=x))),
     "a value divided by a spread one": lambda x: mb.real_div(x=x, y=mb.tile(x=mb.exp(x=mean(x)), reps=[1, D])),
+    "another value scaled by a variance": lambda x: mb.mul(
+        x=mb.exp(x=x),
+        y=mb.rsqrt(x=with_epsilon(mb.sub(x=x, y=mb.reduce_mean(x=x, axes=[-1], keep_dims=True)))),
+    ),
     "the inverse of an exponential": lambda x: mb.mul(x=x, y=mb.inverse(x=mb.exp(x=x))),
     "the inverse root of a square": lambda x: mb.mul(x=x, y=mb.rsqrt(x=mb.square(x=x))),
     "the mean put back along another axis": lambda x: mb.mul(
