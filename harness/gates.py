@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from harness.store.baselines import COUNTS, TOLERANCES, Expectation, Tolerance
 from harness.store.schema import Record
 from harness.store.verdicts import Verdict
+from harness.text import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -105,7 +106,7 @@ def _sites(pair: Pair) -> Iterator[Verdict]:
     counts = f"{_count(pair.candidate.fused)} fused, {_count(pair.base.fused)} before"
     standing = {_label(name, module): name for name, module in _modules(pair.candidate, fused=False).items()}
     if lost and len(lost) == len(won) and not any(site in standing for site in lost):
-        text = f"{len(lost)} fused norms have other names: {_few(lost)} before, {_few(won)} now; {counts}"
+        text = f"{len(lost)} fused norms have other names: {some(lost)} before, {some(won)} now; {counts}"
         yield pair.verdict("suspicious", "fused", text)
         return
     figures = {"base": pair.base.fused, "candidate": pair.candidate.fused}
@@ -153,11 +154,7 @@ def _named(pair: Pair, names: set[str]) -> str:
         site = _site(pair, name)
         label = _label(name, modules[name])
         words.append(f"{label} ({site.reason})" if site and site.reason else label)
-    return f": {_few(words)}" if words else ""
-
-
-def _few(words: list[str]) -> str:
-    return ", ".join(words[:3]) + (f" and {len(words) - 3} more" if len(words) > 3 else "")
+    return f": {some(words)}" if words else ""
 
 
 def _count(value: int | None) -> str:

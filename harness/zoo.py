@@ -207,6 +207,15 @@ def models_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "models"
 
 
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.toml"), key=lambda path: path.stem)
+
+
+def all_keys() -> list[str]:
+    """Return the key of every zoo file of `models_folder`, sorted, those that cannot be used among them."""
+    return [path.stem for path in _files(models_folder())]
+
+
 def load_zoo(
     folder: Path | None = None, unusable: Callable[[str, ZooFileError], None] | None = None
 ) -> dict[str, ModelSpec]:
@@ -222,7 +231,7 @@ def load_zoo(
     ZooFileError: for the first file that cannot be used, or if there is none.
     """
     folder = models_folder() if folder is None else folder
-    paths = sorted(folder.glob("*.toml"), key=lambda path: path.stem)
+    paths = _files(folder)
     if not paths:
         raise ZooFileError(f"{folder}: no models/<key>.toml found")
     zoo = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def compare(
     ],
     candidate: Annotated[str, typer.Argument(help="The same; judged against the first.")] = "latest",
     *,
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
-    tier: Annotated[str | None, typer.Option(help="Only the models of this tier.")] = None,
+    model: options.OnlyModels = None,
+    tier: options.OnlyTier = None,
     across_machines: Annotated[
         bool, typer.Option("--across-machines", help="Compare times of different machines too, labelled so.")
     ] = False,
@@ -33,8 +34,8 @@ def compare(
         float | None, typer.Option(help="Share that no time may be judged by. Default: 0.01 in pairs, 0.03 else.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List what is unchanged, too.")] = False,
-    form: Annotated[str, typer.Option("--format", help="github, tsv or json.")] = "github",
-    results: Annotated[Path, typer.Option(help="Folder of runs and baselines.")] = Path("results"),
+    form: options.Format = "github",
+    results: options.Results = Path("results"),
 ) -> None:
     """Judge a candidate against a base, figure by figure, worst first.
 

@@ -100,9 +100,8 @@ def others(asked: Sequence[ModelSpec | Unusable]) -> tuple[str, ...]:
     """Return the keys of the zoo's models that were not asked for."""
     from harness import zoo
 
-    bad: dict[str, ZooFileError] = {}
-    known = {*zoo.load_zoo(unusable=bad.__setitem__), *bad}
-    return tuple(sorted(known - {one.key for one in asked}))
+    named = {one.key for one in asked}
+    return tuple(key for key in zoo.all_keys() if key not in named)
 
 
 def new_folder(out: Path) -> RunFolder:

@@ -22,6 +22,7 @@ from harness import zoo
 from harness.bench.outcome import Settings
 from harness.bench.run import Bench, choose_executor
 from harness.bench.worker import Teller
+from harness.cli.selection import others
 from harness.latency import Side, Stopwatch
 from harness.plan import Options
 from harness.report.latency import percentile, slowdown, tokens_per_second
@@ -52,7 +53,7 @@ def rows():
     folder = RunFolder.new(Path(os.environ.get("BENCH_RESULTS", "results")))
     options = Options(VARIANTS, run_id=folder.run_id)
     known, found = zoo.load_zoo(), {}
-    folder.write_asked(tuple(set(known) - {model.partition(" ")[0] for model in models()}))
+    folder.write_asked(others([known[model.partition(" ")[0]] for model in models()]))
     with Bench(options, Settings(choose_executor(), samples=30)) as bench:
 
         def of(model):

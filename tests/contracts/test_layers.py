@@ -30,7 +30,7 @@ ALLOWED = {
         "harness.metrics",
         "harness.store",
     },
-    "harness.gates": {"harness.store"},
+    "harness.gates": {"harness.store", "harness.text"},
     "harness.times": {"harness.gates", "harness.stats", "harness.store"},
     "harness.regress": {"harness.gates", "harness.stats", "harness.store", "harness.times"},
     "harness.report.latency": {"harness.report", "harness.stats", "harness.store"},

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cli.main import main
 from harness.store.schema import STATUSES, Condition, Environment, Placement, SiteRecord
 from tests.harness.records import METRICS, record
-
-LONG = os.environ.get("ANE_HARNESS_FUZZ", "")
+from tests.harness.test_hostile import LONG, fuzz
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -76,12 +74,7 @@ COMMANDS = (
 )
 
 
-@settings(
-    max_examples=int(LONG or 25),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
-    database=None,
-)
+@settings(fuzz, max_examples=int(LONG or 25), deadline=None)
 @given(runs=nights)
 def test_what_reads_records_answers_or_refuses(runs, tmp_path, capsys):
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)
