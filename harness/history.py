@@ -166,12 +166,12 @@ def _series(connection: DuckDBPyConnection, measures: Sequence[str], models: Seq
     ).fetchall()
     for row in rows:
         row[-1].sort(key=itemgetter(0, 1))
-    return [
+    series = (
         _one(row[:-1], measure, [(run, time, values[number]) for time, run, *values in row[-1]])
         for number, measure in enumerate(measures)
         for row in rows
-        if any(point[2 + number] is not None for point in row[-1])
-    ]
+    )
+    return [one for one in series if any(point.value is not None for point in one.points)]
 
 
 def _one(keys: tuple[Any, ...], measure: str, points: Iterable[tuple[str, str, float | None]]) -> Series:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import tests.fuzz  # noqa: F401 - before any test: settings are taken where a test is defined
 from tests.ledger import Ledger
 
 if TYPE_CHECKING:

@@ -161,6 +161,12 @@ def test_a_retried_row_counts_once(tmp_path):
     assert len(series.points) == 1
 
 
+def test_a_row_retried_without_the_figure_has_none(tmp_path):
+    tried = record(time="2026-01-01T00:00:00+00:00", samples={"predict": (2e-3,)})
+    write_run(tmp_path, tried.run_id, [tried, record(time="2026-01-01T00:00:01+00:00", status="failed")])
+    assert [one for one in history(tmp_path) if one.measure == "predict"] == []
+
+
 def levels(*parts, noise=0.003, seed=SEED):
     rng = np.random.default_rng(seed)
     return np.concatenate([np.full(n, level) * np.exp(rng.normal(0, noise, n)) for n, level in parts])

@@ -1,6 +1,6 @@
 """Files from strangers: zoo files, records, baselines, plans and packages, mutated at random.
 
-Each gives a valid object or an error of the project's tree: no traceback, no hang, no write. `slow` has the long run.
+Each gives a valid object or an error of the project's tree: no traceback, no hang, no write.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 from coremltools.converters.mil.mil import Builder as mb
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import plan, zoo
@@ -28,16 +28,9 @@ from harness.interpreter import ReferenceModel
 from harness.store import baselines
 from harness.store.files import read_records
 from harness.store.find import Side
+from tests.fuzz import fuzz
 
 ROOT = Path(__file__).parents[2]
-LONG = os.environ.get("ANE_HARNESS_FUZZ", "")
-"""How many inputs of each kind; a night sets 2,500."""
-fuzz = settings(
-    max_examples=int(LONG or 150),
-    deadline=10_000,  # milliseconds: what takes longer is a hang
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large],
-    database=None,
-)
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -74,7 +67,7 @@ toml_values = st.recursive(
 )
 
 
-@fuzz
+@fuzz(150)
 @given(content=st.one_of(mutations(LLAMA), st.binary(max_size=300)))
 def test_zoo_files(content, tmp_path):
     path = tmp_path / "llama.toml"
@@ -82,7 +75,7 @@ def test_zoo_files(content, tmp_path):
     whole_or_refused(lambda: zoo.load_spec(path))
 
 
-@fuzz
+@fuzz(150)
 @given(
     field=st.sampled_from(["title", "norms", "gamma_seed", "tier", "full", "quick", "counts", "control", "wrapper"]),
     value=toml_values,
@@ -125,7 +118,7 @@ def line() -> bytes:
     return msgspec.json.encode(made) + b"\n"
 
 
-@fuzz
+@fuzz(150)
 @given(data=st.data())
 def test_records(data, tmp_path):
     content = data.draw(st.one_of(mutations(line()), mutations(line() * 2), st.binary(max_size=300)))
@@ -160,7 +153,7 @@ def baseline() -> bytes:
     return msgspec.json.encode(proposal.baseline)
 
 
-@fuzz
+@fuzz(150)
 @given(data=st.data())
 def test_baselines(data, tmp_path):
     (tmp_path / "llama.json").write_bytes(data.draw(st.one_of(mutations(baseline()), st.binary(max_size=300))))
@@ -192,7 +185,7 @@ def files(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-@fuzz
+@fuzz(150)
 @given(data=st.data())
 def test_packages(data, package, tmp_path):
     own = tmp_path / "own"

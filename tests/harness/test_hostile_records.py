@@ -6,13 +6,13 @@ import shutil
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli.main import main
 from harness.store.schema import STATUSES, Condition, Environment, Placement, SiteRecord
+from tests.fuzz import fuzz
 from tests.harness.records import METRICS, record
-from tests.harness.test_hostile import LONG, fuzz
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
@@ -74,7 +74,7 @@ COMMANDS = (
 )
 
 
-@settings(fuzz, max_examples=int(LONG or 25), deadline=None)
+@fuzz(25, deadline=None)
 @given(runs=nights)
 def test_what_reads_records_answers_or_refuses(runs, tmp_path, capsys):
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)

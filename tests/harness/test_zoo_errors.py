@@ -6,11 +6,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import zoo
 from harness.errors import ZooFileError
+from tests.fuzz import fuzz
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +115,7 @@ def test_empty_folder(tmp_path: Path) -> None:
         zoo.load_zoo(tmp_path)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzz(200)
 @given(data=st.data())
 def test_a_damaged_file_loads_or_is_refused_in_one_line(tmp_path: Path, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(GOOD)))
