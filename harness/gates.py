@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from harness.store.baselines import COUNTS, TOLERANCES, Expectation, Tolerance
 from harness.store.schema import Record
@@ -22,18 +23,18 @@ if TYPE_CHECKING:
     from harness.store.schema import SiteRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(msgspec.Struct, frozen=True):
     """One row on both sides: what a run recorded, or what a baseline expects."""
 
     base: Expectation | Record
     candidate: Expectation | Record
+    row: tuple[str, ...]
+    """The base's identity, :attr:`harness.store.schema.Record.row`."""
 
     def verdict(self, kind: str, measure: str, sentence: str, **more: object) -> Verdict:
         """Return a verdict on this row; its sentence begins with the row's title."""
-        one = self.base
-        title = one.title
-        return Verdict(kind, one.model, title, measure, f"{title}: {sentence}", row=one.row, **more)  # type: ignore[arg-type]
+        title = self.base.title
+        return Verdict(kind, self.base.model, title, measure, f"{title}: {sentence}", row=self.row, **more)  # type: ignore[arg-type]
 
 
 _gated = attrgetter("status", *COUNTS, "metrics", "sites")

@@ -8,13 +8,14 @@ the two alone is ``suspicious``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from harness import gates
 from harness.gates import Pair
-from harness.store.baselines import TOLERANCES
+from harness.store.baselines import TOLERANCES, Expectation, Tolerance
 from harness.store.schema import ROW, Record
 from harness.store.verdicts import KINDS, Verdict
 from harness.times import Rules, Times, apart, control_of, controls, judge_times, machine
@@ -22,19 +23,19 @@ from harness.times import Rules, Times, apart, control_of, controls, judge_times
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from harness.store.baselines import Expectation, Tolerance
     from harness.store.find import Side
 
 IDENTITY = ("model", "variant", "lowering", "shape", "compression")
 """Fields that say that two rows are about the same thing. Where others of :data:`ROW` differ, they do not compare."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One row of one side, with its model's tolerances."""
 
     about: Expectation | Record
     tolerances: dict[str, Tolerance]
+    key: tuple[str, ...]
+    """Its identity, :attr:`harness.store.schema.Record.row`."""
 
     @property
     def record(self) -> Record | None:
@@ -52,15 +53,14 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
     verdicts: list[Verdict] = []
     times: list[Times] = []
     beside = controls(base.records), controls(candidate.records)
-    both, differing = _matched(before, now)
+    both, differing, gone, new = _matched(before, now)
     for one, other in both:
         verdicts += _judge(one, other, rules, times, beside)
     verdicts += [_not_comparable(one, other) for one, other in differing]
-    paired_off = {id(row) for pair in differing for row in pair}
-    missing = asked(before.keys() - now.keys(), candidate)
-    gone = [row for key, row in before.items() if key in missing and id(row) not in paired_off]
-    new = [row for key, row in now.items() if key not in before and id(row) not in paired_off]
-    verdicts += _vanished(gone, {row.about.model for row in now.values()}, candidate.name)
+    missing = asked((row.key for row in gone), candidate)
+    verdicts += _vanished(
+        [row for row in gone if row.key in missing], {row.about.model for row in now.values()}, candidate.name
+    )
     verdicts += [_new(row, base.name) for row in new]
     verdicts += judge_times(times, rules)
     return sorted(verdicts, key=lambda verdict: KINDS.index(verdict.kind))
@@ -88,26 +88,35 @@ def unasked(base: Side, candidate: Side) -> int:
 
 def rows_of(side: Side) -> dict[tuple[str, ...], Row]:
     """Return the rows of a side by their identity."""
-    rows = {record.row: Row(record, TOLERANCES) for record in side.records}
+    rows = {(key := record.row): Row(record, TOLERANCES, key) for record in side.records}
     for baseline in side.baselines.values():
-        rows.update({one.row: Row(one, baseline.tolerances) for one in baseline.rows})
+        rows.update({(key := one.row): Row(one, baseline.tolerances, key) for one in baseline.rows})
     return rows
 
 
 def _matched(
     before: dict[tuple[str, ...], Row], now: dict[tuple[str, ...], Row]
-) -> tuple[list[tuple[Row, Row]], list[tuple[Row, Row]]]:
-    """Return the pairs that compare, and those that are about the same thing but measured in another way."""
-    both = [(row, now[key]) for key, row in before.items() if key in now]
-    left: dict[tuple[str, ...], list[Row]] = {}
-    for key, row in now.items():
-        if key not in before:
-            left.setdefault(_identity(row), []).append(row)
-    differing = []
+) -> tuple[list[tuple[Row, Row]], list[tuple[Row, Row]], list[Row], list[Row]]:
+    """Return pairs that compare, pairs about the same thing but measured in another way, and what only one side has."""
+    left = dict(now)
+    both, alone = [], []
     for key, row in before.items():
-        if key not in now and left.get(_identity(row)):
-            differing.append((row, left[_identity(row)].pop(0)))
-    return both, differing
+        if (other := left.pop(key, None)) is None:
+            alone.append(row)
+        else:
+            both.append((row, other))
+    like: dict[tuple[str, ...], list[Row]] = {}
+    for row in left.values():
+        like.setdefault(_identity(row), []).append(row)
+    differing, gone = [], []
+    for row in alone:
+        if alike := like.get(_identity(row)):
+            other = alike.pop(0)
+            differing.append((row, other))
+            del left[other.key]
+        else:
+            gone.append(row)
+    return both, differing, gone, list(left.values())
 
 
 def _identity(row: Row) -> tuple[str, ...]:
@@ -122,7 +131,7 @@ def _judge(
     base: Row, candidate: Row, rules: Rules, times: list[Times], beside: tuple[dict[tuple[str, ...], Record], ...]
 ) -> list[Verdict]:
     """Judge the gates of a row, and put its times aside for judging all together."""
-    pair = Pair(base.about, candidate.about)
+    pair = Pair(base.about, candidate.about, base.key)
     was, now = base.about.definition, candidate.about.definition
     if was and now and was != now:
         text = f"another definition ({was[:12]} before, {now[:12]} now): the zoo entry or its inputs changed"
@@ -157,7 +166,7 @@ def _not_comparable(base: Row, candidate: Row) -> Verdict:
         for name in ROW
         if getattr(base.about, name) != getattr(candidate.about, name)
     ]
-    return Pair(base.about, candidate.about).verdict("not comparable", "row", "; ".join(differing))
+    return Pair(base.about, candidate.about, base.key).verdict("not comparable", "row", "; ".join(differing))
 
 
 def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Verdict]:
@@ -171,10 +180,10 @@ def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Ver
             yield Verdict("regression", model, model, "row", f"{model}: vanished: {many} before, none in {where}")
             continue
         for row in missing:
-            pair = Pair(row.about, row.about)
+            pair = Pair(row.about, row.about, row.key)
             yield pair.verdict("regression", "row", f"vanished: {where} has no such row")
 
 
 def _new(row: Row, where: str) -> Verdict:
-    pair = Pair(row.about, row.about)
+    pair = Pair(row.about, row.about, row.key)
     return pair.verdict("not comparable", "row", f"is new: {where} has no such row to compare with")

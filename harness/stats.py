@@ -23,15 +23,17 @@ those found, which lets some through in every long table.
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -58,8 +60,7 @@ class Samples:
     paired: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(NamedTuple):
     """How the candidate's time relates to the base's."""
 
     ratio: float
@@ -73,24 +74,44 @@ class Effect:
 
 def effects(rows: Sequence[Samples]) -> list[Effect]:
     """Return the effect in each row. Rows of the same numbers of samples are computed together."""
-    groups: dict[tuple[int, int, bool], list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault((len(row.base), len(row.candidate), row.paired), []).append(index)
+    chunks = _chunks([(len(row.base), len(row.candidate), row.paired) for row in rows])
     found: dict[int, Effect] = {}
-    for (*_, paired), indices in groups.items():
-        for start in range(0, len(indices), CHUNK):
-            chunk = indices[start : start + CHUNK]
-            base = np.log([rows[index].base for index in chunk])
-            candidate = np.log([rows[index].candidate for index in chunk])
-            *logarithms, p = _paired(base, candidate) if paired else _unpaired(base, candidate)
-            with np.errstate(over="ignore"):  # the largest of times over the least is more than a float holds
-                ratios = [np.exp(one).tolist() for one in logarithms]
-            found.update(zip(chunk, map(Effect, *ratios, p.tolist()), strict=True))
+    with ThreadPoolExecutor(THREADS) as pool:
+        several = pool.map(lambda chunk: _effects([rows[at] for at in chunk]), chunks)
+        for chunk, some in zip(chunks, several, strict=True):
+            found.update(zip(chunk, some, strict=True))
     return [found[index] for index in range(len(rows))]
+
+
+def _effects(rows: Sequence[Samples]) -> Iterable[Effect]:
+    """Return the effects in rows of the same design and numbers of samples."""
+    base, candidate = np.log([row.base for row in rows]), np.log([row.candidate for row in rows])
+    *logarithms, p = (_paired if rows[0].paired else _unpaired)(base, candidate)
+    with np.errstate(over="ignore"):  # the largest of times over the least is more than a float holds
+        ratios = [np.exp(one).tolist() for one in logarithms]
+    return map(Effect, *ratios, p.tolist())
+
+
+def medians(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the median of each row of times."""
+    found: dict[int, float] = {}
+    for chunk in _chunks([len(row) for row in rows]):
+        found.update(zip(chunk, np.median([rows[at] for at in chunk], axis=1).tolist(), strict=True))
+    return [found[index] for index in range(len(rows))]
+
+
+def _chunks(kinds: Sequence[Hashable]) -> list[list[int]]:
+    """Return the indices of what is of one kind together, :data:`CHUNK` at most."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(index)
+    return [group[start : start + CHUNK] for group in groups.values() for start in range(0, len(group), CHUNK)]
 
 
 CHUNK = 2048
 """Rows computed at once: enough to amortise the calls, few enough for memory."""
+THREADS = min(os.cpu_count() or 1, 4)
+"""Chunks computed beside each other: numpy sorts, which is most of it, without holding up other threads."""
 
 
 def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:

@@ -9,19 +9,20 @@ floor.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from operator import attrgetter
-from statistics import median
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from harness.gates import Pair
+from harness.store.schema import Record
 from harness.store.series import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from harness.gates import Pair
     from harness.stats import Effect, Samples
-    from harness.store.schema import Record
     from harness.store.verdicts import Verdict
 
 PAIRED_FLOOR = 0.01
@@ -59,6 +60,9 @@ def control_of(record: Record, found: dict[tuple[str, ...], Record], name: str) 
     return one if one is not None and one.status == "ok" and one.samples.get(name) else None
 
 
+_machine = attrgetter("os", "machine", "chip", "cores", "memory_bytes")
+
+
 def machine(record: Record) -> tuple[str, ...]:
     """Return what tells machines apart, the operating system's build among it."""
     one = record.environment
@@ -67,23 +71,23 @@ def machine(record: Record) -> tuple[str, ...]:
 
 def apart(old: Record, new: Record) -> str:
     """Say why the times of two records do not compare; "" if they do."""
-    here, there = machine(old), machine(new)
-    if here != there:
+    if _machine(old.environment) != _machine(new.environment) and (here := machine(old)) != (there := machine(new)):
         differing = [pair for pair in zip(here, there, strict=True) if pair[0] != pair[1]]
         before, now = (", ".join(words) for words in zip(*differing, strict=True))
         return f"another machine ({before} before, {now} now): times are not compared"
     if old.pair and old.pair == new.pair:
         return ""
+    if old.condition is None or new.condition is None:
+        return ""
     for name in ("power", "low_power_mode", "thermal", "translated"):
-        was, is_ = (getattr(record.condition, name, None) for record in (old, new))
+        was, is_ = (getattr(record.condition, name) for record in (old, new))
         if was not in (None, "") and is_ not in (None, "") and was != is_:
             what = name.replace("_", " ")
             return f"another condition ({what} {was} before, {is_} now): times are not compared"
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(msgspec.Struct, frozen=True):
     """The samples of one name in one row, on both sides."""
 
     pair: Pair
@@ -125,6 +129,12 @@ class Times:
                 base, candidate = tuple(two[0] for two in both), tuple(two[1] for two in both)
         return Samples(_clean(base), _clean(candidate), self.paired)
 
+    def seconds(self, tested: Samples) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the times of both sides, given what :meth:`samples` returns."""
+        if not self.controlled:
+            return tested.base, tested.candidate
+        return _clean(self.old.samples[self.name]), _clean(self.new.samples[self.name])
+
     def _ratios(self, record: Record, control: Record) -> tuple[float, ...]:
         pairs = zip(record.samples[self.name], control.samples[self.name], strict=False)
         return tuple(one / other for one, other in pairs if _usable((one, other)))
@@ -154,13 +164,18 @@ def judge_times(times: Sequence[Times], rules: Rules) -> Iterator[Verdict]:
         text = f"{one.name}: {fewest} samples, {needed} are needed beside {len(times)} compared times"
         yield one.pair.verdict("insufficient data", one.name, text, samples=fewest, label=one.label)
     effects = stats.effects([samples[index] for index in enough])
-    for index, effect, p in zip(enough, effects, stats.holm([effect.p for effect in effects]), strict=True):
-        yield _time_verdict(times[index], samples[index], replace(effect, p=p), rules)
+    corrected = stats.holm([effect.p for effect in effects])
+    raw = [times[index].seconds(samples[index]) for index in enough]
+    medians = zip(*(stats.medians(side) for side in zip(*raw, strict=True)), strict=True) if raw else ()
+    for index, effect, p, middle in zip(enough, effects, corrected, medians, strict=True):
+        yield _time_verdict(times[index], samples[index], stats.Effect(*effect[:3], p), middle, rules)
 
 
-def _time_verdict(times: Times, samples: Samples, effect: Effect, rules: Rules) -> Verdict:
+def _time_verdict(
+    times: Times, samples: Samples, effect: Effect, medians: tuple[float, float], rules: Rules
+) -> Verdict:
     kind, why = kind_of(effect, times.floor if rules.floor is None else rules.floor)
-    base, candidate = (median(_clean(record.samples[times.name])) for record in (times.old, times.new))
+    base, candidate = medians
     against = "against off beside it " if times.controlled else ""
     slower = "slower" if effect.ratio > 1 else "faster"
     label = (

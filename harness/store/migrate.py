@@ -38,6 +38,8 @@ def decode(line: bytes) -> Record:
     RecordError: for a line that is no record, or one of a newer schema.
     """
     try:
+        if (record := _current(line)) is not None:
+            return record
         version = _version.decode(line).schema_version
         if version == SCHEMA_VERSION:
             return _record.decode(line)
@@ -49,9 +51,20 @@ def decode(line: bytes) -> Record:
             raise RecordError(
                 f"unknown schema version {version}; known: {', '.join(map(str, [*STEPS, SCHEMA_VERSION]))}"
             )
-        record = msgspec.json.decode(line)
+        fields = msgspec.json.decode(line)
         for step in range(version, SCHEMA_VERSION):
-            record = STEPS[step](record)
-        return msgspec.convert({**record, "schema_version": SCHEMA_VERSION}, Record)
+            fields = STEPS[step](fields)
+        return msgspec.convert({**fields, "schema_version": SCHEMA_VERSION}, Record)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"not a record: {error}") from None
+
+
+def _current(line: bytes) -> Record | None:
+    """Return the record, read in one pass, of a line that says this version and holds to it, as nearly all do."""
+    if b'"schema_version"' not in line:
+        return None
+    try:
+        record = _record.decode(line)
+    except msgspec.ValidationError:
+        return None
+    return record if record.schema_version == SCHEMA_VERSION else None
