@@ -78,6 +78,7 @@ COMMANDS = (
 )
 
 
+@pytest.mark.timeout(3600)
 @fuzz(25, deadline=None)
 @given(runs=nights)
 def test_what_reads_records_answers_or_refuses(runs, tmp_path, capsys):
