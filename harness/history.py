@@ -166,27 +166,31 @@ def _series(connection: DuckDBPyConnection, measures: Sequence[str], models: Seq
     ).fetchall()
     for row in rows:
         row[-1].sort(key=itemgetter(0, 1))
-    series = (
-        _one(row[:-1], measure, [(run, time, values[number]) for time, run, *values in row[-1]])
-        for number, measure in enumerate(measures)
-        for row in rows
-    )
-    return [one for one in series if any(point.value is not None for point in one.points)]
+    by_row = [_of_row(row[:-1], measures, row[-1]) for row in rows]
+    return [one for of_measure in zip(*by_row, strict=True) for one in of_measure if one is not None]
 
 
-def _one(keys: tuple[Any, ...], measure: str, points: Iterable[tuple[str, str, float | None]]) -> Series:
+def _of_row(
+    keys: tuple[Any, ...], measures: Sequence[str], points: Iterable[tuple[Any, ...]]
+) -> Iterator[Series | None]:
+    """Yield the series of each measure of a row, None for one that no run has; a point is a time, a run and values."""
     row = dict(zip(ROW, keys, strict=False))
-    # A row that a run has twice, retried, counts once: the last.
-    found = {run: Point(run, time, value) for run, time, value in points}
-    return Series(
-        model=row["model"],
-        title=title_of(*(row[name] for name in ("model", "variant", "lowering", "shape", "compression"))),
-        row=tuple(row.values()),
-        measure=measure,
-        unit="1" if measure in COUNTS else "" if measure in METRICS else "s",
-        machine=", ".join(word for word in keys[len(ROW) + 1 :] if word),
-        points=tuple(found.values()),
-    )
+    title = title_of(*(row[name] for name in ("model", "variant", "lowering", "shape", "compression")))
+    machine = ", ".join(filter(None, keys[len(ROW) + 1 :]))
+    nights = {point[1]: point for point in points}.values()  # of a row that a run has twice, retried, the last counts
+    for number, measure in enumerate(measures, 2):
+        if all(night[number] is None for night in nights):
+            yield None
+            continue
+        yield Series(
+            model=row["model"],
+            title=title,
+            row=keys[: len(ROW)],
+            measure=measure,
+            unit="1" if measure in COUNTS else "" if measure in METRICS else "s",
+            machine=machine,
+            points=tuple([Point(night[1], night[0], night[number]) for night in nights]),
+        )
 
 
 def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> list[Series]:
@@ -205,6 +209,9 @@ def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> l
         points = found.get(index)
         if points is None:  # counts are not noisy: every difference is a change
             points = [i for i in range(1, len(values[index])) if values[index][i] != values[index][i - 1]]
+        if not points:
+            changed.append(one)
+            continue
         edges = [0, *points, len(values[index])]
         levels = [median(values[index][a:b]) for a, b in pairwise(edges) if b > a]
         changes = tuple(

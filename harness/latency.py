@@ -10,13 +10,13 @@ stretch after it. Each predict has a wall time and, where the framework measures
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import itertools
 import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
+
+from harness import collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +122,7 @@ class Stopwatch:
 
     def burst(self, samples: int, seconds: float) -> Iterator[list[Sample]]:
         """Yield blocks until each side has ``samples``, or, with at least :data:`FEWEST`, ``seconds`` are over."""
-        with collector_paused():
+        with collector.paused():
             yield from self.blocks(lambda count, past: count >= samples or (count >= FEWEST and past >= seconds))
 
     def sustained(self, seconds: float) -> Iterator[list[Sample]]:
@@ -136,16 +136,3 @@ def is_stable(times: Sequence[float]) -> bool:
         return False
     before, now = (statistics.median(part) for part in (times[-2 * WINDOW : -WINDOW], times[-WINDOW:]))
     return abs(now - before) <= STABLE * before
-
-
-@contextlib.contextmanager
-def collector_paused() -> Iterator[None]:
-    """Keep Python's garbage collector from falling into a measurement."""
-    enabled = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness import collector
 from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from harness.store.find import Side
 
 
@@ -51,7 +48,7 @@ def compare(
     from harness.times import Rules
 
     check_name("format", form, FORMATS)
-    with _uncollected():
+    with collector.paused():
         before, now = (only(load(name, results), model, tier) for name in (base, candidate))
         verdicts = judge(before, now, Rules(across_machines, noise_floor))
         left = unasked(before, now)
@@ -64,16 +61,6 @@ def compare(
     say(f"{sides}: {summary(verdicts)}{more}", err=True)
     if any(verdict.kind == "regression" for verdict in verdicts):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the collector off: among a hundred thousand records nothing is garbage, and looking takes longest."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _titled(side: Side) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harness import collector
 from harness.cli import options
 from harness.cli.output import say
 
@@ -33,7 +34,8 @@ def history(
     from harness.report.history import FORMATS
 
     check_name("format", form, FORMATS)
-    series = read(results, model or (), metric or (), lambda text: say(f"ane-harness: {text}", err=True))
+    with collector.paused():
+        series = read(results, model or (), metric or (), lambda text: say(f"ane-harness: {text}", err=True))
     text = FORMATS[form](series, everything=everything)
     if text:
         say(text)

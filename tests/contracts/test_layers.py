@@ -17,6 +17,7 @@ ALLOWED = {
     "ane_rms": {"ane_rms"},
     "harness.text": set(),
     "harness.errors": {"harness.text"},
+    "harness.collector": set(),
     "harness.command": set(),
     "harness.whole": set(),
     "harness.store": {"harness.command", "harness.errors", "harness.whole"},
@@ -70,7 +71,7 @@ ALLOWED = {
     },
     "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store", "harness.zoo"},
     "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter", "harness.store"},
-    "harness.latency": set(),
+    "harness.latency": {"harness.collector"},
     "harness.condition": {"harness.command", "harness.store"},
     "harness.torch_ops": {"harness.errors"},
 }
