@@ -5,16 +5,15 @@ What a job costs beyond its own work: a round trip to the scheduler, and one to 
 
 from __future__ import annotations
 
+import json
 import time
 
 import distributed
-import psutil
 import pytest
 
 from harness.fleet.crew import Crew
-from harness.isolation import End
+from tests.bench import own_process
 from tests.harness.fleet.conftest import fleet  # noqa: F401 - a fixture
-from tests.harness.fleet.test_fleet import task
 
 pytestmark = [
     pytest.mark.slow,
@@ -29,21 +28,33 @@ SECONDS_A_JOB = 0.020
 """A conversion of the smallest model takes two seconds: a hundredth of that, for handing it out."""
 
 
+CLIENT = """
+import json, sys, time
+import psutil
+from harness.fleet.crew import Crew
+from harness.isolation import End
+from tests.harness.fleet.test_fleet import task
+
 def do_jobs(crew, count):
     for key in range(count):
         crew.submit(task(key))
     return sum(message.status == "ok" for _, message in crew.run() if isinstance(message, End))
+
+address, jobs = sys.argv[1], int(sys.argv[2])
+with Crew(address) as crew:
+    assert do_jobs(crew, 20) == 20
+    begin = time.perf_counter()
+    assert do_jobs(crew, jobs) == jobs
+    seconds = (time.perf_counter() - begin) / jobs
+    print(json.dumps([seconds, psutil.Process().memory_info().rss]))
+"""
 
 
 def test_ten_thousand_jobs(fleet, record_property):  # noqa: F811 - the fixture
     fleet.worker("-j", "1")
     with Crew(fleet.address) as crew:
         fleet.wait_for(crew, 1)
-        assert do_jobs(crew, 20) == 20
-        begin = time.perf_counter()
-        assert do_jobs(crew, JOBS) == JOBS
-        seconds = (time.perf_counter() - begin) / JOBS
-        held = psutil.Process().memory_info().rss
+    seconds, held = json.loads(own_process.run("-c", CLIENT, fleet.address, JOBS).output)
     with distributed.Client(fleet.address, set_as_default=False) as client:
         begin = time.perf_counter()
         futures = client.map(abs, range(JOBS), pure=False)

@@ -7,17 +7,14 @@ Each conversion has a process of its own: the peak of a process never goes down.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from statistics import median
 
 import pytest
 
+from tests.bench import own_process
+
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 PAIRS = 2
 TIME, MEMORY = 0.40, 0.60
 """Largest shares of plain ``ct.convert`` that hold."""
@@ -60,16 +57,7 @@ print(json.dumps({"seconds": seconds, "peak_bytes": peak, "package": [weights, t
 
 
 def measure(kind: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-c", CANDIDATE, kind],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(own_process.run("-c", CANDIDATE, kind).output.splitlines()[-1])
 
 
 @pytest.mark.timeout(1800)

@@ -6,43 +6,19 @@ Run with ``pytest -m bench``.
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 import pytest
 
+from tests.bench import own_process
 from tests.harness.records import NORMS, record, sites, write_run
 
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
 NIGHTS, MODELS = 654, 51
 MEMORY_LIMIT_BYTES = 10**9
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a process cost."""
-
-    wall_s: float
-    cpu_s: float
-    peak_bytes: int
-
-
-def run_harness(*arguments):
-    """Run the command line in a process of its own; return what it cost. Its exit code must be 0."""
-    command = [sys.executable, "-m", "harness", *map(str, arguments)]
-    start = time.perf_counter()
-    child = os.posix_spawn(
-        sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
-    )
-    _, status, usage = os.wait4(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +66,14 @@ def show(capsys, title, cost, json_s):
 
 
 def test_history_costs_less_than_reading_with_json(results, json_s, capsys):
-    cost = run_harness("history", "--results", results, "--all")
+    cost = own_process.run("-m", "harness", "history", "--results", results, "--all")
     show(capsys, "history of 100,062 records", cost, json_s)
     assert cost.cpu_s < 2 * json_s  # on two processors, where json has one
     assert cost.peak_bytes < MEMORY_LIMIT_BYTES
 
 
 def test_comparing_two_of_the_nights_reads_these_alone(results, json_s, capsys):
-    cost = run_harness("compare", "latest~1", "latest", "--results", results)
+    cost = own_process.run("-m", "harness", "compare", "latest~1", "latest", "--results", results)
     show(capsys, "compare, 2 x 153 of 100,062 records", cost, json_s)
     assert cost.cpu_s < json_s
     assert cost.peak_bytes < MEMORY_LIMIT_BYTES
@@ -113,7 +89,7 @@ def test_comparing_files_of_fifty_thousand_records(results, json_s, capsys):
                 for line in path.read_bytes().splitlines():
                     one = msgspec.json.decode(line)
                     stream.write(msgspec.json.encode({**one, "model": f"{one['model']}-{night:03}"}) + b"\n")
-    cost = run_harness("compare", *halves)
+    cost = own_process.run("-m", "harness", "compare", *halves)
     show(capsys, "compare, 2 x 50,031 records with times", cost, json_s)
     assert cost.cpu_s < 3 * json_s  # half of it the statistics of 50,031 times
     assert cost.peak_bytes < MEMORY_LIMIT_BYTES
