@@ -16,8 +16,8 @@ from harness.zoo import load_zoo
 ZOO = load_zoo()
 SEQUENCE_ERROR = 2e-2
 """Relative L2 that float16 may cost the logits of a two-layer model of random weights; 7.6e-3 is the most seen."""
-ROUTED_ERROR = 5e-2
-"""The same where a router chooses experts: where two are nearly as good, float16 may choose the other for a token."""
+LARGER = {"olmoe": 3e-2}
+"""Models that it costs more: olmoe's router has two experts nearly as good for a token, and takes the other one."""
 
 
 def records_of(key, **more):
@@ -30,11 +30,10 @@ def records_of(key, **more):
 
 def assert_holds(key, records):
     spec = ZOO[key]
-    limit = ROUTED_ERROR if any("experts" in name for name in spec.fields()) else SEQUENCE_ERROR
     for record in records.values():
         assert (record.status, record.reason) == ("ok", "")
         assert record.executor == "reference"
-        assert record.metrics["rel_l2"] < limit
+        assert record.metrics["rel_l2"] < LARGER.get(key, SEQUENCE_ERROR)
     off, on, cpu = records["off"], records["on"], records["cpu"]
     expected = spec.expected_norms("quick")
     assert (on.norms_expected, on.norms_executed, on.fused) == (expected, expected, expected)
