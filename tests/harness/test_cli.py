@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import subprocess
-import sys
-import warnings
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
-from pathlib import Path
 
 import coremltools as ct
 import msgspec
@@ -17,42 +10,11 @@ import pytest
 import typer
 from coremltools.converters.mil.mil import Builder as mb
 
-import ane_rms
-from harness.cli.main import app, main
+from harness.cli.main import app
 from harness.report.columns import COLUMNS
 from harness.store.files import read_records
-from harness.zoo import load_zoo, models_folder
-
-ROOT = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a run of the command line left."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-def process(*arguments):
-    """Run the command line as a user does, in a process of its own."""
-    command = [sys.executable, "-m", "harness", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    return Done(done.returncode, done.stdout, done.stderr)
-
-
-def harness(*arguments):
-    """Run the command line in this process: the same, without the seconds that imports take."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        warnings.catch_warnings(),
-        redirect_stdout(out),
-        redirect_stderr(err),
-        pytest.raises(SystemExit) as exit_,
-    ):
-        main([str(argument) for argument in arguments])
-    return Done(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
+from harness.zoo import load_zoo
+from tests.harness.command_line import harness, process
 
 
 def commands(group, words=()):
@@ -185,17 +147,6 @@ def test_a_folder_that_is_no_package_is_one_line(tmp_path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.fixture
-def own_zoo(tmp_path, monkeypatch):
-    """Return a copy of three zoo files in a folder of their own."""
-    folder = tmp_path / "models"
-    folder.mkdir()
-    for key in ("llama", "olmo", "qwen3"):
-        (folder / f"{key}.toml").write_text((models_folder() / f"{key}.toml").read_text())
-    monkeypatch.setenv("ANE_HARNESS_MODELS", str(folder))
-    return folder
-
-
 def test_a_malformed_zoo_file_is_one_line(own_zoo, tmp_path):
     path = own_zoo / "qwen3.toml"
     path.write_text(path.read_text().replace("[quick]\n", '[quick]\nintermediate_size = "64k"\n', 1))
@@ -255,59 +206,6 @@ def test_the_table_of_regimes(tmp_path):
     assert table.read_text().strip() == done.stdout.strip()
 
 
-def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path):
-    import torch
-
-    from tests.ane_rms.spellings import LOOK_ALIKES
-    from tests.mil_tools import NE, Norm, inputs, options, torch_program
-
-    class Model(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cubed = Norm(LOOK_ALIKES["pow(3)"].function)
-            self.centred = Norm(LOOK_ALIKES["timm: torch.var"].function)
-            self.first = Norm(LOOK_ALIKES["mean over axis 0"].function)
-
-        def forward(self, x):
-            return self.first(self.centred(self.cubed(x)))
-
-    path = tmp_path / "three.mlpackage"
-    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
-    ane_rms.convert(torch_program(Model(), (2, 8, 64)), inputs=inputs((2, 8, 64)), **arguments).save(str(path))
-    done = harness("explain", path)
-    assert done.returncode == 0, done.stderr
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "missed" in line
-    ]
-    misses = {row[1]: row for row in rows[:3]}
-    for module, reason, shape in (
-        ("cubed", "x**3", "2, 8, 1"),
-        ("centred", "variance", "2, 8, 1"),
-        ("first", "axes [-3]", "1, 8, 64"),
-    ):
-        assert reason in misses[module][-1]
-        assert misses[module][-2] == shape
-        assert misses[module][0]
-    assert "0 fused, 3 missed" in done.stdout
-
-
-def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
-    import harness.export
-
-    build = harness.export.build
-
-    def loud(spec, **more):
-        network = build(spec, **more)
-        network.model.embed_tokens.weight.data *= 1e6
-        return network
-
-    monkeypatch.setattr(harness.export, "build", loud)
-    from harness.explain import of_model
-
-    (first, *_) = of_model("llama", calibrate=True).warnings
-    assert "in calibration, float16 ends at 65,504" in first.reason
-
-
 def test_list_names_every_model():
     done = harness("list")
     assert done.returncode == 0
@@ -321,36 +219,6 @@ def test_doctor_finds_nothing_missing_here():
     for subject in ("coremltools", "torch", "transformers", "numpy", "zoo", "Core ML", "Neural Engine"):
         assert subject in done.stdout
     assert "missing" not in done.stdout
-
-
-def test_explain_lists_the_sites_of_a_model():
-    done = harness("explain", "qwen3", "--frontend", "export")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| fused | mean_rsqrt_mul") == 9
-    assert "9 fused, 0 missed (converted for CPU_AND_NE, layer_norm)" in done.stdout
-
-
-def test_explain_reads_packages_of_ours_and_of_others(tmp_path):
-    from tests.ane_rms.spellings import LOOK_ALIKES, SPELLINGS
-    from tests.mil_tools import NE, Norm, inputs, options, torch_program
-
-    def both(x, w):
-        return LOOK_ALIKES["pow(3)"].function(SPELLINGS["H: pow(-0.5) (Gemma3n)"].function(x, w), w)
-
-    program = torch_program(Norm(both), (2, 8, 64))
-    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
-    ane_rms.convert(program, inputs=inputs((2, 8, 64)), **arguments).save(str(tmp_path / "ours.mlpackage"))
-    ct.convert(program, inputs=inputs((2, 8, 64)), **arguments).save(str(tmp_path / "theirs.mlpackage"))
-    for name, note in (
-        ("ours", "converted for CPU_AND_NE, layer_norm"),
-        ("theirs", "not converted through ane_rms"),
-    ):
-        done = harness("explain", tmp_path / f"{name}.mlpackage")
-        assert done.returncode == 0, done.stderr
-        assert "mean_pow_mul" in done.stdout
-        assert "x**3" in done.stdout
-        assert "1 fused, 1 missed" in done.stdout
-        assert note in done.stdout
 
 
 def test_verbose_shows_what_the_libraries_say(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from harness.expect import propose
 from harness.store import baselines, regimes
 from harness.store.find import Side
+from tests.harness.command_line import harness
 from tests.harness.report import records
-from tests.harness.test_cli import harness
 
 OLD, NEW = "20260101T000000.000000Z", "20260102T000000.000000Z"
 

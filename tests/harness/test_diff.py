@@ -8,7 +8,7 @@ import pytest
 
 import ane_rms
 from tests.ane_rms.spellings import SPELLINGS
-from tests.harness.test_cli import harness
+from tests.harness.command_line import harness
 from tests.mil_tools import NE, Norm, inputs, options, torch_program
 
 SHAPE = (2, 8, 64)
