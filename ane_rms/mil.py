@@ -1,4 +1,4 @@
-"""What is asked of coremltools' intermediate representation (MIL); :mod:`ane_rms.rewrite` is what changes it.
+"""What is asked of coremltools' intermediate representation (MIL); :mod:`ane_rms.replacing` is what changes it.
 
 coremltools ships no types: its programs, blocks, operations and variables are ``Any`` to a type checker. The
 functions here give the rest of the package typed answers about them: constants as numpy arrays, shapes, producers and

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 
-from ane_rms.bfloat16 import reading_bfloat16
-from ane_rms.lean import leaner
+from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
+from ane_rms.coremltools_patches.lean import leaner
+from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
 from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, check_strategy
-from ane_rms.passes.units import acts, units_name
-from ane_rms.report import METADATA_KEY, FusionReport, recall
-from ane_rms.torch_frontend import reading_rms_norm
+from ane_rms.passes.units import targets_neural_engine, units_name
+from ane_rms.report import METADATA_KEY, FusionReport, kept_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ def _pipeline(
     start = ct.PassPipeline() if base is None else base
     names = [name for name in start.passes if name not in (FUSE, LOWER, EXPAND, RESTORE)]
     at = names.index(ANCHOR) + 1 if ANCHOR in names else 0
-    acting = acts(compute_units)
+    acting = targets_neural_engine(compute_units)
     names[at:at] = [FUSE, LOWER, EXPAND] if acting else [EXPAND]
     if acting and CAST in names:
         names.insert(names.index(CAST) + 1, RESTORE)
@@ -99,7 +99,8 @@ def convert(
     model: what ``ct.convert`` takes.
     lowering: the strategy's name.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
-    lean: whether to do without coremltools' copies of each weight; the package is the same (see :mod:`ane_rms.lean`).
+    lean: whether to do without coremltools' copies of each weight; the package is the same
+        (see :mod:`ane_rms.coremltools_patches.lean`).
     **kwargs: those of ``ct.convert``.
 
     Raises
@@ -109,7 +110,7 @@ def convert(
     units = kwargs.get("compute_units")
     float16 = kwargs.get("compute_precision") != ct.precision.FLOAT32
     chosen = _pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes, float16=float16)
-    reading = reading_rms_norm(any_axes=axes == "any") if acts(units) else nullcontext()
+    reading = reading_rms_norm(any_axes=axes == "any") if targets_neural_engine(units) else nullcontext()
     with reading_bfloat16(), reading, leaner() if lean else nullcontext():
         converted = _original(model, pass_pipeline=chosen, **kwargs)
     if not isinstance(converted, ct.models.MLModel):
@@ -117,7 +118,7 @@ def convert(
             converted.validate()  # the last pass of a lean conversion is not followed by a validation
         return converted  # convert_to="milinternal" gives a program, which holds no metadata
     program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
-    found = (recall(program) if program is not None else None) or FusionReport(compute_units=units_name(units))
+    found = (kept_report(program) if program is not None else None) or FusionReport(compute_units=units_name(units))
     converted.user_defined_metadata[METADATA_KEY] = found.to_json()
     if kwargs.get("package_dir") is not None:
         _rewrite_spec(Path(kwargs["package_dir"]), converted)

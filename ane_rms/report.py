@@ -131,12 +131,12 @@ _live: WeakKeyDictionary[mil.Program, FusionReport] = WeakKeyDictionary()
 """Reports of programs that passed through the fusion in this process: what ``pipeline()`` alone can leave behind."""
 
 
-def remember(program: mil.Program, found: FusionReport) -> None:
+def keep_report(program: mil.Program, found: FusionReport) -> None:
     """Keep the report of ``program`` for as long as the program lives."""
     _live[program] = found
 
 
-def recall(program: mil.Program) -> FusionReport | None:
+def kept_report(program: mil.Program) -> FusionReport | None:
     """Return the report kept for ``program``, or None."""
     return _live.get(program)
 
@@ -155,7 +155,7 @@ def report(model: ct.models.MLModel | str | os.PathLike[str]) -> FusionReport:
     """
     if isinstance(model, ct.models.MLModel):
         name, spec = "the model", model._spec  # noqa: SLF001 - get_spec() would copy every weight held in it
-        kept = recall(model._mil_program) if model._mil_program is not None else None  # noqa: SLF001
+        kept = kept_report(model._mil_program) if model._mil_program is not None else None  # noqa: SLF001
     else:
         path = Path(model)
         if not path.exists():

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import ane_rms
-from harness.metrics import measure
+from harness.measure.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

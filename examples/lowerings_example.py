@@ -15,7 +15,7 @@ from coremltools.converters.mil.mil import Builder as mb
 from tabulate import tabulate
 
 import ane_rms
-from harness.metrics import measure
+from harness.measure.metrics import measure
 
 WIDTH, EPSILON = 1024, 1e-6
 LOWERINGS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled", "l2_norm", "max_abs", "none")

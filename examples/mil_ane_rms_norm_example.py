@@ -14,7 +14,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 import ane_rms
-from harness.metrics import measure
+from harness.measure.metrics import measure
 
 SHAPE, EPSILON = (1, 128, 512), 1e-6
 

@@ -19,7 +19,7 @@ from rms_norms import every_norm
 
 import ane_rms
 from ane_rms.grammar import RMS_FLOOR
-from harness.metrics import measure
+from harness.measure.metrics import measure
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from harness import quiet
+from harness.system import log_noise
 
-quiet.hush()  # some libraries decide at import whether they are talkative, so this comes before theirs
+log_noise.hush()  # some libraries decide at import whether they are talkative, so this comes before theirs
 
 import coremltools as ct  # noqa: E402
 

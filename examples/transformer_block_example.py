@@ -20,7 +20,7 @@ from rms_norms import EpsilonOutside
 from torch import nn
 
 import ane_rms
-from harness.metrics import measure
+from harness.measure.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ import torch
 from rms_norms import MeanAndRoot, every_norm
 
 import ane_rms
-from harness.metrics import measure
+from harness.measure.metrics import measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable

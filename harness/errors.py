@@ -24,7 +24,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, TypeVar
 
-from harness.text import one_line
+from harness.system.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

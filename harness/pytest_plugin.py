@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import ane_rms
     from harness.export import ExportedModel
     from harness.interpreter import ReferenceModel
-    from harness.variants import Variant
-    from harness.zoo import ModelSpec
+    from harness.plan.variants import Variant
+    from harness.zoo.catalog import ModelSpec
 
 MARKERS = {
     "quick": "a fast correctness run over the zoo's quick tier",
@@ -105,12 +105,12 @@ def _cases(models: list[str] | None, variants: list[str] | None) -> list[ZooCase
             raise pytest.UsageError("--variant says how the models of --zoo are converted, and there is no --zoo")
         return []
     try:
-        from harness import zoo
         from harness.errors import HarnessError
+        from harness.zoo import catalog
     except ImportError as error:
         raise pytest.UsageError(f"--zoo: {error}; pip install 'ane-rms[harness]'") from None
     try:
-        known = zoo.load_zoo()
+        known = catalog.load_zoo()
         names = _split(models)
         specs = {spec.key: spec for name in names for spec in _specs(known, name)}
         forms = [_variant(name) for name in _split(variants or ["on"])]
@@ -124,15 +124,15 @@ def _split(values: Sequence[str]) -> list[str]:
 
 
 def _specs(known: dict[str, ModelSpec], name: str) -> list[ModelSpec]:
-    from harness import zoo
+    from harness.zoo import catalog
 
-    return zoo.select(known, tier=name) if name in TIERS else zoo.select(known, [name])
+    return catalog.select(known, tier=name) if name in TIERS else catalog.select(known, [name])
 
 
 def _variant(name: str) -> tuple[Variant, str]:
     from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
     from harness.errors import HarnessError, check_name
-    from harness.variants import VARIANTS
+    from harness.plan.variants import VARIANTS
 
     kind, _, lowering = name.partition(":")
     variant = VARIANTS[check_name("variant", kind, VARIANTS)]
@@ -172,7 +172,7 @@ def _no_neural_engine() -> str:
     """Say why there is no Neural Engine here; "" if there is."""
     if platform.system() != "Darwin":
         return "needs a Mac with Apple silicon"
-    from harness.diagnosis import neural_engine
+    from harness.runtime.diagnosis import neural_engine
 
     found = neural_engine()
     return "" if found.state == "ok" else found.detail
@@ -202,7 +202,7 @@ def exported(zoo_case: ZooCase, pytestconfig: pytest.Config) -> ExportedModel:
 def converted(zoo_case: ZooCase, exported: ExportedModel) -> ct.models.MLModel:
     """Return the model converted in its variant. It is not loaded: on a Mac, save it and load it to predict with it."""
     from ane_rms.passes.strategies import DEFAULT_STRATEGY
-    from harness.convert import convert
+    from harness.convert.conversion import convert
 
     with _one_line_errors(zoo_case):
         return convert(exported, zoo_case.variant, lowering=zoo_case.lowering or DEFAULT_STRATEGY).model

@@ -37,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _let_children_save_their_coverage() -> None:
     """Have a child at rest end by itself before it is killed: what a killed process has measured is lost."""
-    from harness.isolation.child import Child
+    from harness.workers.child import Child
 
     kill = Child._stop
 

@@ -21,7 +21,7 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
 from ane_rms.grammar import SMALLEST_FP16
-from ane_rms.rewrite import constant, remove_unused, visit_each
+from ane_rms.replacing import constant, remove_unused, visit_each
 
 FP16_SUFFIX = "_cast_fp16"
 """What coremltools appends to the name of an op it casts."""

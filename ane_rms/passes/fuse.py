@@ -18,9 +18,9 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 from ane_rms import mil
 from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.op import parameters
-from ane_rms.passes.units import acts, units_name
-from ane_rms.report import FusionReport, remember
-from ane_rms.rewrite import constant, rewrite_each
+from ane_rms.passes.units import targets_neural_engine, units_name
+from ane_rms.replacing import constant, rewrite_each
+from ane_rms.report import FusionReport, keep_report
 from ane_rms.scan import Scan, scan
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class fuse_rms_norm(AbstractGraphPass):
 
     def apply(self, prog: mil.Program) -> None:
         """Fuse in place, and remember the report of what was found."""
-        if not acts(self.compute_units):
+        if not targets_neural_engine(self.compute_units):
             return
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
-        remember(prog, self._report(prog, found))
+        keep_report(prog, self._report(prog, found))
         by_op = {id(norm.op): norm for norm in found.norms}
         rewrite_each([norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
 

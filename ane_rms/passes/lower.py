@@ -25,8 +25,8 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 from ane_rms import mil
 from ane_rms.passes.parts import LAYER_NORM, part_name
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, check_strategy, primitives
-from ane_rms.passes.units import acts
-from ane_rms.rewrite import rewrite_each
+from ane_rms.passes.units import targets_neural_engine
+from ane_rms.replacing import rewrite_each
 
 
 def _standing(program: mil.Program) -> list[mil.Op]:
@@ -50,7 +50,7 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
 
     def apply(self, prog: mil.Program) -> None:
         """Lower in place."""
-        if not acts(self.compute_units):
+        if not targets_neural_engine(self.compute_units):
             return
         standing = _standing(prog)
         if self.epsilons is not None and self.lowering in ("layer_norm", "layer_norm_affine"):

@@ -12,7 +12,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
-from ane_rms.rewrite import constant
+from ane_rms.replacing import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable

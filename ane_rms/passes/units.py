@@ -25,6 +25,6 @@ def units_name(compute_units: Any) -> str:
     return name
 
 
-def acts(compute_units: Any) -> bool:
+def targets_neural_engine(compute_units: Any) -> bool:
     """Return whether norms are fused and lowered for ``compute_units``: for ``CPU_AND_NE`` alone."""
     return units_name(compute_units) == "CPU_AND_NE"

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from harness.facts import Facts
-from harness.plan import Case, Options
+from harness import workers
+from harness.plan.run_plan import Case, Options
+from harness.records.schema import Condition, Facts
 from harness.runtime import Source
-from harness.runtime.placement import PlannedOp
-from harness.store.schema import Condition
-from harness.zoo import ModelSpec
+from harness.runtime.compute_plan import PlannedOp
+from harness.zoo.catalog import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PREPARE = "harness.bench.preparation:prepare"
+"""The handler that converts a model's cases, asked with :class:`Prepare`."""
 
 
 class Prepare(msgspec.Struct, frozen=True):
@@ -148,3 +154,31 @@ Item: TypeAlias = Prepared | Values | WideProgram | Measured
 
 encode = msgspec.json.Encoder().encode
 decode_item = msgspec.json.Decoder(Item).decode
+
+
+def ask(
+    child: workers.Child,
+    handler: str,
+    request: msgspec.Struct,
+    limits: workers.Limits,
+    take: Callable[[Any], object],
+    announce: Callable[[str], None] = lambda _: None,
+) -> workers.End:
+    """Have a request answered, and return how its work ended.
+
+    Parameters
+    ----------
+    child: who is asked.
+    handler: ``module:function`` of what answers.
+    request: sent as JSON.
+    limits: of time and memory.
+    take: given each item as it comes.
+    announce: told each step before it begins.
+    """
+    said = child.ask(handler, msgspec.json.encode(request), limits)
+    while not isinstance(message := next(said), workers.End):
+        if isinstance(message, workers.Item):
+            take(decode_item(message.body))
+        else:
+            announce(message.text)
+    return message

@@ -6,23 +6,22 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness import plan
+from harness.bench.condition import STRICT, marks
 from harness.bench.messages import Checked, Loaded, Measured, Planned, Refused, Remark, Seen, Taken
-from harness.condition import STRICT, marks
-from harness.isolation import End
-from harness.runtime.placement import summarize
+from harness.plan import run_plan
+from harness.runtime.compute_plan import summarize
+from harness.workers import End
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.facts import Facts
-    from harness.plan import Case
-    from harness.store.schema import Condition
+    from harness.plan.run_plan import Case
+    from harness.records.schema import Condition, Facts
 
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 """Every ``ct.ComputeUnit``."""
 
-WIDE = plan.Case("off")
+WIDE = run_plan.Case("off")
 """The case that the sweep's reference is of: plain, FLOAT32, CPU_ONLY."""
 
 
@@ -39,7 +38,7 @@ class Settings:
     limit_s: float = 300.0
     """Time limit of one measurement."""
     strict: bool = False
-    """Whether rows with a mark of :data:`harness.condition.STRICT` fail."""
+    """Whether rows with a mark of :data:`harness.bench.condition.STRICT` fail."""
     device: str = ""
     marks: tuple[str, ...] = ()
     """Marks of every row."""

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from harness.bench.outcome import Settings
-    from harness.bench.run import Bench
-    from harness.plan import Options
+    from harness.bench.session import Bench
+    from harness.plan.run_plan import Options
+    from harness.records.run_files import RunFolder
+    from harness.records.schema import Record
     from harness.report.columns import Column
-    from harness.store.files import RunFolder
-    from harness.store.schema import Record
 
 Subject = TypeVar("Subject")
 
@@ -62,13 +62,13 @@ def bench(
 
     Example: ane-harness bench llama qwen3 --sustain 60s --strict
     """
-    from harness import shapes
     from harness.bench.outcome import Settings
-    from harness.bench.run import choose_executor
+    from harness.bench.session import choose_executor
     from harness.cli import quantities, selection
     from harness.errors import check_name
-    from harness.plan import Options
-    from harness.report.table import FORMATS
+    from harness.plan import shapes
+    from harness.plan.run_plan import Options
+    from harness.report.results_table import FORMATS
 
     check_name("format", form, FORMATS)
     variants = selection.variants(variant or ["off", "on"])
@@ -103,7 +103,7 @@ def bench(
         folder.write_asked(selection.others([]))
         _norm(options, settings, (widths, tokens), form, folder)
         return
-    from harness.report.latency import columns
+    from harness.report.latency_table import columns
 
     folder.write_asked(selection.others([*specs, *unusable]))
     records = _measure(specs, lambda bench, spec: bench.model(spec), options, settings, folder)
@@ -126,7 +126,7 @@ def _machine_marks() -> tuple[str, ...]:
     """Return what every row of this machine must say."""
     import platform
 
-    from harness.diagnosis import neural_engine
+    from harness.runtime.diagnosis import neural_engine
 
     if platform.system() != "Darwin" or neural_engine().state == "ok":
         return ()
@@ -140,7 +140,7 @@ def _refuse_spoilt() -> None:
     ------
     RuntimeUnavailableError: naming what is in the way.
     """
-    from harness.condition import STRICT, condition, marks
+    from harness.bench.condition import STRICT, condition, marks
     from harness.errors import RuntimeUnavailableError
 
     found = [mark for mark in marks(condition()) if mark in STRICT]
@@ -156,7 +156,7 @@ def _measure(
     folder: RunFolder,
 ) -> list[Record]:
     """Measure what is to be measured one by one, each record appended as soon as it is there."""
-    from harness.bench.run import Bench
+    from harness.bench.session import Bench
     from harness.cli.progress import progress
 
     records: list[Record] = []
@@ -174,7 +174,7 @@ def _measure(
 
 
 def _show(records: Sequence[Record], shown: tuple[Column, ...], form: str, folder: RunFolder) -> None:
-    from harness.report.table import FORMATS
+    from harness.report.results_table import FORMATS
 
     folder.write_table(FORMATS["github"](records, shown) + "\n")
     say(FORMATS[form](records, shown))
@@ -186,16 +186,16 @@ def _norm(
     options: Options, settings: Settings, shapes: tuple[str | None, str | None], form: str, folder: RunFolder
 ) -> None:
     """Measure the norm by itself; print the table, keep it and the plot."""
-    from harness.bench import norm
-    from harness.report.norm import columns, plot
+    from harness.bench import norm_latency
+    from harness.report.norm_table import columns, plot
 
-    few = norm.FEW if settings.executor == "reference" else (norm.WIDTHS, norm.TOKENS)
+    few = norm_latency.FEW if settings.executor == "reference" else (norm_latency.WIDTHS, norm_latency.TOKENS)
     widths, tokens = (
         _numbers(text, option) or default
         for text, option, default in zip(shapes, ("--widths", "--tokens"), few, strict=True)
     )
-    jobs = norm.jobs(widths, tokens, norm.PRECISIONS, options.lowerings)
-    records = _measure(jobs, norm.measure, options, settings, folder)
+    jobs = norm_latency.jobs(widths, tokens, norm_latency.PRECISIONS, options.lowerings)
+    records = _measure(jobs, norm_latency.measure, options, settings, folder)
     _show(records, columns(records), form, folder)
     picture = folder.table.with_suffix(".svg")
     plot(records, picture)

@@ -29,7 +29,7 @@ def list_entries(folder: Folder = None) -> None:
     """
     from tabulate import tabulate
 
-    from harness.cache import Cache, default_folder
+    from harness.run.cache import Cache, default_folder
 
     cache = Cache(folder or default_folder())
     entries = cache.entries()
@@ -52,9 +52,9 @@ def prune(
 
     Example: ane-harness cache prune --size 10G
     """
-    from harness.cache import Cache, default_folder
     from harness.cli import quantities
     from harness.errors import ArgumentError
+    from harness.run.cache import Cache, default_folder
 
     if not (size or age or everything):
         raise ArgumentError("cache prune: say what to remove: --size 10G, --age 36h or --all")

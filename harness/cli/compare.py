@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import collector
 from harness.cli import options
 from harness.cli.output import say
+from harness.system import collector
 
 if TYPE_CHECKING:
-    from harness.store.find import Side
+    from harness.records.lookup import Side
 
 
 def compare(
@@ -40,16 +40,16 @@ def compare(
 
     Example: ane-harness compare baselines latest --tier quick
     """
-    from harness.cli.sides import load, only
+    from harness.cli.selection import load_side, only_models
     from harness.errors import check_name
-    from harness.regress import compare as judge
-    from harness.regress import unasked
-    from harness.report.verdicts import FORMATS, summary
-    from harness.times import Rules
+    from harness.judge.regress import compare as judge
+    from harness.judge.regress import unasked
+    from harness.judge.times import Rules
+    from harness.report.verdict_table import FORMATS, summary
 
     check_name("format", form, FORMATS)
     with collector.paused():
-        before, now = (only(load(name, results), model, tier) for name in (base, candidate))
+        before, now = (only_models(load_side(name, results), model, tier) for name in (base, candidate))
         verdicts = judge(before, now, Rules(across_machines, noise_floor))
         left = unasked(before, now)
         sides = f"{_titled(before)} against {_titled(now)}"

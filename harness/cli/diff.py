@@ -40,7 +40,7 @@ def diff(
     """
     from tabulate import tabulate
 
-    from harness import diff as job
+    from harness.explain import divergence as job
 
     a, b = job.side(first, precision), job.side(second, precision)
     data = job.inputs_for(a, b, inputs)
@@ -62,8 +62,8 @@ def diff(
 
 
 def _save(a: Any, b: Any, data: Any, folder: Path) -> None:
-    from harness import diff as job
     from harness.errors import OutputError
+    from harness.explain import divergence as job
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

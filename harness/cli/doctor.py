@@ -16,7 +16,7 @@ def doctor() -> None:
     """
     from tabulate import tabulate
 
-    from harness.diagnosis import diagnose
+    from harness.runtime.diagnosis import diagnose
 
     findings = diagnose()
     rows = [[finding.subject, finding.state, finding.detail] for finding in findings]

@@ -13,7 +13,7 @@ from harness.cli.output import say
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.expect import Proposal
+    from harness.judge.expectations import Proposal
 
 
 def expect(
@@ -31,19 +31,19 @@ def expect(
 
     Example: ane-harness expect latest --model llama --update
     """
-    from harness.cli.sides import load, only
+    from harness.cli.selection import load_side, only_models
     from harness.errors import RecordError
-    from harness.expect import propose
-    from harness.store import baselines
-    from harness.store.find import Side
+    from harness.judge.expectations import propose
+    from harness.records import baselines
+    from harness.records.lookup import Side
 
-    side = only(load(run, results), model, tier)
+    side = only_models(load_side(run, results), model, tier)
     if side.baselines:
         raise RecordError(f"{run}: these are baselines already; name a run")
     if not side.records:
         raise RecordError(f"{run}: no record of these models")
     folder = results / "baselines"
-    previous = only(Side("", baselines=baselines.read_folder(folder)), model, tier).baselines
+    previous = only_models(Side("", baselines=baselines.read_folder(folder)), model, tier).baselines
     proposals = propose(side, previous, prune=prune)
     for proposal in proposals:
         for line in _lines(proposal):

@@ -30,8 +30,8 @@ def explain(
 
     from ane_rms.passes.fuse import AXES
     from harness.errors import check_name
-    from harness.explain import of_model, of_package
-    from harness.target import package_path
+    from harness.explain.fusion import of_model, of_package
+    from harness.interpreter.package import package_path
 
     check_name("axes", axes, AXES)
     path = package_path(target)

@@ -74,7 +74,7 @@ def status(address: Address) -> None:
     """
     from tabulate import tabulate
 
-    from harness.fleet.crew import Crew
+    from harness.workers.cluster import Crew
 
     with Crew(address) as crew:
         busy = crew.processing()
@@ -88,7 +88,7 @@ def status(address: Address) -> None:
 def _row(worker: dict, in_hand: int) -> list[str]:  # type: ignore[type-arg]
     import time
 
-    from harness.isolation.memory import text
+    from harness.workers.memory import text
 
     resources = worker.get("resources", {})
     memory = text(resources["memory"]) if "memory" in resources else "-"

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from harness import collector
 from harness.cli import options
 from harness.cli.output import say
+from harness.system import collector
 
 
 def history(
@@ -30,8 +30,8 @@ def history(
     Example: ane-harness history --model llama --metric predict
     """
     from harness.errors import check_name
-    from harness.history import history as read
-    from harness.report.history import FORMATS
+    from harness.judge.nightly_series import history as read
+    from harness.report.history_table import FORMATS
 
     check_name("format", form, FORMATS)
     with collector.paused():

@@ -13,10 +13,10 @@ def list_models(tier: options.OnlyTier = None) -> None:
     """
     from tabulate import tabulate
 
-    from harness import zoo
-    from harness.text import cell
+    from harness.system.text import cell
+    from harness.zoo import catalog
 
-    specs = zoo.select(zoo.load_zoo(), tier=tier)
+    specs = catalog.select(catalog.load_zoo(), tier=tier)
     rows = [
         [
             cell(text)

@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from harness import quiet
 from harness.cli import (
     bench,
     cache,
@@ -29,6 +28,7 @@ from harness.cli import (
 )
 from harness.cli.output import say
 from harness.errors import HarnessError
+from harness.system import log_noise
 
 app = typer.Typer(
     name="ane-harness",
@@ -61,7 +61,7 @@ def common(
 ) -> None:
     """Convert a zoo of language models with and without ane_rms, count their norms, measure their precision."""
     if not verbose:
-        quiet.hush()
+        log_noise.hush()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,8 +13,8 @@ from harness.cli.output import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.store.find import Side
-    from harness.store.verdicts import Verdict
+    from harness.records.lookup import Side
+    from harness.records.verdicts import Verdict
 
 
 def nightly(
@@ -31,13 +31,13 @@ def nightly(
     Example: ane-harness nightly latest --base baselines
     """
     from harness.cli.report import report
-    from harness.cli.sides import load, only
+    from harness.cli.selection import load_side, only_models
     from harness.errors import RecordError
-    from harness.regress import compare
+    from harness.judge.regress import compare
+    from harness.records import atomic
     from harness.report.junit import junit
-    from harness.store import atomic
 
-    before, now = (only(load(name, results), None, tier) for name in (base, run))
+    before, now = (only_models(load_side(name, results), None, tier) for name in (base, run))
     if not now.records:
         raise RecordError(f"{run}: no record to judge")
     verdicts = compare(before, now)
@@ -52,11 +52,11 @@ def nightly(
 
 def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Path) -> str:
     """Return the night's page: what changed first, then since when, then the whole table."""
-    from harness.history import history
-    from harness.report import history as series
-    from harness.report import table
-    from harness.report import verdicts as judged
-    from harness.text import cell
+    from harness.judge.nightly_series import history
+    from harness.report import history_table as series
+    from harness.report import results_table
+    from harness.report import verdict_table as judged
+    from harness.system.text import cell
 
     told = [verdict for verdict in verdicts if verdict.kind != "unchanged"]
     changes = series.github(history(results, damaged=lambda line: say(f"ane-harness: {line}", err=True)))
@@ -68,7 +68,7 @@ def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Pat
             "## Since when",
             changes or "No figure changed its level in any night.",
             "## Rows",
-            table.github(now.records),
+            results_table.github(now.records),
             "",
         ]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from harness.text import plain
+from harness.system.text import plain
 
 
 def say(text: str = "", *, err: bool = False) -> None:

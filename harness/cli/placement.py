@@ -29,13 +29,13 @@ def placement(
     Example: ane-harness placement llama --no-ops
     """
     from harness.bench.outcome import UNITS
-    from harness.bench.place import Planner
-    from harness.bench.run import choose_executor
+    from harness.bench.planner import Planner
+    from harness.bench.session import choose_executor
     from harness.cli import quantities
     from harness.errors import check_name
-    from harness.report.placement import render
+    from harness.interpreter.package import package_path
+    from harness.report.placement_table import render
     from harness.runtime import coreml
-    from harness.target import package_path
 
     if units:
         check_name("compute unit", units, UNITS)
@@ -46,12 +46,12 @@ def placement(
     if path is not None:
         found = [planner.of_package(path, units or "CPU_AND_NE")]
     else:
-        from harness import zoo
         from harness.cli import selection
-        from harness.plan import Options
+        from harness.plan.run_plan import Options
+        from harness.zoo import catalog
 
         lowerings, _ = selection.names(lowering, None, frontend, regimes=False)
-        (spec,) = zoo.select(zoo.load_zoo(), [target], None)
+        (spec,) = catalog.select(catalog.load_zoo(), [target], None)
         options = Options(
             tuple(selection.variants(variant or ["off", "on"])), frontend=frontend, lowerings=tuple(lowerings)
         )

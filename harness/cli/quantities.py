@@ -40,6 +40,6 @@ def seconds(text: str, option: str) -> float:
 
 def memory_budget(text: str | None) -> int:
     """Return the memory that ``--memory`` allows, in bytes; by default 85 % of the machine's."""
-    from harness.isolation.memory import machine_bytes
+    from harness.workers.memory import machine_bytes
 
     return int(machine_bytes() * 0.85) if text is None else size_bytes(text, "--memory")

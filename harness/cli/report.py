@@ -11,9 +11,9 @@ from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from harness.report.page import Page
-    from harness.store.find import Side
-    from harness.store.series import Series
+    from harness.records.lookup import Side
+    from harness.records.series import Series
+    from harness.report.page.content import Page
 
 NONE = "none"
 MOST_RUNS_BACK = 20
@@ -39,9 +39,9 @@ def report(
     Example: ane-harness report latest --base latest~1 -o report.html
     """
     from harness.errors import RecordError
-    from harness.report.html import render
-    from harness.store import atomic
-    from harness.store.find import find
+    from harness.records import atomic
+    from harness.records.lookup import find
+    from harness.report.page.html import render
 
     notes: list[str] = []
     side = find(run, results, notes.append)
@@ -59,14 +59,14 @@ def _page(side: Side, base: str | None, results: Path, notes: list[str]) -> Page
     """Return what the report says: the run against its base, its history, and the newest errors by regime."""
     import msgspec
 
-    from harness.regress import compare
-    from harness.report.nights import changes_of_late, nights, own_series
-    from harness.report.page import Page
-    from harness.store import regimes
+    from harness.judge.regress import compare
+    from harness.records import regime_errors
+    from harness.report.page.content import Page
+    from harness.report.page.recent_nights import changes_of_late, nights, own_series
 
     before = _base(base, side, results, notes)
     own = own_series(_series(results, notes), side.records)
-    measured = regimes.newest(results)
+    measured = regime_errors.newest(results)
     return Page(
         side.records,
         _run_name(side),
@@ -86,8 +86,8 @@ def _run_name(side: Side) -> str:
 def _series(results: Path, notes: list[str]) -> list[Series]:
     """Return the history of all runs; a run that cannot be read costs the history, with a note, not the report."""
     from harness.errors import RecordError
-    from harness.history import history
-    from harness.store.find import runs
+    from harness.judge.nightly_series import history
+    from harness.records.lookup import runs
 
     if not runs(results):
         return []
@@ -103,8 +103,8 @@ def _base(name: str | None, side: Side, results: Path, notes: list[str]) -> Side
 
     As named, or else the first that has a row of this run: the committed baselines, then the runs before, newest first.
     """
-    from harness.regress import rows_of
-    from harness.store.find import BASELINES, find, runs
+    from harness.judge.regress import rows_of
+    from harness.records.lookup import BASELINES, find, runs
 
     if name == NONE:
         return None

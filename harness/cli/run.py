@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from harness.isolation.pool import Crew
-    from harness.plan import Plan
-    from harness.store.files import RunFolder
-    from harness.store.schema import Record
+    from harness.plan.run_plan import Plan
+    from harness.records.run_files import RunFolder
+    from harness.records.schema import Record
+    from harness.workers.pool import Crew
 
 FINE = ("ok", "skipped")
 """Statuses that are no fault."""
@@ -86,12 +86,12 @@ def run(
 
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
-    from harness import shapes
     from harness.cli import quantities, selection
-    from harness.cli.weights import look
+    from harness.cli.weights import given_weights
     from harness.errors import check_name
-    from harness.report.table import FORMATS
-    from harness.zoo import SIZES
+    from harness.plan import shapes
+    from harness.report.results_table import FORMATS
+    from harness.zoo.catalog import SIZES
 
     check_name("format", form, FORMATS)
     sized = check_name("size", size, SIZES)
@@ -104,7 +104,7 @@ def run(
         lowerings, policies = selection.names(lowering, precision, frontend, regimes=regimes)
         tokens = shapes.parse(shape)
         compressions = selection.compressions(compression, policies[0])
-        weights, texts = look(
+        weights, texts = given_weights(
             checkpoint,
             revision,
             prompts,
@@ -117,7 +117,7 @@ def run(
         if regimes:
             _regimes(lowerings, policies, form, folder)
             return
-        from harness.plan import Options, Plan
+        from harness.plan.run_plan import Options, Plan
 
         options = Options(
             variants=tuple(variants),
@@ -154,8 +154,8 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
     import msgspec
 
     from harness.errors import ArgumentError, RecordError
-    from harness.plan import Plan
-    from harness.store.files import RunFolder
+    from harness.plan.run_plan import Plan
+    from harness.records.run_files import RunFolder
 
     for name in context.params:
         source = context.get_parameter_source(name)
@@ -171,10 +171,10 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
 def _crew(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Crew]:
     """Return who does the work: children of this process, or a fleet."""
     if scheduler is None:
-        from harness.isolation.pool import Pool
+        from harness.workers.pool import Pool
 
         return Pool(jobs, memory_bytes)
-    from harness.fleet.crew import Crew as Fleet
+    from harness.workers.cluster import Crew as Fleet
 
     return Fleet(scheduler)
 
@@ -182,11 +182,11 @@ def _crew(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContex
 def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], seconds: float) -> list[Record]:
     """Do what is still to do, each record appended as soon as it is there; return all, and write the table."""
     from harness.cli.progress import progress
-    from harness.jobs import run_jobs
-    from harness.plan import record as blank
-    from harness.plan import row_of
-    from harness.report.table import FORMATS
-    from harness.store.files import read_records
+    from harness.plan.run_plan import record as blank
+    from harness.plan.run_plan import row_of
+    from harness.records.run_files import read_records
+    from harness.report.results_table import FORMATS
+    from harness.run.jobs import run_jobs
 
     records = {row_of(record): record for record in read_records(folder.records)}
     order = plan.rows()
@@ -228,9 +228,9 @@ def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
 
 def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folder: RunFolder) -> None:
     """Print and keep the table of regimes."""
-    from harness import regimes
     from harness.cli.progress import progress
-    from harness.store.regimes import write
+    from harness.measure import regimes
+    from harness.records.regime_errors import write
 
     errors = []
     with progress(len(lowerings) * len(policies)) as bar:

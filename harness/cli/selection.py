@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from harness.checkpoint import Checkpoint
     from harness.errors import ZooFileError
-    from harness.plan import Unusable
-    from harness.store.files import RunFolder
-    from harness.zoo import ModelSpec
+    from harness.plan.run_plan import Unusable
+    from harness.records.lookup import Side
+    from harness.records.run_files import RunFolder
+    from harness.zoo.catalog import ModelSpec
+    from harness.zoo.checkpoint import Checkpoint
 
 REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
 
@@ -29,7 +30,7 @@ def listed(kind: str, given: str | None, known: Iterable[str]) -> list[str]:
 
 def variants(given: list[str]) -> list[str]:
     """Return the variants named, or all."""
-    from harness.variants import resolve
+    from harness.plan.variants import resolve
 
     return [variant.name for variant in resolve(given)]
 
@@ -37,7 +38,7 @@ def variants(given: list[str]) -> list[str]:
 def names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
     """Return the lowerings and policies asked for, each known to exist."""
     from harness.errors import check_name
-    from harness.plan import FRONTENDS, LOWERINGS, POLICIES
+    from harness.plan.run_plan import FRONTENDS, LOWERINGS, POLICIES
 
     check_name("frontend", frontend, FRONTENDS)
     lowerings = listed("lowering", lowering, LOWERINGS)
@@ -49,9 +50,9 @@ def names(lowering: str | None, precision: str | None, frontend: str, *, regimes
 
 def compressions(given: str | None, policy: str) -> tuple[str, ...]:
     """Return the compressions asked for, none at all first."""
-    from harness.compress import PALETTES, SCHEMES
+    from harness.convert.compression import PALETTES, SCHEMES
     from harness.errors import ArgumentError
-    from harness.plan import WIDE_POLICIES
+    from harness.plan.run_plan import WIDE_POLICIES
 
     chosen = listed("compression", given, SCHEMES)
     if policy in WIDE_POLICIES and (palettes := [name for name in chosen if name in PALETTES]):
@@ -69,8 +70,8 @@ def specs(
         return [], []
     if weights is None:
         return select(keys, tier)
-    from harness.checkpoint import spec_of
-    from harness.zoo import load_zoo
+    from harness.zoo.catalog import load_zoo
+    from harness.zoo.checkpoint import spec_of
 
     return [spec_of(weights, load_zoo(unusable=lambda _key, _error: None))], []
 
@@ -82,12 +83,12 @@ def select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]
     ------
     ZooFileError: where nothing usable was asked for, or a file beside the models named is bad.
     """
-    from harness import zoo
-    from harness.plan import Unusable
+    from harness.plan.run_plan import Unusable
+    from harness.zoo import catalog
 
     bad: dict[str, ZooFileError] = {}
-    entries = zoo.load_zoo(unusable=bad.__setitem__)
-    good = zoo.select(entries, [key for key in keys if key not in bad], None if keys else tier)
+    entries = catalog.load_zoo(unusable=bad.__setitem__)
+    good = catalog.select(entries, [key for key in keys if key not in bad], None if keys else tier)
     if keys and all(key in bad for key in keys):
         good = []
     others = [key for key in bad if keys and key not in keys]
@@ -98,14 +99,45 @@ def select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]
 
 def others(asked: Sequence[ModelSpec | Unusable]) -> tuple[str, ...]:
     """Return the keys of the zoo's models that were not asked for."""
-    from harness import zoo
+    from harness.zoo import catalog
 
     named = {one.key for one in asked}
-    return tuple(key for key in zoo.all_keys() if key not in named)
+    return tuple(key for key in catalog.all_keys() if key not in named)
 
 
 def new_folder(out: Path) -> RunFolder:
     """Begin a run below a results folder; a clock that is behind the newest one is said."""
-    from harness.store.files import RunFolder
+    from harness.records.run_files import RunFolder
 
     return RunFolder.new(out, warn=lambda text: say(text, err=True))
+
+
+def load_side(name: str, results: Path) -> Side:
+    """Return what a name stands for; a half-written last line is said on stderr."""
+    from harness.records.lookup import find
+
+    return find(name, results, lambda text: say(f"ane-harness: {text}", err=True))
+
+
+def only_models(side: Side, models: list[str] | None, tier: str | None) -> Side:
+    """Return a side with some models alone.
+
+    Raises
+    ------
+    UnknownNameError: for an unknown tier.
+    """
+    from harness.records.lookup import Side
+
+    if not models and not tier:
+        return side
+    kept = set(models or ())
+    if tier:
+        from harness.zoo import catalog
+
+        kept |= {spec.key for spec in catalog.select(catalog.load_zoo(), tier=tier)}
+    return Side(
+        side.name,
+        [record for record in side.records if record.model in kept],
+        {name: one for name, one in side.baselines.items() if name in kept},
+        side.others,
+    )

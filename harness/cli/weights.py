@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from harness.checkpoint import Checkpoint
+    from harness.zoo.checkpoint import Checkpoint
 
 
-def look(
+def given_weights(
     source: str | None,
     revision: str | None,
     prompts: Path | None,
@@ -28,8 +28,8 @@ def look(
     ------
     ArgumentError, CheckpointError: in one line.
     """
-    from harness import checkpoint
-    from harness.prompts import read
+    from harness.zoo import checkpoint
+    from harness.zoo.prompts import read
 
     if source is None:
         given = {
@@ -44,7 +44,9 @@ def look(
     if models:
         raise ArgumentError(f"--checkpoint {source}: name models of the zoo or a checkpoint, not both")
     texts = () if prompts is None else read(prompts)
-    found = checkpoint.look(source, revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code)
+    found = checkpoint.inspect_checkpoint(
+        source, revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
+    )
     if texts and not found.has_tokenizer:
         raise ArgumentError(f"--prompts {prompts}: the checkpoint {source} has no tokenizer")
     return found, texts

@@ -1,8 +1,8 @@
 """From a zoo entry to a program that coremltools converts: build, wrap, count the norms, trace or export.
 
-spec = harness.zoo.load_zoo()["llama"]
+spec = harness.zoo.catalog.load_zoo()["llama"]
 exported = harness.export.export(spec)
-with harness.torch_ops.registered():
+with harness.convert.torch_ops.registered():
     coremltools.convert(exported.program, inputs=exported.ct_inputs(), convert_to="mlprogram")
 """
 
@@ -18,19 +18,19 @@ import torch
 from harness.errors import ExportError, UnsuitedShapeError, check_name
 from harness.export import frontends, pretrained
 from harness.export.build import build, quiet_transformers
-from harness.export.model import ExportedModel
+from harness.export.exported_model import ExportedModel
 from harness.export.norms import NormCall, norms_executed
 from harness.export.parts import Part, parts
 from harness.export.rotary import tabled
 from harness.export.wrappers import WRAPPERS
-from harness.prompts import DEFAULT
-from harness.shapes import LENGTH, Shape
+from harness.plan.shapes import LENGTH, Shape
+from harness.zoo.prompts import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from harness.checkpoint import Checkpoint
-    from harness.zoo import ModelSpec, Size
+    from harness.zoo.catalog import ModelSpec, Size
+    from harness.zoo.checkpoint import Checkpoint
 
     Array = np.ndarray[Any, Any]
 

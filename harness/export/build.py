@@ -13,7 +13,7 @@ from harness.errors import ExportError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.zoo import ModelSpec, Size
+    from harness.zoo.catalog import ModelSpec, Size
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from harness.export.wrappers import FlexibleModel
 if TYPE_CHECKING:
     import torch
 
-    from harness.shapes import Shape
+    from harness.plan.shapes import Shape
 
     Array = np.ndarray[Any, Any]
 

@@ -9,12 +9,12 @@ import torch
 
 from harness.errors import ExportError
 from harness.export.build import quiet_transformers
-from harness.zoo import IMPLEMENTATIONS
+from harness.zoo.catalog import IMPLEMENTATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.checkpoint import Checkpoint
+    from harness.zoo.checkpoint import Checkpoint
 
     Array = np.ndarray[Any, Any]
 

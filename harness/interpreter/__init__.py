@@ -13,15 +13,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.interpreter.model import ReferenceModel
     from harness.interpreter.precision import POLICIES, Precision, resolve_precision
     from harness.interpreter.program import Program
+    from harness.interpreter.reference_model import ReferenceModel
     from harness.interpreter.state import State
 
 __all__ = ["POLICIES", "Precision", "Program", "ReferenceModel", "State", "resolve_precision"]
 
 _MODULES = {
-    "ReferenceModel": "model",
+    "ReferenceModel": "reference_model",
     "POLICIES": "precision",
     "Precision": "precision",
     "resolve_precision": "precision",

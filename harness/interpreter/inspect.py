@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from harness.interpreter.model import ReferenceModel
     from harness.interpreter.program import Op
+    from harness.interpreter.reference_model import ReferenceModel
 
 
 SHARED = 4

@@ -146,3 +146,9 @@ def _messages() -> Any:
         package.__path__ = [str(Path(place, "proto")) for place in found.submodule_search_locations]
         sys.modules[MESSAGES] = package
     return importlib.import_module(f"{MESSAGES}.Model_pb2")
+
+
+def package_path(target: str) -> Path | None:
+    """Return the path of the package that ``MODEL|PACKAGE`` names on a command line, or None where it is a zoo key."""
+    path = Path(target)
+    return path if path.suffix == ".mlpackage" or exists(path) else None

@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.text import cell
+from harness.system.text import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harness.store.schema import Record
+    from harness.records.schema import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from harness.text import plain
+from harness.system.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.store.schema import Record
-    from harness.store.verdicts import Verdict
+    from harness.records.schema import Record
+    from harness.records.verdicts import Verdict
 
 SKIPPED = ("not comparable", "insufficient data")
 SAID = ("suspicious", "improvement")

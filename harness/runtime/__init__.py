@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from harness.runtime.placement import PlannedOp
+    from harness.runtime.compute_plan import PlannedOp
 
     Arrays = Mapping[str, np.ndarray[Any, Any]]
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExecutorError, RuntimeUnavailableError
 from harness.runtime import Source, Timings, ignore
-from harness.runtime.placement import PlannedOp
+from harness.runtime.compute_plan import PlannedOp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -185,7 +185,7 @@ def load_plan(compiled: str, compute_units: str) -> Any:
 
 
 def devices() -> list[str]:
-    """Return the names of Core ML's devices here, of :data:`harness.runtime.placement.DEVICES`."""
+    """Return the names of Core ML's devices here, of :data:`harness.runtime.compute_plan.DEVICES`."""
     from coremltools.models.compute_device import MLComputeDevice
 
     return sorted({device_name(device) for device in MLComputeDevice.get_all_compute_devices()})

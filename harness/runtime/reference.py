@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from harness.convert import Converted
+    from harness.convert.conversion import Converted
     from harness.runtime import Arrays
-    from harness.runtime.placement import PlannedOp
+    from harness.runtime.compute_plan import PlannedOp
 
 
 class ReferenceExecutor:

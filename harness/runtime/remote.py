@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from harness.runtime import Arrays
-    from harness.runtime.placement import PlannedOp
+    from harness.runtime.compute_plan import PlannedOp
 
 TEAM = "ANE_DEVELOPMENT_TEAM"
 """Environment variable with the development team that signs the app."""

@@ -14,13 +14,13 @@ from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import get_new_symbol
 
 import ane_rms
-from ane_rms.bfloat16 import reading_bfloat16
+from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
+from ane_rms.coremltools_patches.guard import digest
+from ane_rms.coremltools_patches.lean import leaner
+from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
 from ane_rms.grammar.forms import NO_FIXED_SIZE
-from ane_rms.lean import leaner
-from ane_rms.lean.guard import digest
 from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.strategies import STRATEGIES
-from ane_rms.torch_frontend import reading_rms_norm
 from harness.interpreter import ReferenceModel
 from tests.mil_tools import NE, op_types, options, regimes, rms_norm64
 

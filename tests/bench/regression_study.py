@@ -23,15 +23,15 @@ import numpy as np
 from pytest_benchmark.utils import PercentageRegressionCheck
 from tabulate import tabulate
 
-from harness.change_points import change_points_of
-from harness.regress import compare
-from harness.store.find import Side
+from harness.judge.change_points import change_points_of
+from harness.judge.regress import compare
+from harness.records.lookup import Side
 from tests.harness.records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from harness.store.schema import Record
+    from harness.records.schema import Record
 
 SEED = 20260101
 ROWS, SAMPLES, NIGHTS = 40, 30, 60

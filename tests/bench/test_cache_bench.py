@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store.files import read_records
+from harness.records.run_files import read_records
 
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
 

@@ -11,9 +11,9 @@ import time
 import distributed
 import pytest
 
-from harness.fleet.crew import Crew
+from harness.workers.cluster import Crew
 from tests.bench import own_process
-from tests.harness.fleet.conftest import fleet  # noqa: F401 - a fixture
+from tests.harness.workers.conftest import fleet  # noqa: F401 - a fixture
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,9 +31,9 @@ SECONDS_A_JOB = 0.020
 CLIENT = """
 import json, sys, time
 import psutil
-from harness.fleet.crew import Crew
-from harness.isolation import End
-from tests.harness.fleet.test_fleet import task
+from harness.workers.cluster import Crew
+from harness.workers import End
+from tests.harness.workers.test_fleet import task
 
 def do_jobs(crew, count):
     for key in range(count):

@@ -18,17 +18,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from harness import zoo
+from harness.bench.latency import Side, Stopwatch
+from harness.bench.measurement import Teller
 from harness.bench.outcome import Settings
-from harness.bench.run import Bench, choose_executor
-from harness.bench.worker import Teller
+from harness.bench.session import Bench, choose_executor
 from harness.cli.selection import others
-from harness.latency import Side, Stopwatch
-from harness.plan import Options
-from harness.report.latency import percentile, slowdown, tokens_per_second
+from harness.plan.run_plan import Options
+from harness.records.run_files import RunFolder
+from harness.report.latency_table import percentile, slowdown, tokens_per_second
 from harness.runtime import Source
 from harness.runtime.reference import ReferenceExecutor
-from harness.store.files import RunFolder
+from harness.zoo import catalog
 from tests.bench.replay import Replay
 
 pytestmark = pytest.mark.bench
@@ -44,7 +44,7 @@ REPLAY = Replay()
 def models():
     if sys.platform != "darwin":
         return MODELS
-    return [*(spec.key for spec in zoo.select(zoo.load_zoo(), tier="quick")), *DECODED]
+    return [*(spec.key for spec in catalog.select(catalog.load_zoo(), tier="quick")), *DECODED]
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def rows():
     """Return a function that gives a model's rows by variant; each model is measured once."""
     folder = RunFolder.new(Path(os.environ.get("BENCH_RESULTS", "results")))
     options = Options(VARIANTS, run_id=folder.run_id)
-    known, found = zoo.load_zoo(), {}
+    known, found = catalog.load_zoo(), {}
     folder.write_asked(others([known[model.partition(" ")[0]] for model in models()]))
     with Bench(options, Settings(choose_executor(), samples=30)) as bench:
 

@@ -21,9 +21,9 @@ from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
 import ane_rms
 from ane_rms.pipeline import EXPAND, FUSE, LOWER, RESTORE
-from harness import torch_ops
+from harness.convert import torch_ops
 from harness.export import export
-from harness.zoo import load_zoo
+from harness.zoo.catalog import load_zoo
 from tests.mil_tools import NE, options
 
 if TYPE_CHECKING:

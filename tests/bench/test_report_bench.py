@@ -13,8 +13,8 @@ import time
 import pytest
 
 from harness.report.columns import COLUMNS
-from harness.report.html import render
-from harness.report.page import Page
+from harness.report.page.content import Page
+from harness.report.page.html import render
 from tests.harness.report import records
 from tests.harness.report.conftest import Browser, browser
 

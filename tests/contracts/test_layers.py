@@ -1,84 +1,83 @@
-"""The direction of dependencies, read from the imports: an upward edge fails.
-
-``cli -> report, regress -> store, stats`` and
-``cli -> convert, runtime, metrics -> zoo, export, interpreter -> ane_rms``.
-"""
+"""The direction of dependencies, read from the imports: an upward edge, or a module without a rule, fails."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 
-ALLOWED = {
-    "ane_rms": {"ane_rms"},
-    "harness.text": set(),
-    "harness.errors": {"harness.text"},
-    "harness.collector": set(),
-    "harness.command": set(),
-    "harness.whole": set(),
-    "harness.store": {"harness.command", "harness.errors", "harness.whole"},
-    "harness.stats": set(),
-    "harness.change_points": {"harness.stats"},
-    "harness.expect": {"harness.regress", "harness.store"},
-    "harness.history": {
-        "harness.change_points",
-        "harness.command",
-        "harness.errors",
-        "harness.metrics",
-        "harness.store",
+ROOMS = {
+    "system": set(),
+    "errors": {"system"},
+    "records": {"errors", "system"},
+    "zoo": {"errors", "system"},
+    "interpreter": {"errors"},
+    "plan": {"errors", "records", "zoo"},
+    "export": {"errors", "plan", "zoo"},
+    "workers": {"errors", "records", "system"},
+    "convert": {"ane_rms", "errors", "export", "plan", "records"},
+    "runtime": {"convert", "errors", "interpreter", "records", "zoo"},
+    "measure": {"ane_rms", "convert", "export", "interpreter", "plan", "records", "runtime"},
+    "judge": {"errors", "measure", "records", "system"},
+    "report": {"errors", "judge", "records", "runtime", "system"},
+    "explain": {"ane_rms", "convert", "errors", "export", "interpreter", "measure", "plan", "zoo"},
+    "run": {"ane_rms", "convert", "errors", "export", "measure", "plan", "records", "workers", "zoo"},
+    "bench": {
+        "convert",
+        "errors",
+        "explain",
+        "measure",
+        "plan",
+        "records",
+        "run",
+        "runtime",
+        "system",
+        "workers",
+        "zoo",
     },
-    "harness.gates": {"harness.store", "harness.text"},
-    "harness.times": {"harness.gates", "harness.stats", "harness.store"},
-    "harness.regress": {"harness.gates", "harness.stats", "harness.store", "harness.times"},
-    "harness.report.latency": {"harness.report", "harness.stats", "harness.store"},
-    "harness.report.placement": {"harness.runtime"},
-    "harness.report.norm": {"harness.report", "harness.store"},
-    "harness.report": {"harness.errors", "harness.store", "harness.text"},
-    "harness.interpreter": {"harness.errors"},
-    "harness.shapes": {"harness.errors"},
-    "harness.export": {"harness.checkpoint", "harness.errors", "harness.prompts", "harness.shapes", "harness.zoo"},
-    "harness.multifunction": {"ane_rms"},
-    "harness.checkpoint": {"harness.errors", "harness.whole", "harness.zoo"},
-    "harness.prompts": {"harness.errors", "harness.whole"},
-    "harness.measure": {
-        "harness.convert",
-        "harness.export",
-        "harness.feed",
-        "harness.metrics",
-        "harness.runtime",
-        "harness.shapes",
+    "pytest_plugin": {"ane_rms", "convert", "errors", "export", "interpreter", "plan", "runtime", "zoo"},
+    "cli": {
+        "ane_rms",
+        "bench",
+        "convert",
+        "errors",
+        "explain",
+        "interpreter",
+        "judge",
+        "measure",
+        "plan",
+        "records",
+        "report",
+        "run",
+        "runtime",
+        "system",
+        "workers",
+        "zoo",
     },
-    "harness.compress": {"harness.convert", "harness.errors"},
-    "harness.feed": {"harness.runtime", "harness.shapes"},
-    "harness.zoo": {"harness.errors", "harness.formula", "harness.toml_struct"},
-    "harness.cache": {"harness.environment", "harness.errors"},
-    "harness.fleet": {"harness.environment", "harness.errors", "harness.isolation", "harness.store"},
-    "harness.facts": {"harness.store"},
-    "harness.isolation": {"harness.errors", "harness.quiet"},
-    "harness.steps": {"harness.isolation"},
-    "harness.metrics": set(),
-    "harness.plan": {
-        "harness.checkpoint",
-        "harness.environment",
-        "harness.shapes",
-        "harness.store",
-        "harness.variants",
-        "harness.zoo",
-    },
-    "harness.jobs": {"harness.isolation", "harness.plan", "harness.run", "harness.store", "harness.zoo"},
-    "harness.runtime": {"harness.convert", "harness.errors", "harness.interpreter", "harness.store"},
-    "harness.latency": {"harness.collector"},
-    "harness.condition": {"harness.command", "harness.store"},
-    "harness.torch_ops": {"harness.errors"},
+    "__main__": {"cli"},
 }
-"""What each layer may import of the project, beside itself. A layer that is not here, the command line and the main
-job among them, may import anything below."""
+"""What each room of the harness may import of the project, beside itself. Each stands below those that name it."""
 
-TOP = ("harness.cli", "harness.__main__")
+ANE_RMS = {
+    "mil": set(),
+    "op": {"mil"},
+    "replacing": {"mil"},
+    "report": {"mil"},
+    "guards": {"mil", "report"},
+    "grammar": {"mil"},
+    "scan": {"grammar", "mil", "report"},
+    "passes": {"grammar", "guards", "mil", "op", "replacing", "report", "scan"},
+    "find": {"mil", "passes", "report", "scan"},
+    "coremltools_patches": {"mil", "op"},
+    "pipeline": {"coremltools_patches", "passes", "report"},
+    "__init__": {"find", "op", "passes", "pipeline", "report"},
+}
+"""The same for the modules and inner rooms of ane_rms."""
 
 
 def module_name(path: Path) -> str:
@@ -99,22 +98,51 @@ def imports(path: Path) -> set[str]:
 FILES = sorted([*(ROOT / "ane_rms").rglob("*.py"), *(ROOT / "harness").rglob("*.py")])
 
 
-def within(name: str, layer: str) -> bool:
-    return name == layer or name.startswith(f"{layer}.")
+def room(name: str) -> tuple[str, str]:
+    """Return the package of a module, and the room or single module of that package that it belongs to."""
+    package, _, rest = name.partition(".")
+    return package, rest.partition(".")[0] or "__init__"
+
+
+def rule(name: str) -> set[str]:
+    package, one = room(name)
+    return (ROOMS | {"__init__": set()} if package == "harness" else ANE_RMS)[one]
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_no_import_points_upward(path):
     name = module_name(path)
-    layer = next((layer for layer in ALLOWED if within(name, layer)), None)
+    allowed = rule(name)  # a module without a rule is an error
     for imported in imports(path):
-        if imported.split(".")[0] in ("torch", "transformers"):
-            assert not within(name, "ane_rms"), f"{name} imports {imported}: ane_rms stands on coremltools and numpy"
-            continue
-        if not any(within(name, top) for top in TOP):
-            assert not any(within(imported, top) for top in TOP), f"{name} imports {imported}"
-        if layer is not None and not within(imported, layer):
-            assert any(within(imported, one) for one in ALLOWED[layer]), f"{name} imports {imported}"
+        package, one = room(imported)
+        if package in ("torch", "transformers"):
+            assert room(name)[0] == "harness", f"{name} imports {imported}: ane_rms stands on coremltools and numpy"
+        elif package != room(name)[0]:
+            assert package in allowed, f"{name} imports {imported}"
+        elif (
+            one != "__init__"
+            and one != room(name)[1]
+            and (ROOT / package / one).with_suffix("").exists() | (ROOT / package / f"{one}.py").exists()
+        ):
+            assert one in allowed, f"{name} imports {imported}"
+
+
+def test_the_rules_have_no_cycle():
+    for rules in (ROOMS, ANE_RMS):
+        TopologicalSorter({one: allowed - {"ane_rms"} for one, allowed in rules.items()}).prepare()
+
+
+def test_the_harness_holds_rooms_and_four_modules():
+    modules = {path.stem for path in (ROOT / "harness").glob("*.py")}
+    assert modules == {"__init__", "__main__", "errors", "pytest_plugin"}
+
+
+@pytest.mark.parametrize("package", ["harness", "ane_rms"])
+def test_no_module_name_occurs_twice(package):
+    names = Counter(
+        path.stem for path in (ROOT / package).rglob("*.py") if path.stem != "__init__" and path.parent.name != "ops"
+    )
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_ane_rms_imports_without_torch_and_without_the_harness():

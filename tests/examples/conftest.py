@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import quiet
+from harness.system import log_noise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
     """Import an example by its file's name; what it changes in the process is undone afterwards."""
-    loggers = [logging.getLogger(name) for name in quiet.CHATTY]
+    loggers = [logging.getLogger(name) for name in log_noise.CHATTY]
     levels = [logger.level for logger in loggers]
     modules = {path.stem for path in (ROOT / "examples").glob("*.py")}
     for name in modules:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.zoo import models_folder
+from harness.zoo.catalog import models_folder
 
 
 @pytest.fixture

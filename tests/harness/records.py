@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.store.schema import Environment, Record, SiteRecord
+from harness.records.schema import Environment, Record, SiteRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

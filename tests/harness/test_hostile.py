@@ -21,13 +21,14 @@ from coremltools.converters.mil.mil import Builder as mb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import plan, zoo
 from harness.errors import HarnessError
-from harness.expect import propose
 from harness.interpreter import ReferenceModel
-from harness.store import baselines
-from harness.store.files import read_records
-from harness.store.find import Side
+from harness.judge.expectations import propose
+from harness.plan import run_plan
+from harness.records import baselines
+from harness.records.lookup import Side
+from harness.records.run_files import read_records
+from harness.zoo import catalog
 from tests.fuzz import fuzz
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +60,7 @@ def whole_or_refused(read):
     return said is None
 
 
-LLAMA = (zoo.models_folder() / "llama.toml").read_bytes()
+LLAMA = (catalog.models_folder() / "llama.toml").read_bytes()
 toml_values = st.recursive(
     st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False), st.text(max_size=8)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
@@ -72,7 +73,7 @@ toml_values = st.recursive(
 def test_zoo_files(content, tmp_path):
     path = tmp_path / "llama.toml"
     path.write_bytes(content)
-    whole_or_refused(lambda: zoo.load_spec(path))
+    whole_or_refused(lambda: catalog.load_spec(path))
 
 
 @fuzz(150)
@@ -85,7 +86,7 @@ def test_zoo_files_with_values_of_any_kind(field, value, tmp_path):
     spec |= {"gamma_seed": 1, "full": {"num_hidden_layers": 2}, "quick": {}, field: value}
     path = tmp_path / "any.toml"
     path.write_bytes(msgspec.toml.encode(spec))
-    whole_or_refused(lambda: zoo.load_spec(path).expected_norms())
+    whole_or_refused(lambda: catalog.load_spec(path).expected_norms())
 
 
 @pytest.mark.parametrize(
@@ -105,14 +106,14 @@ def test_zoo_files_with_values_of_any_kind(field, value, tmp_path):
 def test_zoo_files_made_to_harm(content, tmp_path):
     path = tmp_path / "harm.toml"
     path.write_bytes(content)
-    assert not whole_or_refused(lambda: zoo.load_spec(path).expected_norms())
+    assert not whole_or_refused(lambda: catalog.load_spec(path).expected_norms())
 
 
 @cache
 def line() -> bytes:
-    spec = zoo.load_spec(zoo.models_folder() / "llama.toml")
-    options = plan.Options(variants=("on",))
-    made = plan.record(
+    spec = catalog.load_spec(catalog.models_folder() / "llama.toml")
+    options = run_plan.Options(variants=("on",))
+    made = run_plan.record(
         spec, options, options.cases()[0], status="ok", metrics={"rel_l2": 1e-3}, samples={"predict": (1.0,)}
     )
     return msgspec.json.encode(made) + b"\n"
@@ -148,7 +149,7 @@ def test_records_made_to_harm(content, tmp_path):
 
 @cache
 def baseline() -> bytes:
-    record = msgspec.json.decode(line(), type=plan.Record)
+    record = msgspec.json.decode(line(), type=run_plan.Record)
     (proposal,) = propose(Side("", [record]), {})
     return msgspec.json.encode(proposal.baseline)
 

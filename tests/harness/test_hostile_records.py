@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli.main import main
-from harness.store.schema import STATUSES, Condition, Environment, Placement, SiteRecord
+from harness.records.schema import STATUSES, Condition, Environment, Placement, SiteRecord
 from tests.fuzz import fuzz
 from tests.harness.records import METRICS, record
 

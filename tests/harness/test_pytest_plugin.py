@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import harness.pytest_plugin as plugin
-from harness.diagnosis import Finding
+from harness.runtime.diagnosis import Finding
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ("-p", "harness.pytest_plugin", "-p", "no:cacheprovider")
@@ -22,7 +22,7 @@ elsewhere = pytest.mark.skipif(platform.system() == "Darwin", reason="is about m
 @pytest.fixture(scope="module")
 def libraries():
     """Import what a conversion needs: pytester forgets modules imported inside it, and torch can be imported once."""
-    from harness.explain import of_model
+    from harness.explain.fusion import of_model
     from harness.interpreter import ReferenceModel
 
     assert ReferenceModel
@@ -174,7 +174,7 @@ def test_a_neural_engine_that_is_required_and_missing_is_a_failure(project, monk
 
 def test_where_there_is_a_neural_engine_its_tests_run(project, monkeypatch):
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
-    monkeypatch.setattr("harness.diagnosis.neural_engine", lambda: Finding("Neural Engine", "ok", "found"))
+    monkeypatch.setattr("harness.runtime.diagnosis.neural_engine", lambda: Finding("Neural Engine", "ok", "found"))
     plugin._no_neural_engine.cache_clear()
     try:
         project.makepyfile(MARKED.format(others="browser"))
@@ -246,7 +246,7 @@ def test_the_wheel_alone_brings_the_plugin_the_zoo_and_the_report(tmp_path):
     )
     assert "4 passed" in done.stdout, done.stdout + done.stderr
     report = (
-        "from harness.report.html import render; from harness.report.page import Page; "
+        "from harness.report.page.html import render; from harness.report.page.content import Page; "
         "print(len(render(Page([], 'x'), [])))"
     )
     size = subprocess.run([python, "-c", report], cwd=project, capture_output=True, text=True, check=True)

@@ -15,18 +15,18 @@ import msgspec
 import psutil
 import pytest
 
-from harness.plan import row_of
-from harness.store.files import RunFolder, read_records
-from harness.zoo import load_zoo, models_folder
+from harness.plan.run_plan import row_of
+from harness.records.run_files import RunFolder, read_records
+from harness.zoo.catalog import load_zoo, models_folder
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = Path(__file__).parent / "isolation"
 DRIVER = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "import harness.jobs; harness.jobs.HANDLER = 'handlers:' + sys.argv.pop(1); "
+    "import harness.run.jobs; harness.run.jobs.HANDLER = 'handlers:' + sys.argv.pop(1); "
     "from harness.cli.main import main; main(sys.argv[1:])"
 )
-"""The command line, with models that are played by a handler of `tests/harness/isolation/handlers.py`. It heeds Ctrl-C
+"""The command line, with models that are played by a handler of `tests/harness/workers/handlers.py`. It heeds Ctrl-C
 though the tests may not: a shell has what it starts with ``&`` ignore that."""
 LASTING = ("time", "seconds", "cached", "peak_memory_bytes")
 """Fields of a record that differ from run to run of the same thing; ``cached`` says what ``seconds`` are of."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from harness.bench import worker
+from harness.bench import measurement
 from harness.bench.messages import Prepare, Prepared, Values, WideProgram, encode
 from harness.interpreter import ReferenceModel
+from harness.records.schema import Condition
 from harness.runtime import EXECUTORS, coreml
-from harness.store.schema import Condition
 from tests.scripted import native
 
 NAME = "scripted"
@@ -39,21 +39,21 @@ def condition():
     return msgspec.convert(readings[min(_readings, len(readings)) - 1], Condition)
 
 
-worker.condition = condition
-worker.LOOK_SECONDS = 0.2
+measurement.condition = condition
+measurement.LOOK_SECONDS = 0.2
 
 
 def measure(body, announce):
-    """Answer as `harness.bench.worker.measure`."""
+    """Answer as `harness.bench.measurement.measure`."""
     global _readings  # noqa: PLW0603
     _readings = 0
     native.clear_compiled()
-    yield from worker.measure(body, announce)
+    yield from measurement.measure(body, announce)
 
 
 def place(body, announce):
-    """Answer as `harness.bench.worker.place`."""
-    yield from worker.place(body, announce)
+    """Answer as `harness.bench.measurement.place`."""
+    yield from measurement.place(body, announce)
 
 
 def prepare(body, announce):

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from harness import zoo
-from harness.bench import run
+from harness.bench import session
 from harness.bench.outcome import Settings
-from harness.plan import Options
+from harness.plan.run_plan import Options
+from harness.zoo import catalog
 from tests.scripted import native
 
 SETTINGS = Settings("scripted", samples=12, limit_s=60.0)
@@ -23,7 +23,7 @@ def script_path(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def llama():
-    return zoo.load_zoo()["llama"]
+    return catalog.load_zoo()["llama"]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def bench(script_path):
     options = Options(("off", "on"), run_id="20260131T000000.000000Z")
     settings = dataclasses.replace(SETTINGS, environment={native.VARIABLE: str(script_path)})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "PREPARE", "tests.scripted.runtime:prepare")
-        patch.setattr(run, "MEASURE", "tests.scripted.runtime:measure")
-        with run.Bench(options, settings) as made:
+        patch.setattr(session, "PREPARE", "tests.scripted.runtime:prepare")
+        patch.setattr(session, "MEASURE", "tests.scripted.runtime:measure")
+        with session.Bench(options, settings) as made:
             yield made
 
 

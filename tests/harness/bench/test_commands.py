@@ -9,11 +9,11 @@ from contextlib import redirect_stderr, redirect_stdout
 import msgspec
 import pytest
 
-from harness.bench import place, run
+from harness.bench import planner, session
 from harness.cli.main import main
-from harness.store import schema
-from harness.store.files import RunFolder, read_records
-from harness.store.schema import Condition
+from harness.records import schema
+from harness.records.run_files import RunFolder, read_records
+from harness.records.schema import Condition
 from tests.harness.records import MAC, record
 from tests.scripted import native
 
@@ -33,11 +33,11 @@ def harness(*arguments):
 def scripted(monkeypatch, script_path):
     """Let the commands use the scripted runtime, and this process alone take its rows; return what sets the script."""
     monkeypatch.setenv(native.VARIABLE, str(script_path))
-    for module in (run, place):
+    for module in (session, planner):
         monkeypatch.setattr(module, "PREPARE", "tests.scripted.runtime:prepare")
-    monkeypatch.setattr(run, "MEASURE", "tests.scripted.runtime:measure")
-    monkeypatch.setattr(place, "PLACE", "tests.scripted.runtime:place")
-    monkeypatch.setattr(run, "choose_executor", lambda _device="": "scripted")
+    monkeypatch.setattr(session, "MEASURE", "tests.scripted.runtime:measure")
+    monkeypatch.setattr(planner, "PLACE", "tests.scripted.runtime:place")
+    monkeypatch.setattr(session, "choose_executor", lambda _device="": "scripted")
     monkeypatch.setattr("harness.runtime.coreml.check_available", lambda: None)
     monkeypatch.setattr(schema, "EXECUTORS", (*schema.EXECUTORS, "scripted"))
     monkeypatch.setattr(schema, "DEVICE_SYSTEMS", (*schema.DEVICE_SYSTEMS, "Linux"))
@@ -76,7 +76,7 @@ def test_a_bench_with_a_row_that_was_killed_is_exit_code_1_and_says_so(scripted,
 
 
 def test_strict_refuses_to_begin_on_battery(scripted, tmp_path, monkeypatch):
-    monkeypatch.setattr("harness.condition.condition", lambda: Condition(power="battery", low_power_mode=True))
+    monkeypatch.setattr("harness.bench.condition.condition", lambda: Condition(power="battery", low_power_mode=True))
     code, out, err = harness("bench", "llama", "--strict", "--out", tmp_path)
     assert (code, out) == (2, "")
     assert err == "ane-harness: --strict refuses to measure here: on battery, low power mode\n"

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from harness.bench import norm
+from harness.bench import norm_latency
 from harness.bench.outcome import Settings
-from harness.bench.run import Bench
-from harness.plan import LOWERINGS, Options
-from harness.report.norm import columns, costs, plot
+from harness.bench.session import Bench
+from harness.plan.run_plan import LOWERINGS, Options
+from harness.report.norm_table import columns, costs, plot
 from tests.harness.records import record
 
 
 def test_each_lowering_is_measured_beside_the_program_without_a_norm(tmp_path):
     options = Options(("off", "on"), lowerings=LOWERINGS, run_id="20260131T000000.000000Z")
-    (job,) = norm.jobs([64], [4], ["FLOAT16"], LOWERINGS)
+    (job,) = norm_latency.jobs([64], [4], ["FLOAT16"], LOWERINGS)
     with Bench(options, Settings("reference", samples=10)) as bench:
-        records = list(norm.measure(bench, job))
+        records = list(norm_latency.measure(bench, job))
     assert [one.lowering for one in records] == ["", *LOWERINGS]
     assert {one.status for one in records} == {"ok"}, [one.reason for one in records]
     assert len({one.pair for one in records}) == 1
@@ -62,5 +62,5 @@ def test_the_table_has_a_row_for_what_failed():
 
 
 def test_both_ends_of_the_grid_are_in_it():
-    assert (min(norm.WIDTHS), max(norm.WIDTHS)) == (64, 16384)
-    assert (min(norm.TOKENS), max(norm.TOKENS)) == (1, 2048)
+    assert (min(norm_latency.WIDTHS), max(norm_latency.WIDTHS)) == (64, 16384)
+    assert (min(norm_latency.TOKENS), max(norm_latency.TOKENS)) == (1, 2048)

@@ -12,11 +12,11 @@ import coremltools.optimize.coreml as cto
 import numpy as np
 import pytest
 
-from harness.convert import convert
+from harness.convert.conversion import convert
 from harness.export import export
 from harness.interpreter import ReferenceModel
-from harness.variants import VARIANTS
-from harness.zoo import load_zoo
+from harness.plan.variants import VARIANTS
+from harness.zoo.catalog import load_zoo
 
 ZOO = load_zoo()
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.report.html import render
+from harness.report.page.html import render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from harness.report.page import Page
+    from harness.report.page.content import Page
 
 FLAGS = (
     "--headless",

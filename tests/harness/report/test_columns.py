@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from harness.report.columns import COLUMNS, shown
-from harness.report.table import render
+from harness.report.results_table import render
 from tests.harness.records import record
 
 PLAIN = record()

@@ -7,12 +7,12 @@ import contextlib
 import msgspec
 import pytest
 
-from harness import zoo
 from harness.bench.messages import Prepare, Prepared, decode_item
-from harness.bench.prepare import prepare
-from harness.plan import LOWERINGS, Options
+from harness.bench.preparation import prepare
+from harness.plan.run_plan import LOWERINGS, Options
 from harness.runtime import Source, open_executor
-from harness.runtime.placement import PlannedOp, hand_offs, moved, norm_kernels, summarize
+from harness.runtime.compute_plan import PlannedOp, hand_offs, moved, norm_kernels, summarize
+from harness.zoo import catalog
 from tests.scripted import native
 
 
@@ -65,7 +65,7 @@ def test_the_norms_of_a_zoo_model_are_found_in_its_package(lowering, monkeypatch
     script.write_text("{}")
     monkeypatch.setenv(native.VARIABLE, str(script))
     native.install(monkeypatch.setattr, monkeypatch.setitem)
-    spec = zoo.load_zoo()["qwen3"]  # some of whose values have numbers for names
+    spec = catalog.load_zoo()["qwen3"]  # some of whose values have numbers for names
     options = Options(("on",) if lowering else ("off",), lowerings=(lowering,))
     request = Prepare(spec, options, options.cases(), str(tmp_path))
     items = [decode_item(one) for one in prepare(msgspec.json.encode(request), lambda _: None)]

@@ -1,0 +1,1 @@
+"""Every replacement of a coremltools function while converting, in one place."""

@@ -1,0 +1,107 @@
+"""coremltools' float16 cast, ``common::add_fp16_cast``, without its copies of each weight.
+
+coremltools asks of each constant whether it holds ``65504 < |v| < 1e38`` (an infinity, or what stands for one in a
+mask, may become float16's). It answers by ``abs``, a comparison, ``where`` (three arrays of int64 for a matrix) and
+indexing. Here the smallest and the largest element decide, and only a chunk that exceeds them is looked at closely.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coremltools import _logger as logger
+from coremltools.converters.mil.mil.passes.defs import quantization
+from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
+
+from ane_rms.coremltools_patches.guard import digest
+from ane_rms.coremltools_patches.lean.spill import chunks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "common::add_fp16_cast"
+
+LARGEST = np.float32(65504)
+"""float16's largest number."""
+
+INFINITE = 1e38
+"""From here on coremltools takes a number for an infinity."""
+
+CHECKED_ELEMENTS = 400
+"""coremltools looks for values that became zero only in arrays below this size."""
+
+KNOWN = {
+    "fp16_overflow": "16442a50be56e0f9",
+    "_check_underflow_to_zero": "ca65abdf8aafa58d",
+    "is_valid_op": "ebb793ee7b891a4c",
+}
+"""The methods that ours follow, by the digest of their source."""
+
+
+class LeanFP16Cast(quantization.add_fp16_cast):
+    """Cast to float16 as ``common::add_fp16_cast`` does, with its options, ``op_selector`` and ``skip_ops_by_type``."""
+
+    def __init__(self, op_selector: Any = None) -> None:
+        super().__init__(op_selector)
+        self._overflows: dict[int, bool] = {}
+
+    def __str__(self) -> str:
+        return "add_fp16_cast"  # what the ops' scopes name
+
+    def apply(self, prog: Any) -> None:
+        """Cast in place."""
+        self._overflows.clear()
+        super().apply(prog)
+
+    def fp16_overflow(self, op: Any) -> bool:
+        """Return whether a float32 constant among the op's inputs holds a number that float16 does not."""
+        for given in op.inputs.values():
+            for var in given if isinstance(given, (list, tuple)) else (given,):
+                if var.op is None or var.op.op_type != "const" or not var.is_tensor_or_scalar_of(dtype="fp32"):
+                    continue
+                if id(var) not in self._overflows:
+                    self._overflows[id(var)] = overflows(np.asarray(var.op.val.val))
+                if self._overflows[id(var)]:
+                    return True
+        return False
+
+    def _check_underflow_to_zero(self, new_var: Any, var: Any) -> None:
+        if np.size(var.val) < CHECKED_ELEMENTS:
+            super()._check_underflow_to_zero(new_var, var)
+
+
+def overflows(array: np.ndarray) -> bool:
+    """Return whether any element has ``65504 < |v| < 1e38``; NaN has not."""
+    return any(_overflows(chunk) for chunk in chunks(array))
+
+
+def _overflows(chunk: np.ndarray) -> bool:
+    if chunk.size == 0 or (chunk.max() <= LARGEST and chunk.min() >= -LARGEST):
+        return False  # a NaN fails both comparisons
+    magnitude = np.abs(chunk)
+    return bool(((magnitude > LARGEST) & (magnitude < INFINITE)).any())
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Have the lean cast stand for coremltools' own within a ``with`` block, where that is the one it follows.
+
+    It takes its name, for ``ct.convert`` removes the pass by name where float32 is asked for, and gives it its options.
+    """
+    before = PASS_REGISTRY.passes.get(NAME)
+    if before is not quantization.add_fp16_cast or not is_known():
+        logger.warning(f"ane_rms: {NAME} is not the one known; converting with it as it is")
+        yield
+        return
+    register_pass("common", override=True, name="add_fp16_cast")(LeanFP16Cast)
+    try:
+        yield
+    finally:
+        PASS_REGISTRY.passes[NAME] = before
+
+
+def is_known() -> bool:
+    """Return whether coremltools' cast is the one that ours was written against."""
+    return all(digest(getattr(quantization.FP16ComputePrecision, name)) == known for name, known in KNOWN.items())

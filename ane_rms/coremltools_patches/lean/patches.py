@@ -1,0 +1,232 @@
+"""What coremltools offers no way around: some of its functions, replaced for the length of a conversion.
+
+Each patch names the function, the digest of the source it was written against, and the reason. With another source
+the function is left alone and a log line says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import coremltools as ct
+import numpy as np
+from coremltools import _logger as logger
+from coremltools.converters.mil.backend.mil import helper
+from coremltools.converters.mil.mil import Block, Function, Program, types
+from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
+from coremltools.converters.mil.mil.ops.defs.iOS15.elementwise_unary import cast
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+from coremltools.models import model as model_module
+from coremltools.models.utils import _MLPACKAGE_AUTHOR_NAME as AUTHOR
+from coremltools.models.utils import _WEIGHTS_DIR_NAME as WEIGHTS_DIR_NAME
+
+from ane_rms.coremltools_patches.guard import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ane_rms.coremltools_patches.lean.spill import Spill
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One function of coremltools and what stands in for it."""
+
+    owner: Any
+    attribute: str
+    known: str
+    """The digest of the source that the replacement was written against."""
+    make: Callable[[Any], Any]
+    """Gives the replacement, told the original."""
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The function's name, for people."""
+        return f"{self.owner.__name__.rpartition('.')[2]}.{self.attribute}"
+
+    @property
+    def fits(self) -> bool:
+        """Whether coremltools still holds the source that the replacement was written against."""
+        return digest(getattr(self.owner, self.attribute)) == self.known
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Replace the function within a ``with`` block."""
+        if not self.fits:
+            logger.warning(f"ane_rms: {self.name} is not the one known; converting without this saving: {self.reason}")
+            yield
+            return
+        own = self.owner.__dict__.get(self.attribute)
+        setattr(self.owner, self.attribute, self.make(getattr(self.owner, self.attribute)))
+        try:
+            yield
+        finally:
+            if own is None:
+                delattr(self.owner, self.attribute)
+            else:
+                setattr(self.owner, self.attribute, own)
+
+
+def all_patches(spill: Spill) -> list[Patch]:
+    """Return the patches, for float16 weights that go to ``spill``."""
+    validation = _Validation()
+    return [
+        Patch(
+            cast,
+            "get_cast_value",
+            "349994c9a45ae8e0",
+            lambda original: classmethod(_cast_into(spill, original)),
+            "a weight's float16 value is made in a file instead of in memory",
+        ),
+        Patch(
+            Const,
+            "type_value_inference",
+            "14f8fdda0e010451",
+            _infer_const,
+            "reduce_transposes infers each op anew, which for a constant compares it with itself, element by element",
+        ),
+        Patch(
+            helper,
+            "_get_offset_by_writing_data",
+            "5759e5ade997accd",
+            lambda original: _write_from(spill, original),
+            "a weight is copied two or three times on its way into the file of weights",
+        ),
+        Patch(
+            model_module,
+            "_create_mlpackage",
+            "1c841998cf67cdac",
+            _move_weights,
+            "the file of weights is copied from a temporary folder into the package",
+        ),
+        Patch(
+            AbstractGraphPass,
+            "__call__",
+            "0497fb87459f9bbf",
+            validation.note_pass,
+            "tells the next which pass has run",
+        ),
+        Patch(
+            Program,
+            "validate",
+            "6272d10e561b2990",
+            validation.validate_less,
+            "validating after each of coremltools' own passes takes a third of the conversion of a small model",
+        ),
+        Patch(
+            Block,
+            "_propagate_nonreplaceable_vars",
+            "cb2a2fc0f0365468",
+            _propagate_if_any,
+            "each pass empties the sets of every value and finds them empty again, where no weight is compressed",
+        ),
+    ]
+
+
+def _cast_into(spill: Spill, original: Any) -> Any:
+    def get_cast_value(cls: Any, input_var: Any, dtype_val: str) -> Any:
+        if dtype_val == "fp16" and spill.takes(input_var.val):
+            return spill.float16(input_var.val)
+        return original.__func__(cls, input_var, dtype_val)
+
+    return get_cast_value
+
+
+def _infer_const(original: Any) -> Any:
+    def type_value_inference(self: Any, overwrite_output: bool = False) -> None:  # noqa: FBT001, FBT002 - theirs
+        value = self.val.val
+        if (
+            overwrite_output
+            and isinstance(value, np.ndarray)
+            and value.dtype in (np.float16, np.float32)
+            and self._output_vars is not None
+            and self._output_vars[0].sym_val is value
+        ):
+            self._output_vars[0]._sym_type = self.type_inference()  # noqa: SLF001 - all that the original changes
+            return
+        original(self, overwrite_output)
+
+    return type_value_inference
+
+
+def _write_from(spill: Spill, original: Any) -> Any:
+    def get_offset(output_var: Any, blob_writer: Any) -> Any:
+        value = output_var.val
+        if not isinstance(value, np.ndarray) or not value.flags.c_contiguous or types.is_sub_byte(output_var.dtype):
+            return original(output_var, blob_writer)
+        if value.dtype == np.float16:
+            offset = blob_writer.write_fp16_data(value.reshape(-1).view(np.uint16))
+            spill.release(value)
+            return offset
+        if value.dtype == np.float32:
+            return blob_writer.write_float_data(value.reshape(-1))
+        return original(output_var, blob_writer)
+
+    return get_offset
+
+
+def _move_weights(original: Any) -> Any:
+    def create_mlpackage(proto_spec: Any, weights_dir: str | None = None, package_path: str | None = None) -> Any:
+        if weights_dir is None:
+            return original(proto_spec, weights_dir, package_path)
+        with tempfile.TemporaryDirectory(dir=Path(weights_dir).parent) as aside:
+            files = [shutil.move(path, aside) for path in sorted(Path(weights_dir).iterdir())]
+            created = original(proto_spec, weights_dir, package_path)  # which copies a folder without files
+            into = ct.libmodelpackage.ModelPackage(created).findItemByNameAuthor(WEIGHTS_DIR_NAME, AUTHOR).path()
+            for path in files:
+                shutil.move(path, into)
+        return created
+
+    return create_mlpackage
+
+
+class _Validation:
+    """Validates a program after each pass that is not coremltools' own, and at the ends of pipelines."""
+
+    def __init__(self) -> None:
+        self.trusted = False
+
+    def note_pass(self, original: Any) -> Any:
+        def call(graph_pass: Any, prog: Any) -> None:
+            original(graph_pass, prog)
+            self.trusted = type(graph_pass).__module__.startswith("coremltools.")
+
+        return call
+
+    def validate_less(self, original: Any) -> Any:
+        def validate(program: Any, check_essential_scope: bool | None = False) -> None:  # noqa: FBT001, FBT002 - theirs
+            if self.trusted:
+                self.trusted = False  # by one validation: the next is of a pipeline's end
+                return
+            original(program, check_essential_scope)
+
+        return validate
+
+
+def _propagate_if_any(original: Any) -> Any:
+    checked: dict[int, Any] = {}
+
+    def propagate(block: Any) -> None:
+        # The first time empties what an earlier conversion left; from then on, only a compressed weight fills a set.
+        plain = isinstance(block, Function) and not _compressed(block)
+        if not plain or checked.get(id(block)) is not block:
+            original(block)
+        if plain:
+            checked[id(block)] = block
+        else:
+            checked.pop(id(block), None)
+
+    return propagate
+
+
+def _compressed(block: Any) -> bool:
+    """Return whether a block holds an op of a compressed weight."""
+    if any(kind.__name__.startswith("constexpr_") for kind in set(map(type, block.operations))):
+        return True
+    return any(_compressed(inner) for op in block.operations for inner in op.blocks)

@@ -1,0 +1,98 @@
+"""Plans of a model's variants, or of a package, asked for in a child process: Core ML's compilers may hang or die."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.bench.messages import PREPARE, Item, Measure, Part, Planned, Prepare, Prepared, Values, ask
+from harness.errors import ExecutorError
+from harness.plan.variants import VARIANTS
+from harness.runtime import Source
+from harness.workers import Child, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    import msgspec
+
+    from harness.plan.run_plan import Options
+    from harness.runtime.compute_plan import PlannedOp
+    from harness.zoo.catalog import ModelSpec
+
+PLACE = "harness.bench.measurement:place"
+
+
+@dataclass(frozen=True, slots=True)
+class Planning:
+    """A program's plan."""
+
+    name: str
+    norms: tuple[str, ...]
+    """Names of its norms' results."""
+    ops: tuple[PlannedOp, ...]
+
+
+class Planner:
+    """Asks for plans.
+
+    Parameters
+    ----------
+    executor: name of the one that plans.
+    limit_s: time limit of each request.
+    environment: variables of the child process.
+    """
+
+    def __init__(self, executor: str, limit_s: float, environment: Mapping[str, str] | None = None) -> None:
+        self._executor, self._limits = executor, Limits(limit_s)
+        self._child = Child(environment)
+
+    def of_package(self, path: Path, units: str) -> Planning:
+        """Return the plan of a package.
+
+        Raises
+        ------
+        PackageError: if there is none, or it cannot be read.
+        ExecutorError: if Core ML does not plan it.
+        """
+        from harness.explain.fusion import of_package
+
+        norms = tuple(site.name for site in of_package(path).fused)
+        with contextlib.closing(self._child):
+            return self._plan(path.name, str(path.resolve()), norms, units)
+
+    def of_model(self, spec: ModelSpec, options: Options, units: str = "") -> list[Planning]:
+        """Return the plan of each case of a zoo model.
+
+        Raises
+        ------
+        ExecutorError: if a case cannot be converted, or Core ML does not plan it.
+        """
+        with tempfile.TemporaryDirectory(prefix="ane-harness-plan-") as folder, contextlib.closing(self._child):
+            request = Prepare(spec, options, options.cases(), folder)
+            made = [item for item in self._ask(PREPARE, request, spec.key) if isinstance(item, Prepared)]
+            for one in made:
+                if one.reason:
+                    raise ExecutorError(one.reason)
+            return [
+                self._plan(one.case.title, one.package, one.norms, units or VARIANTS[one.case.variant].compute_units)
+                for one in made
+            ]
+
+    def _plan(self, name: str, package: str, norms: tuple[str, ...], units: str) -> Planning:
+        request = Measure(self._executor, (Part(name, Source(package, compute_units=units)),), Values("", ""), "")
+        ops: tuple[PlannedOp, ...] = ()
+        for item in self._ask(PLACE, request, name):
+            if isinstance(item, Planned):
+                ops = item.ops
+        return Planning(name, norms, ops)
+
+    def _ask(self, handler: str, request: msgspec.Struct, what: str) -> list[Item]:
+        items: list[Item] = []
+        end = ask(self._child, handler, request, self._limits, items.append)
+        if end.status != "ok":
+            raise ExecutorError(f"{what}: {end.status}: {end.reason}")
+        return items

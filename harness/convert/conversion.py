@@ -1,0 +1,164 @@
+"""One exported model in one variant: to a Core ML model, and what its program holds."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import ane_rms
+from ane_rms.coremltools_patches.lean import leaner
+from harness.convert import multifunction, torch_ops
+from harness.errors import ConversionError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from harness.export import ExportedModel
+    from harness.plan.variants import Variant
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted model."""
+
+    model: Any
+    """``coremltools.models.MLModel``"""
+    parts: Mapping[str, Any] = field(default_factory=dict)
+    """Of a model of several functions: the models it was joined from, by function."""
+    folder: Any = None
+    """What keeps the package on disk; None where coremltools does."""
+
+    @classmethod
+    def of(cls, models: Mapping[str, Any]) -> Converted:
+        """Return one model as it is, several as functions of one package."""
+        if len(models) == 1:
+            return cls(next(iter(models.values())))
+        model, folder = multifunction.join(models)
+        return cls(model, models, folder)
+
+    @property
+    def models(self) -> Mapping[str, Any]:
+        """The models of one function each that this consists of, by function."""
+        return self.parts or {"main": self.model}
+
+    @cached_property
+    def program(self) -> Any:
+        """The MIL program: the one that was converted, or for a joined model the one read back from the package."""
+        program = self.model._mil_program  # noqa: SLF001 - the only way to the program of a converted model
+        return self._read() if program is None else program
+
+    def _read(self) -> Any:
+        from coremltools.converters.mil.frontend.milproto.load import load
+
+        spec = self.model.get_spec()
+        return load(spec, specification_version=spec.specificationVersion, file_weights_dir=self.model.weights_dir)
+
+    def op_count(self) -> int:
+        """Return the number of ops, those of inner blocks included, constants, compressed or not, left out."""
+        return sum(
+            not op.op_type.startswith("const")
+            for function in self.program.functions.values()
+            for op in iterate_ops(function)
+        )
+
+
+def iterate_ops(block: Any) -> Iterator[Any]:
+    """Yield every op of a MIL block and of the blocks inside it."""
+    for op in block.operations:
+        yield op
+        for inner in op.blocks:
+            yield from iterate_ops(inner)
+
+
+def convert(
+    exported: ExportedModel,
+    variant: Variant,
+    *,
+    compute_precision: str = "FLOAT16",
+    lowering: str = "layer_norm",
+    axes: str = "last",
+    at_least: str = "",
+    lean: bool = True,
+) -> Converted:
+    """Convert an exported model in a variant.
+
+    Parameters
+    ----------
+    exported: the traced or exported program with its inputs.
+    variant: the compute units, and whether through ``ane_rms``.
+    compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
+    lowering, axes: options of ``ane_rms.convert``, where the variant goes through it.
+    at_least: name of a ``ct.target``; the deployment target is not earlier than this, nor than the model needs.
+    lean: whether to convert without copies of the weights; the package is the same
+        (see :mod:`ane_rms.coremltools_patches.lean`).
+
+    Raises
+    ------
+    ConversionError: with coremltools' own reason.
+    """
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+
+    mb.name_count.clear()  # a conversion that failed before leaves coremltools' numbering of new values where it was
+    through = ct.convert if variant.through == "ct.convert" else partial(ane_rms.convert, lowering=lowering, axes=axes)
+    try:
+        with torch_ops.registered(), leaner() if lean else nullcontext():
+            return Converted.of(
+                {
+                    function.name: through(
+                        function.program, **_arguments(function, variant, compute_precision, at_least)
+                    )
+                    for function in exported.functions
+                }
+            )
+    except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
+
+
+def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str, at_least: str) -> dict[str, Any]:
+    """Return the arguments of ``ct.convert`` for one function."""
+    import coremltools as ct
+
+    return {
+        "inputs": exported.ct_inputs(),
+        **({"states": exported.ct_states()} if exported.states else {}),
+        "convert_to": "mlprogram",
+        "compute_units": ct.ComputeUnit[variant.compute_units],
+        "compute_precision": ct.precision[compute_precision],
+        "minimum_deployment_target": ct.target[max(exported.deployment_target, at_least)],
+        "skip_model_load": True,
+    }
+
+
+def difference(a: Converted, b: Converted) -> str:
+    """Return "" if two programs are the same op by op and weight by weight, else a sentence on the first difference."""
+    spec_a, spec_b = a.model.get_spec().mlProgram, b.model.get_spec().mlProgram
+    if set(spec_a.functions) != set(spec_b.functions):
+        return f"functions {sorted(spec_a.functions)} and {sorted(spec_b.functions)}"
+    for name in spec_a.functions:
+        function_a, function_b = spec_a.functions[name], spec_b.functions[name]
+        if function_a == function_b:
+            continue
+        ops_a = [op for block in function_a.block_specializations.values() for op in block.operations]
+        ops_b = [op for block in function_b.block_specializations.values() for op in block.operations]
+        for op_a, op_b in zip(ops_a, ops_b, strict=False):
+            if op_a != op_b:
+                return f"{name}: {op_a.type} {op_a.outputs[0].name!r} against {op_b.type} {op_b.outputs[0].name!r}"
+        return f"{name}: {len(ops_a)} ops against {len(ops_b)}"
+    return "" if _weights(a) == _weights(b) else "the weights differ"
+
+
+def _weights(converted: Converted) -> bytes:
+    from hashlib import sha256
+    from pathlib import Path
+
+    digest = sha256()
+    folder = Path(converted.model.weights_dir)
+    for path in sorted(folder.glob("*.bin")):
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 22):
+                digest.update(chunk)
+    return digest.digest()

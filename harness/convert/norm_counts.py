@@ -1,0 +1,162 @@
+"""Count norms site by site, and judge a variant by what must hold of it.
+
+A fusion count is a count of sites, never the presence of op names: several models without a single RMSNorm hold
+``layer_norm`` and ``concat``. Three counts must agree, each found in its own way: the zoo file's formula, the norm
+modules executed (forward hooks on the PyTorch model), and the sites in the program.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ane_rms
+from harness.convert.conversion import Converted, difference, iterate_ops
+from harness.records.schema import SiteRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harness.export import ExportedModel
+    from harness.plan.variants import Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The norms of one converted model; of a model of several functions, those of all of them."""
+
+    norms_expected: int
+    norms_executed: int
+    report: ane_rms.FusionReport
+    """What the conversion says it fused; empty for a plain one."""
+    unfused: tuple[ane_rms.Site, ...]
+    """RMSNorms that a second look finds standing in the finished program."""
+    misses: tuple[ane_rms.Miss, ...]
+    """Near misses, each with its reason."""
+    lowered: int
+    """RMSNorms that stand in the finished program in the layer-norm form."""
+
+    @property
+    def missed(self) -> int:
+        """Sites that stand unfused in the finished program, and near misses."""
+        return len(self.unfused) + len(self.misses)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the counts as fields of a record."""
+        return {
+            "norms_expected": self.norms_expected,
+            "norms_executed": self.norms_executed,
+            "fused": len(self.report.fused),
+            "missed": self.missed,
+            "sites": tuple(site_records(self)),
+            "warnings": tuple(f"{warning.name}: {warning.reason}" for warning in self.report.warnings),
+        }
+
+
+WHOLE_FORMS = ("layer_norm", "layer_norm_affine", "l2_norm")
+"""Lowerings that leave no mean of squares: whatever looks like an RMSNorm in their programs was missed."""
+
+
+def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lowering: str) -> Counts:
+    """Count the norms of a converted model in every way there is.
+
+    Parameters
+    ----------
+    converted: the model in this variant and lowering.
+    exported: what it was converted from.
+    variant: off, on or cpu.
+    lowering: strategy of the variant ``on``, else empty.
+    """
+    executed = sum(call.kind == "rms_norm" for function in exported.functions for call in function.norms)
+    report = ane_rms.report(converted.model) if variant.through == "ane_rms.convert" else ane_rms.FusionReport()
+    second = ane_rms.find(converted.program)
+    return Counts(
+        norms_expected=exported.norms_expected * len(exported.functions),
+        norms_executed=executed + exported.norms_written_out * len(exported.functions),
+        report=report,
+        unfused=second.fused if not lowering or lowering in WHOLE_FORMS else (),
+        misses=report.missed if lowering else second.missed,
+        lowered=lowered_sites(converted.program),
+    )
+
+
+def lowered_sites(program: Any) -> int:
+    """Count the places where a program layer-normalises ``concat(x, -1 * x)``: RMSNorm in the layer-norm form."""
+    return sum(
+        op.op_type == "layer_norm" and _is_doubled(op.x.op)
+        for function in program.functions.values()
+        for op in iterate_ops(function)
+    )
+
+
+def _is_doubled(concat: Any) -> bool:
+    while concat is not None and concat.op_type == "transpose":  # coremltools moves transposes past the concat
+        concat = concat.x.op
+    if concat is None or concat.op_type != "concat" or len(concat.values) != 2:
+        return False
+    first, second = concat.values
+    negation = second.op
+    if negation is None or negation.op_type != "mul":
+        return False
+    return any(
+        one is first and other.val is not None and (other.val == -1).all()
+        for one, other in ((negation.x, negation.y), (negation.y, negation.x))
+    )
+
+
+def verdict(
+    counts: Counts, converted: Converted, plain: Converted, *, variant: Variant, lowering: str, control: bool
+) -> str:
+    """Return "" if everything holds that must hold of a variant, else what does not, naming the sites."""
+    problems = []
+    if counts.norms_executed != counts.norms_expected:
+        problems.append(
+            f"{counts.norms_executed} RMSNorm modules are executed, the zoo file's formula says {counts.norms_expected}"
+        )
+    fused = len(counts.report.fused)
+    if variant.name == "on":
+        # Beside the right number of fused norms, a near miss with its reason is no fault: an L2 norm, for example.
+        if fused != counts.norms_expected or counts.unfused or (control and counts.misses):
+            problems.append(f"{fused} of {counts.norms_expected} norms fused{_named(counts)}")
+        if lowering == "layer_norm" and counts.lowered != fused:
+            problems.append(f"{fused} norms reported fused, {counts.lowered} stand in the program in layer-norm form")
+    elif fused or counts.lowered:
+        problems.append(f"{max(fused, counts.lowered)} norms fused, none should be for {variant.compute_units}")
+    if variant.name == "cpu" and (found := difference(plain, converted)):
+        problems.append(f"the program is not the one plain ct.convert makes: {found}")
+    return "; ".join(problems)
+
+
+def _named(counts: Counts) -> str:
+    """Name what stands unfused, and claimed sites where nothing should be."""
+    named = [f"{site.name} ({site.module or site.spelling}): not fused" for site in counts.unfused]
+    named += [f"{miss.name} ({miss.module or miss.op_type}): {miss.reason}" for miss in counts.misses]
+    if len(counts.report.fused) > counts.norms_expected:
+        named += [f"{site.name} ({site.module or site.spelling}): fused" for site in counts.report.fused]
+    return f": {'; '.join(named)}" if named else "; nothing else in the program looks like one"
+
+
+def site_records(counts: Counts) -> Iterator[SiteRecord]:
+    """Yield the sites fused, then those that stand unfused, then the near misses."""
+    for sites, fused in ((counts.report.fused, True), (counts.unfused, False)):
+        for site in sites:
+            yield SiteRecord(
+                name=site.name,
+                module=site.module,
+                fused=fused,
+                spelling=site.spelling,
+                shape=site.shape,
+                axes=site.axes,
+                epsilon=site.epsilon,
+                has_gamma=site.has_gamma,
+                deviation_bound=site.deviation_bound,
+            )
+    for miss in counts.misses:
+        yield SiteRecord(
+            name=miss.name,
+            module=miss.module,
+            fused=False,
+            spelling=miss.op_type,
+            shape=miss.shape,
+            reason=miss.reason,
+        )

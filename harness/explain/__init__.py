@@ -1,0 +1,1 @@
+"""Why a norm was fused or not, and where two programs part."""

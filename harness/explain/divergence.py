@@ -1,0 +1,118 @@
+"""Two models on the same input: the first op where they part, and the worst after it.
+
+Each side is a package, or a key of the zoo, which stands for its PyTorch model: converted plainly at FLOAT32 and run in
+float32, which is PyTorch's own result to within rounding; how near is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import InputError
+from harness.interpreter import ReferenceModel, inspect
+from harness.interpreter.package import package_path
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from harness.interpreter.inspect import Comparison
+    from harness.interpreter.program import Input
+
+    Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One model of a comparison: how it is called, its inputs where it brings some, how near it is to PyTorch."""
+
+    name: str
+    model: ReferenceModel
+    inputs: Arrays | None = None
+    from_torch: float | None = None
+    """Relative L2 of its output from the eager PyTorch model's, for a zoo model."""
+
+
+def side(target: str, precision: str) -> Side:
+    """Return the model that a package's path or a zoo key names.
+
+    Raises
+    ------
+    UnknownNameError: for a key that is not in the zoo, or an unknown policy.
+    PackageError, UnsupportedOpError: for a package that cannot be read or run.
+    """
+    path = package_path(target)
+    return _zoo_side(target) if path is None else Side(target, ReferenceModel(path, precision))
+
+
+def _zoo_side(key: str) -> Side:
+    import torch
+
+    from harness.convert.conversion import convert
+    from harness.errors import check_name
+    from harness.export import export
+    from harness.measure import metrics
+    from harness.plan.variants import VARIANTS
+    from harness.zoo import catalog
+
+    known = catalog.load_zoo()
+    exported = export(known[check_name("model", key, known)])
+    model = ReferenceModel(convert(exported, VARIANTS["off"], compute_precision="FLOAT32").model, "fp32")
+    with torch.inference_mode():
+        expected = exported.module(*(torch.from_numpy(value) for value in exported.inputs.values())).numpy()
+    (actual,) = model.predict(exported.inputs).values()
+    return Side(f"{key} (PyTorch)", model, exported.inputs, metrics.rel_l2(expected, actual))
+
+
+def inputs_for(first: Side, second: Side, given: Path | None, seed: int = 0) -> Arrays:
+    """Return the input of both models: that of a file, that of a zoo model, or seeded numbers of the right shapes.
+
+    Raises
+    ------
+    InputError: if the file cannot be read, or holds no arrays by name.
+    """
+    if given is not None:
+        try:
+            with np.load(given, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, AttributeError) as error:
+            raise InputError(f"{given}: not an .npz file of arrays by name: {error}") from None
+    for one in (first, second):
+        if one.inputs is not None:
+            return one.inputs
+    generator = np.random.default_rng(seed)
+    return {item.value.name: _random(item, generator) for item in first.model.function.inputs}
+
+
+def _random(item: Input, generator: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Return N(0, 1) for a float input and zeros and ones for an integer one, which index anything."""
+    shape = [n or 1 for n in item.value.type.shape or ()]
+    if item.flexible is not None:
+        flexible = item.flexible
+        shape = list(flexible.enumerated[0]) if flexible.enumerated else [low for low, _ in flexible.bounds]
+    if not item.value.type.dtype.is_float:
+        return generator.integers(0, 2, shape).astype(np.int32)
+    return generator.standard_normal(shape).astype(np.float32)
+
+
+def compare(first: Side, second: Side, data: Mapping[str, Any], tolerance: float, worst: int) -> Comparison:
+    """Run both models and compare op by op; inputs of other names are taken in order.
+
+    Raises
+    ------
+    InputError: if the data do not fit a model.
+    """
+    return inspect.compare(first.model, second.model, data, tolerance, worst)
+
+
+def save(one: Side, data: Mapping[str, Any], path: Path) -> None:
+    """Write every value that a model's ops produce into an .npz file.
+
+    Raises
+    ------
+    OutputError: if the file cannot be written.
+    """
+    inspect.record(one.model, data, floats_only=False).save(path)

@@ -1,0 +1,78 @@
+"""The fusion report of a zoo model, converted for it, or of a package on disk."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import ane_rms
+from harness.errors import PackageError, check_name
+from harness.zoo import catalog
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def of_model(key: str, frontend: str = "trace", *, axes: str = "last", calibrate: bool = False) -> ane_rms.FusionReport:
+    """Convert a zoo model for the Neural Engine and return its report.
+
+    Parameters
+    ----------
+    key: of the zoo.
+    frontend: ``"trace"`` or ``"export"``.
+    axes: ``"last"`` or ``"any"``, as for ``ane_rms.convert``.
+    calibrate: whether to run the model and warn of sites whose input exceeds float16.
+
+    Raises
+    ------
+    UnknownNameError: for a key that is not in the zoo, or an unknown frontend.
+    ExportError, ConversionError: if the model cannot be converted.
+    """
+    from harness.convert.conversion import convert
+    from harness.export import export
+    from harness.plan.variants import VARIANTS
+
+    known = catalog.load_zoo()
+    exported = export(known[check_name("model", key, known)], frontend=frontend)
+    report = ane_rms.report(convert(exported, VARIANTS["on"], axes=axes).model)
+    if not calibrate:
+        return report
+    from ane_rms.guards import peak_cautions
+    from harness.measure.calibration import peaks
+
+    return replace(report, warnings=report.warnings + peak_cautions(peaks(exported, [exported.inputs])))
+
+
+def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:
+    """Return the report stored in a package, or, for a package of other tools, what would fuse in its program.
+
+    Raises
+    ------
+    PackageError: if there is no package, or it cannot be read.
+    """
+    if not path.exists():
+        raise PackageError(f"{path}: no such package")
+    try:
+        return ane_rms.report(path)
+    except ValueError as error:
+        if "holds no fusion report" not in str(error):
+            raise PackageError(f"{path}: {error}") from None
+    except Exception as error:  # noqa: BLE001 - the loader raises errors of several libraries, all of them about the package
+        raise PackageError(f"{path}: not a Core ML package: {' '.join(str(error).split())}") from None
+    return ane_rms.find(_program(path), axes=axes)
+
+
+def _program(path: Path) -> Any:
+    """Return a package's program in MIL."""
+    import coremltools as ct
+    from coremltools.converters.mil.frontend.milproto.load import load
+
+    model = ct.models.MLModel(str(path), skip_model_load=True)
+    spec = model.get_spec()
+    if spec.WhichOneof("Type") != "mlProgram":
+        raise PackageError(f"{path}: not an ML program, so there is no MIL to look at")
+    return load(
+        spec,
+        specification_version=spec.specificationVersion,
+        file_weights_dir=model.weights_dir,
+    )

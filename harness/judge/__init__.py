@@ -1,0 +1,1 @@
+"""Whether a result is worse than before: gates, times, statistics, change points, expectations, nights."""

@@ -1,0 +1,131 @@
+"""What a run would change in the expected state, model by model.
+
+Only rows that a comparison tells apart from their expectation are replaced: a metric that moved within its tolerance
+keeps its figure, so that a diff shows what happened and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.judge.regress import asked, compare
+from harness.records.baselines import TOLERANCES, Baseline, expectation
+from harness.records.lookup import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from harness.records.baselines import Expectation
+    from harness.records.schema import Record
+    from harness.records.verdicts import Verdict
+
+NEVER_EXPECTED = ("timed out", "killed", "out of memory", "skipped")
+"""Ends of a row that tell of a machine or a day, and cannot be what is expected of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a run would change in one model's baseline."""
+
+    model: str
+    changed: list[Verdict] = field(default_factory=list)
+    """What differs from the expectation, each with its sentence."""
+    added: list[str] = field(default_factory=list)
+    """Titles of rows that have no expectation yet."""
+    kept: list[str] = field(default_factory=list)
+    """Titles of rows that the run does not have, or that did not come to an end: their expectation stays."""
+    baseline: Baseline | None = None
+    """The baseline to be written; None if nothing changes, or if nothing of the model is left."""
+    remove: bool = False
+    """Whether the model's file is to go: pruning, and the run was asked for the model and has no row of it."""
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is something to write."""
+        return self.baseline is not None or self.remove
+
+
+def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False) -> list[Proposal]:
+    """Return what a run would change, a proposal a model, in their order.
+
+    Parameters
+    ----------
+    run: the records to expect from now on.
+    previous: the baselines so far, by model.
+    prune: whether rows and models that the run was asked for and does not have are given up.
+    """
+    records = {record.row: record for record in run.records}
+    verdicts: dict[str, list[Verdict]] = {}
+    for verdict in compare(Side("the baselines", baselines=dict(previous)), run):
+        verdicts.setdefault(verdict.model, []).append(verdict)
+    wanted = asked((one.row for baseline in previous.values() for one in baseline.rows), run)
+    return [
+        _of_model(
+            model,
+            {row: record for row, record in records.items() if record.model == model},
+            previous.get(model),
+            verdicts.get(model, []),
+            gone=[row for row in sorted(wanted - records.keys()) if row[0] == model],
+            prune=prune,
+        )
+        for model in sorted({row[0] for row in (*wanted, *records)})
+    ]
+
+
+def _of_model(
+    model: str,
+    records: Mapping[tuple[str, ...], Record],
+    old: Baseline | None,
+    verdicts: Iterable[Verdict],
+    *,
+    gone: Sequence[tuple[str, ...]],
+    prune: bool,
+) -> Proposal:
+    rows: dict[tuple[str, ...], Expectation] = {one.row: one for one in old.rows} if old else {}
+    proposal = Proposal(model, remove=prune and not records)
+    told = {verdict.row for verdict in verdicts if verdict.kind != "unchanged"}
+    proposal.changed.extend(
+        one for one in verdicts if one.kind != "unchanged" and one.row in rows and one.row in records
+    )
+    for row, record in records.items():
+        if record.status in NEVER_EXPECTED:
+            proposal.kept.append(f"{record.title} ({record.status})")
+        elif row not in rows:
+            proposal.added.append(record.title)
+            rows[row] = _expected(record)
+        elif row in told:
+            rows[row] = _expected(record)
+    for row in gone:
+        if prune:
+            del rows[row]
+        else:
+            proposal.kept.append(rows[row].title)
+    new = tuple(sorted(rows.values(), key=lambda one: one.row))
+    if not new or (old and new == old.rows):
+        return proposal
+    return _with(proposal, _baseline(model, old, new, records))
+
+
+def _with(proposal: Proposal, baseline: Baseline) -> Proposal:
+    return Proposal(proposal.model, proposal.changed, proposal.added, proposal.kept, baseline)
+
+
+def _expected(record: Record) -> Expectation:
+    """Return what is expected of a row; a device's metrics are left out, since they are its silicon's."""
+    found = expectation(record)
+    return found if record.executor == "reference" else msgspec.structs.replace(found, metrics={})
+
+
+def _baseline(
+    model: str, old: Baseline | None, rows: tuple[Expectation, ...], records: Mapping[tuple[str, ...], Record]
+) -> Baseline:
+    versions = next(iter(records.values())).environment.versions if records else (old.versions if old else {})
+    return Baseline(
+        model=model,
+        versions={name: one for name, one in versions.items() if name not in ("python", "ane-rms")},
+        tolerances={**TOLERANCES, **(old.tolerances if old else {})},
+        rows=rows,
+    )

@@ -1,0 +1,189 @@
+"""Baseline against candidate: rows matched, gates and times judged, one verdict a figure.
+
+Gates (:mod:`harness.judge.gates`) hold on any machine. Times compare only between measurements of one machine in one
+condition, by :mod:`harness.judge.times`; a change is a ``regression`` or an ``improvement`` only where the test is
+significant after correction for all times of the comparison *and* the interval lies beyond the noise floor. One of
+the two alone is ``suspicious``.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.judge import gates
+from harness.judge.gates import Pair
+from harness.judge.times import Rules, Times, apart, control_of, controls, judge_times, machine
+from harness.records.baselines import TOLERANCES, Expectation, Tolerance
+from harness.records.schema import ROW, Record
+from harness.records.verdicts import KINDS, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from harness.records.lookup import Side
+
+IDENTITY = ("model", "variant", "lowering", "shape", "compression")
+"""Fields that say that two rows are about the same thing. Where others of :data:`ROW` differ, they do not compare."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One row of one side, with its model's tolerances."""
+
+    about: Expectation | Record
+    tolerances: dict[str, Tolerance]
+    key: tuple[str, ...]
+    """Its identity, :attr:`harness.records.schema.Record.row`."""
+
+    @property
+    def record(self) -> Record | None:
+        """The record, if it is not a baseline's."""
+        return self.about if isinstance(self.about, Record) else None
+
+
+def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Verdict]:
+    """Return the verdicts, worst first, in the order of the rows within a kind.
+
+    Where a side has a row more than once, the last counts.
+    """
+    rules = rules or Rules()
+    before, now = rows_of(base), rows_of(candidate)
+    verdicts: list[Verdict] = []
+    times: list[Times] = []
+    beside = controls(base.records), controls(candidate.records)
+    both, differing, gone, new = _matched(before, now)
+    for one, other in both:
+        verdicts += _judge(one, other, rules, times, beside)
+    verdicts += [_not_comparable(one, other) for one, other in differing]
+    missing = asked((row.key for row in gone), candidate)
+    verdicts += _vanished(
+        [row for row in gone if row.key in missing], {row.about.model for row in now.values()}, candidate.name
+    )
+    verdicts += [_new(row, base.name) for row in new]
+    verdicts += judge_times(times, rules)
+    return sorted(verdicts, key=lambda verdict: KINDS.index(verdict.kind))
+
+
+def asked(rows: Iterable[tuple[str, ...]], run: Side) -> set[tuple[str, ...]]:
+    """Return those of the rows that a run was asked for.
+
+    A run that was given some models, or some variants, does not miss the others. What it was asked of a model, each
+    model that it was asked for has a row of, whatever became of it.
+    """
+    if run.others is None:
+        return set(rows)
+    cases = {record.row[1:] for record in run.records}
+    return {row for row in rows if row[0] not in run.others and row[1:] in cases}
+
+
+def unasked(base: Side, candidate: Side) -> int:
+    """Return how many rows of the base the candidate was not asked for, and has not."""
+    if candidate.others is None:
+        return 0
+    absent = rows_of(base).keys() - rows_of(candidate).keys()
+    return len(absent - asked(absent, candidate))
+
+
+def rows_of(side: Side) -> dict[tuple[str, ...], Row]:
+    """Return the rows of a side by their identity."""
+    rows = {(key := record.row): Row(record, TOLERANCES, key) for record in side.records}
+    for baseline in side.baselines.values():
+        rows.update({(key := one.row): Row(one, baseline.tolerances, key) for one in baseline.rows})
+    return rows
+
+
+def _matched(
+    before: dict[tuple[str, ...], Row], now: dict[tuple[str, ...], Row]
+) -> tuple[list[tuple[Row, Row]], list[tuple[Row, Row]], list[Row], list[Row]]:
+    """Return pairs that compare, pairs about the same thing but measured in another way, and what only one side has."""
+    left = dict(now)
+    both, alone = [], []
+    for key, row in before.items():
+        if (other := left.pop(key, None)) is None:
+            alone.append(row)
+        else:
+            both.append((row, other))
+    like: dict[tuple[str, ...], list[Row]] = {}
+    for row in left.values():
+        like.setdefault(_identity(row), []).append(row)
+    differing, gone = [], []
+    for row in alone:
+        if alike := like.get(_identity(row)):
+            other = alike.pop(0)
+            differing.append((row, other))
+            del left[other.key]
+        else:
+            gone.append(row)
+    return both, differing, gone, list(left.values())
+
+
+def _identity(row: Row) -> tuple[str, ...]:
+    found: tuple[str, ...] = _fields(row.about)
+    return found
+
+
+_fields = attrgetter(*IDENTITY)
+
+
+def _judge(
+    base: Row, candidate: Row, rules: Rules, times: list[Times], beside: tuple[dict[tuple[str, ...], Record], ...]
+) -> list[Verdict]:
+    """Judge the gates of a row, and put its times aside for judging all together."""
+    pair = Pair(base.about, candidate.about, base.key)
+    was, now = base.about.definition, candidate.about.definition
+    if was and now and was != now:
+        text = f"another definition ({was[:12]} before, {now[:12]} now): the zoo entry or its inputs changed"
+        return [pair.verdict("not comparable", "row", text)]
+    tolerances = base.tolerances
+    old, new = base.record, candidate.record
+    if old is None or new is None:
+        return gates.judge(pair, tolerances)
+    why, label = apart(old, new), ""
+    if why and rules.across_machines and machine(old) != machine(new):
+        why, label = "", "across machines"
+    if why and new.executor != "reference":
+        tolerances = {}  # a device computes as its silicon does
+    found = gates.judge(pair, tolerances)
+    if why:
+        return [*found, pair.verdict("not comparable", "times", why)]
+    for name in old.samples:
+        if name in new.samples:
+            one, other = (
+                control_of(record, sessions, name) for record, sessions in zip((old, new), beside, strict=True)
+            )
+            times.append(Times(pair, name, old, new, label, (one, other) if one and other else None))
+        elif new.status == "ok":
+            found.append(pair.verdict("suspicious", name, f"{name} is not timed any more"))
+    return found
+
+
+def _not_comparable(base: Row, candidate: Row) -> Verdict:
+    differing = [
+        f"{name.replace('_', ' ')} {getattr(base.about, name) or 'none'} before, "
+        f"{getattr(candidate.about, name) or 'none'} now"
+        for name in ROW
+        if getattr(base.about, name) != getattr(candidate.about, name)
+    ]
+    return Pair(base.about, candidate.about, base.key).verdict("not comparable", "row", "; ".join(differing))
+
+
+def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Verdict]:
+    """One verdict for a model that is gone as a whole, one for each row of a model that is not."""
+    gone: dict[str, list[Row]] = {}
+    for row in rows:
+        gone.setdefault(row.about.model, []).append(row)
+    for model, missing in gone.items():
+        if model not in models:
+            many = f"{len(missing)} row{'s' * (len(missing) != 1)}"
+            yield Verdict("regression", model, model, "row", f"{model}: vanished: {many} before, none in {where}")
+            continue
+        for row in missing:
+            pair = Pair(row.about, row.about, row.key)
+            yield pair.verdict("regression", "row", f"vanished: {where} has no such row")
+
+
+def _new(row: Row, where: str) -> Verdict:
+    pair = Pair(row.about, row.about, row.key)
+    return pair.verdict("not comparable", "row", f"is new: {where} has no such row to compare with")

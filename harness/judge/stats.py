@@ -1,0 +1,234 @@
+"""Two-sample statistics of times: is one slower, by how much, and how sure is that.
+
+Two designs, told apart by the records:
+
+*Paired*: base and candidate were measured alternately in one session, sample ``i`` of one beside sample ``i`` of the
+other. Whatever drifts (heat, clocks, other work) moves both, and cancels in ``r_i = candidate_i / base_i``. The
+effect is ``median(r)``. The test is Mann and Whitney's U within blocks of :data:`BLOCK` neighbouring pairs, summed
+(van Elteren, 1960): neighbours share the drift, and an outlier costs a block's worth of ranks, where in Wilcoxon's
+signed rank the few largest differences, the outliers, weigh most.
+
+*Unpaired*: two sessions. The effect is ``median(candidate) / median(base)``, the test Mann and Whitney's U. Sessions
+differ by themselves, so the noise floor is wider; see :mod:`harness.judge.regress`.
+
+The intervals are the percentile bootstrap's. For a median its distribution needs no drawing: the median of ``m`` values
+drawn from ``v_1 <= ... <= v_n`` is at most ``v_k`` with probability ``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron,
+The Jackknife, the Bootstrap and Other Resampling Plans, 1982, section 10.3), so they are exact and without a seed.
+``m`` is ``n``, or ``n - 1`` for an even ``n``, where the median would fall between two values.
+
+Probabilities of many rows are corrected by Holm's procedure (1979): it bounds the probability of *any* false finding,
+and one false row is what makes a comparison false. Benjamini and Hochberg's bounds the share of false ones among
+those found, which lets some through in every long table.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[np.floating[Any]]
+
+ALPHA = 0.01
+"""Probability, at most, that a comparison without any change shows a significant one in any of its rows."""
+CONFIDENCE = 0.99
+"""Of the intervals, each by itself."""
+FEWEST = 10
+"""Below this number of samples a median's interval is hardly narrower than the range of the samples."""
+
+
+BLOCK = 3
+"""Pairs that are ranked together. Fewer lose power, more let the session's drift between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Times of one row, in seconds, in the order measured."""
+
+    base: Sequence[float]
+    candidate: Sequence[float]
+    paired: bool
+
+
+class Effect(NamedTuple):
+    """How the candidate's time relates to the base's."""
+
+    ratio: float
+    """Candidate over base; above 1 is slower."""
+    low: float
+    high: float
+    """Interval of the ratio."""
+    p: float
+    """Two-sided probability, by itself, of a difference as large between equals."""
+
+
+def effects(rows: Sequence[Samples]) -> list[Effect]:
+    """Return the effect in each row. Rows of the same numbers of samples are computed together."""
+    chunks = _chunks([(len(row.base), len(row.candidate), row.paired) for row in rows])
+    found: dict[int, Effect] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        several = pool.map(lambda chunk: _effects([rows[at] for at in chunk]), chunks)
+        for chunk, some in zip(chunks, several, strict=True):
+            found.update(zip(chunk, some, strict=True))
+    return [found[index] for index in range(len(rows))]
+
+
+def _effects(rows: Sequence[Samples]) -> Iterable[Effect]:
+    """Return the effects in rows of the same design and numbers of samples."""
+    base, candidate = np.log([row.base for row in rows]), np.log([row.candidate for row in rows])
+    *logarithms, p = (_paired if rows[0].paired else _unpaired)(base, candidate)
+    with np.errstate(over="ignore"):  # the largest of times over the least is more than a float holds
+        ratios = [np.exp(one).tolist() for one in logarithms]
+    return map(Effect, *ratios, p.tolist())
+
+
+def medians(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Return the median of each row of times."""
+    found: dict[int, float] = {}
+    for chunk in _chunks([len(row) for row in rows]):
+        found.update(zip(chunk, np.median([rows[at] for at in chunk], axis=1).tolist(), strict=True))
+    return [found[index] for index in range(len(rows))]
+
+
+def _chunks(kinds: Sequence[Hashable]) -> list[list[int]]:
+    """Return the indices of what is of one kind together, :data:`CHUNK` at most."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(index)
+    return [group[start : start + CHUNK] for group in groups.values() for start in range(0, len(group), CHUNK)]
+
+
+CHUNK = 2048
+"""Rows computed at once: enough to amortise the calls, few enough for memory."""
+THREADS = min(os.cpu_count() or 1, 4)
+"""Chunks computed beside each other: numpy sorts, which is most of it, without holding up other threads."""
+
+
+def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
+    difference = np.sort(candidate - base, axis=-1)
+    low, high = _quantiles(difference, np.broadcast_to(_weights(difference.shape[-1]), difference.shape))
+    return np.median(difference, axis=-1), low, high, _blocked(base, candidate)
+
+
+def _unpaired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
+    x, y = np.sort(base, axis=-1), np.sort(candidate, axis=-1)
+    (x_kept, wx), (y_kept, wy) = _likely(x), _likely(y)
+    differences = (y_kept[:, :, None] - x_kept[:, None, :]).reshape(len(x), -1)
+    order = np.argsort(differences, axis=-1)
+    weights = np.outer(wy, wx).ravel()[order]
+    low, high = _quantiles(np.take_along_axis(differences, order, axis=-1), weights)
+    return np.median(y, axis=-1) - np.median(x, axis=-1), low, high, _two_sided(*_u(x, y))
+
+
+@cache
+def _weights(n: int) -> Array:
+    """Return the probability of each of ``n`` sorted values to be the median of a resample."""
+    from scipy.special import bdtrc
+
+    drawn = n - 1 + n % 2
+    at_most = bdtrc((drawn - 1) // 2, drawn, np.arange(n + 1) / n)
+    return np.diff(at_most)
+
+
+def _likely(values: Array) -> tuple[Array, Array]:
+    """Return the sorted values that a resample's median may reasonably be, and their probabilities."""
+    weights = _weights(values.shape[-1])
+    kept = weights > 1e-6
+    return values[:, kept], weights[kept]
+
+
+def _quantiles(values: Array, weights: Array) -> tuple[Array, Array]:
+    """Return the ends of the interval of a discrete distribution, row by row."""
+    reached = np.cumsum(weights, axis=-1)
+    tail = (1 - CONFIDENCE) / 2
+    last = values.shape[-1] - 1
+
+    def at(probability: float) -> Array:
+        index = np.minimum((reached < probability).sum(axis=-1), last)
+        return np.take_along_axis(values, index[:, None], axis=-1)[:, 0]
+
+    return at(tail), at(1 - tail)
+
+
+def _blocked(base: Array, candidate: Array) -> Array:
+    """Return two-sided probabilities of U summed over blocks of neighbours."""
+    rows, n = base.shape
+    total, variance = np.zeros(rows), np.zeros(rows)
+    whole = max(n // BLOCK - 1, 0) * BLOCK  # what is left over joins the last block
+    for start, end in pairwise([*range(0, whole + 1, BLOCK), n]):
+        deviation, spread = _u(base[:, start:end], candidate[:, start:end])
+        total += deviation
+        variance += spread
+    return _two_sided(total, variance)
+
+
+def _u(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return, row by row, how far Mann and Whitney's U of y is from its mean among equals, and its variance there.
+
+    The variance is that of the ranks themselves, so that it is less where there are ties.
+    """
+    m, n = x.shape[1], y.shape[1]
+    ranks = midranks(np.concatenate([x, y], axis=1))
+    deviation = ranks[:, m:].sum(axis=1) - n * (m + n + 1) / 2
+    return deviation, ranks.var(axis=1, ddof=1) * m * n / (m + n)
+
+
+def _two_sided(deviation: Array, variance: Array) -> Array:
+    """Return probabilities by the normal distribution, corrected for continuity; 1 where all values are equal."""
+    from scipy.special import ndtr
+
+    z = np.maximum(np.abs(deviation) - 0.5, 0) / np.sqrt(np.where(variance > 0, variance, 1))
+    return np.where(variance > 0, 2 * ndtr(-z), 1.0)
+
+
+def midranks(values: Array) -> Array:
+    """Return the ranks, from 1, within each row of (rows, n); equal values share the mean of theirs.
+
+    ``scipy.stats.rankdata`` does the same; to import it takes longer than a whole comparison.
+    """
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    place = np.arange(values.shape[1])
+    new = np.diff(ordered, axis=1, prepend=-np.inf) != 0
+    first = np.maximum.accumulate(np.where(new, place, 0), axis=1)
+    ends = np.concatenate([new[:, 1:], np.ones((len(values), 1), bool)], axis=1)
+    last = np.minimum.accumulate(np.where(ends, place, place[-1])[:, ::-1], axis=1)[:, ::-1]
+    ranks = np.empty(values.shape)
+    np.put_along_axis(ranks, order, (first + last) / 2 + 1, axis=1)
+    return ranks
+
+
+@cache
+def needed_samples(comparisons: int, *, paired: bool) -> int:
+    """Return how many samples a side needs for a change to be found significant among so many comparisons.
+
+    Even samples that are wholly apart have a smallest probability, which must be below ``ALPHA / comparisons``.
+    """
+    n = FEWEST
+    while True:
+        apart = Samples([1 + 1e-3 * i for i in range(n)], [2 + 3e-3 * i for i in range(n)], paired)
+        if effects([apart])[0].p * comparisons <= ALPHA:
+            return n
+        n += 1
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Return probabilities corrected for their number, in the order given: significant where at most :data:`ALPHA`.
+
+    The smallest is multiplied by their number, the next by one less, and so on; none may fall below one before it.
+    """
+    values: Any = np.asarray(p, dtype=float)
+    order = np.argsort(values, kind="stable")
+    corrected = np.empty_like(values)
+    corrected[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1)
+    return [float(one) for one in corrected]

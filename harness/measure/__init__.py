@@ -1,0 +1,1 @@
+"""How good a result is: metrics, precision against PyTorch, input regimes, calibration, the cost of a norm."""

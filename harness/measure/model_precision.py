@@ -1,0 +1,92 @@
+"""Measure a converted model's precision: its logits on every run of tokens against the float32 PyTorch model's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.measure import metrics
+from harness.measure.feed import feed, filled
+from harness.plan.shapes import Shape
+from harness.runtime import Source
+from harness.runtime.reference import ReferenceExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.convert.conversion import Converted
+    from harness.export import ExportedModel
+
+    Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a model is run on, and what the float32 PyTorch model makes of it."""
+
+    shape: Shape
+    functions: tuple[str, ...]
+    """Names of the program's functions."""
+    runs: tuple[Array, ...]
+    """Tokens, int32, (1, n) each."""
+    expected: tuple[Array, ...]
+    """The float32 PyTorch model's logits of each run, (n, vocabulary)."""
+
+    @classmethod
+    def of(cls, exported: ExportedModel) -> Trial:
+        """Run the PyTorch model."""
+        import torch
+
+        with torch.inference_mode():
+            expected = tuple(
+                exported.module(torch.from_numpy(filled(tokens, exported.shape.length)))
+                .float()
+                .numpy()[0, : tokens.shape[1]]
+                for tokens in exported.runs
+            )
+        return cls(exported.shape, tuple(one.name for one in exported.functions), exported.runs, expected)
+
+    def arrays(self) -> dict[str, Array]:
+        """Return all of it as arrays by name."""
+        return {
+            "shape": np.array(str(self.shape)),
+            "functions": np.array(self.functions),
+            **{f"run_{number}": run for number, run in enumerate(self.runs)},
+            **{f"expected_{number}": logits for number, logits in enumerate(self.expected)},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> Trial:
+        """Return what :meth:`arrays` was made from."""
+        kind, _, length = str(arrays["shape"]).partition(":")
+        numbers = range(sum(name.startswith("run_") for name in arrays))
+        return cls(
+            Shape(kind, int(length)),
+            tuple(map(str, arrays["functions"])),
+            tuple(arrays[f"run_{number}"] for number in numbers),
+            tuple(arrays[f"expected_{number}"] for number in numbers),
+        )
+
+
+def measure(trial: Trial, model: Converted | str, policy: str) -> dict[str, float]:
+    """Return the precision of a converted model over every run, executed by the reference executor.
+
+    Parameters
+    ----------
+    trial: the runs, and what to expect of them.
+    model: as converted, or a package's path.
+    policy: the executor's.
+    """
+    executors = {
+        name: ReferenceExecutor(Source(model, function=name), policy)
+        if isinstance(model, str)
+        else ReferenceExecutor(model, policy, name)
+        for name in trial.functions
+    }
+    runs = []
+    for tokens, logits in zip(trial.runs, trial.expected, strict=True):
+        positions, actual = feed(executors, trial.shape, tokens)
+        runs.append(metrics.measure(logits[positions], actual))
+    return metrics.over(runs)

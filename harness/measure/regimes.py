@@ -1,0 +1,117 @@
+"""The error of each lowering by input regime: one norm, converted and executed, against float64.
+
+The regimes are what an RMSNorm meets: ordinary rows, zeros, a spike (the residual stream of published models peaks
+between 410 and 292,969), tiny rows, float16's largest number.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import ane_rms
+from harness.interpreter import ReferenceModel
+from harness.records.regime_errors import Error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    Array = npt.NDArray[Any]
+
+WIDTH = 2048
+ROWS = 64
+EPSILON = 1e-5
+ROUNDING = "(rounding)"
+"""The row of the table that float16 itself makes: the formula in float64, input, gamma and output rounded."""
+
+
+def _spiked(x: Array, size: float) -> Array:
+    x[:, 7] = size
+    return x
+
+
+REGIMES: dict[str, Callable[[Array], Array]] = {
+    "N(0, 1)": lambda x: x,
+    "zeros": np.zeros_like,
+    "spike 300": lambda x: _spiked(x, 300.0),
+    "spike 2,500": lambda x: _spiked(x, 2500.0),
+    "spike 60,000": lambda x: _spiked(x, 60000.0),
+    "rows of 1e-3": lambda x: x * 1e-3,
+    "largest float16": lambda x: x / np.max(np.abs(x), axis=-1, keepdims=True) * 65504.0,
+}
+"""What each regime makes of rows drawn from N(0, 1)."""
+
+
+def inputs(regime: str, seed: int = 0) -> Array:
+    """Return rows of a regime, float16, shape (1, ROWS, WIDTH)."""
+    rows = np.random.default_rng(seed).standard_normal((ROWS, WIDTH))
+    return REGIMES[regime](rows).astype(np.float16)[None]
+
+
+def gamma(seed: int = 1) -> Array:
+    """Return a scale around 1, float32, shape (WIDTH,)."""
+    return np.random.default_rng(seed).uniform(0.5, 1.5, WIDTH).astype(np.float32)
+
+
+def formula(x: Array, scale: Array) -> Array:
+    """Return RMSNorm in float64."""
+    wide = x.astype(np.float64)
+    result: Array = scale.astype(np.float64) * wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + EPSILON)
+    return result
+
+
+def one_norm(lowering: str) -> Any:
+    """Return a model of one norm, converted at float16 for the Neural Engine."""
+    import coremltools as ct
+    from coremltools.converters.mil.mil import Builder as mb
+
+    @mb.program(input_specs=[mb.TensorSpec((1, ROWS, WIDTH))], opset_version=ct.target.iOS17)
+    def program(x: Any) -> Any:
+        return mb.ane_rms_norm(x=x, gamma=gamma(), epsilon=np.float32(EPSILON), name="y")
+
+    return ane_rms.convert(
+        program,
+        lowering=lowering,
+        compute_units=ct.ComputeUnit.CPU_AND_NE,
+        minimum_deployment_target=ct.target.iOS17,
+        skip_model_load=True,
+    )
+
+
+def measure(lowerings: Sequence[str], policies: Sequence[str]) -> Iterator[Error]:
+    """Yield float16's own rounding, then the error of every lowering under every policy."""
+    stored = gamma().astype(np.float16)
+    rounded = {name: formula(inputs(name), stored).astype(np.float16) for name in REGIMES}
+    yield Error(ROUNDING, "fp16", {name: _error(name, value) for name, value in rounded.items()})
+    for lowering in lowerings:
+        model = one_norm(lowering)
+        for policy in policies:
+            reference = ReferenceModel(model, policy)
+            found = {name: next(iter(reference.predict({"x": inputs(name)}).values())) for name in REGIMES}
+            yield Error(lowering, policy, {name: _error(name, value) for name, value in found.items()})
+
+
+def _error(regime: str, actual: Array) -> float:
+    """Return the mean relative error against rows that were not rounded to float16, or the magnitude for zeros."""
+    rows = REGIMES[regime](np.random.default_rng(0).standard_normal((ROWS, WIDTH)))[None]
+    expected = formula(rows, gamma())
+    if not expected.any():
+        return float(np.max(np.abs(actual)))
+    return float(np.mean(np.abs(actual.astype(np.float64) - expected) / np.abs(expected)))
+
+
+def render(errors: Sequence[Error], form: str = "github") -> str:
+    """Return the table, in one of the formats of results tables: mean relative error; for zeros, the largest output."""
+    import msgspec
+    from tabulate import tabulate
+
+    if form == "json":
+        return msgspec.json.format(msgspec.json.encode(list(errors)), indent=2).decode()
+    headers = ["lowering", "policy", *REGIMES]
+    rows = [[one.lowering, one.policy, *(f"{one.by_regime[name]:.1e}" for name in REGIMES)] for one in errors]
+    if form == "tsv":
+        return "\n".join("\t".join(row) for row in [headers, *rows])
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

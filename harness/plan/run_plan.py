@@ -1,0 +1,184 @@
+"""What a run does, as plain data: options, the cases of each model, and the fields every record shares.
+
+Nothing here needs torch, transformers or coremltools: the process that hands the work out stays light.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.plan.shapes import KINDS, LENGTH
+from harness.plan.variants import VARIANTS
+from harness.records.environment import environment
+from harness.records.schema import Record
+from harness.zoo.catalog import ModelSpec, Size
+from harness.zoo.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDE_POLICIES = ("fp32", "fp64")
+"""Policies that store no float16: a model is converted at FLOAT32 for them, so that no weight is rounded."""
+
+FRONTENDS = ("trace", "export")
+"""Names of the frontends of `harness.export`, the default one first."""
+
+LOWERINGS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled", "l2_norm", "max_abs", "none")
+"""Names of the strategies of `ane_rms`, the default one first."""
+
+POLICIES = ("fp16", "fp16-blocked", "fp16-sequential", "fp32", "fp64")
+"""Names of the executor's precision policies, the default one first."""
+
+PREPARATION = ("export", "convert plain")
+"""Steps of `harness.run.cases` that every case of a model stands on."""
+
+
+class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row of a model."""
+
+    variant: str
+    """Name of a `harness.plan.variants.Variant`."""
+    lowering: str = ""
+    """Strategy of the variant ``on``; empty for the others."""
+    compression: str = ""
+    """A key of `harness.convert.compression.SCHEMES`, or empty."""
+
+    @property
+    def title(self) -> str:
+        """The case in words."""
+        return " ".join(filter(None, (self.variant, self.lowering, self.compression)))
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run does, the models left out."""
+
+    variants: tuple[str, ...]
+    frontend: str = "trace"
+    policy: str = POLICIES[0]
+    lowerings: tuple[str, ...] = LOWERINGS[:1]
+    """Strategies of the variant ``on``, each a row of its own."""
+    compressions: tuple[str, ...] = ("",)
+    """How weights are compressed, each a row of its own; empty for not at all. The variant ``cpu`` has only that."""
+    shape: str = KINDS[0]
+    """How the programs take their tokens, a kind of `harness.plan.shapes`."""
+    size: Size = "quick"
+    sequence_length: int = LENGTH
+    """Tokens of a run."""
+    checkpoint: Checkpoint | None = None
+    """Weights of the one model there is; none for seeded ones."""
+    prompts: tuple[str, ...] = ()
+    """Texts for the checkpoint's tokenizer; none for the project's own."""
+    lean: bool = True
+    """Whether conversions do without copies of the weights; the packages are the same."""
+    cache: bool = False
+    """Whether packages are taken from the cache and kept in it."""
+    run_id: str = ""
+
+    @property
+    def compute_precision(self) -> str:
+        """What the programs compute in, ``FLOAT16`` or ``FLOAT32``."""
+        return "FLOAT32" if self.policy in WIDE_POLICIES else "FLOAT16"
+
+    def cases(self) -> tuple[Case, ...]:
+        """Return each variant with each lowering and each compression it is run with; only ``on`` has lowerings."""
+        return tuple(
+            Case(variant, lowering, compression)
+            for variant in self.variants
+            for lowering in (self.lowerings if variant == "on" else ("",))
+            for compression in (self.compressions if variant != "cpu" else ("",))
+        )
+
+
+class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model in some of its cases: the unit that is given to a child process, or to a machine of a fleet."""
+
+    spec: ModelSpec
+    options: Options
+    cases: tuple[Case, ...]
+
+    def without(self, done: Sequence[Case]) -> Job:
+        """Return the job with the cases left that are not ``done``."""
+        return msgspec.structs.replace(self, cases=tuple(case for case in self.cases if case not in done))
+
+
+class Unusable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A zoo file that cannot be used, and why: it has its rows in the table as any model has."""
+
+    key: str
+    reason: str
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that a run is to do, kept beside its records so that it can be resumed."""
+
+    options: Options
+    specs: tuple[ModelSpec, ...]
+    unusable: tuple[Unusable, ...] = ()
+    others: tuple[str, ...] | None = None
+    """Models of the zoo that were not asked for; see :class:`harness.records.run_files.Asked`."""
+
+    def rows(self) -> list[tuple[str, Case]]:
+        """Return the model and case of every row, in the order of the table."""
+        keys = sorted([*(spec.key for spec in self.specs), *(one.key for one in self.unusable)], key=self._order())
+        return [(key, case) for key in keys for case in self.options.cases()]
+
+    def jobs(self, done: Sequence[tuple[str, Case]] = ()) -> list[Job]:
+        """Return what is still to do: a job for each model of which a case is not ``done``."""
+        recorded = set(done)
+        jobs = []
+        for spec in self.specs:
+            cases = tuple(case for case in self.options.cases() if (spec.key, case) not in recorded)
+            if cases:
+                jobs.append(Job(spec, self.options, cases))
+        return jobs
+
+    def _order(self) -> Any:
+        order = {spec.key: number for number, spec in enumerate(self.specs)}
+        return lambda key: order.get(key, len(order))
+
+
+def row_of(record: Record) -> tuple[str, Case]:
+    """Return the model and case a record is of."""
+    return record.model, Case(record.variant, record.lowering, record.compression)
+
+
+def definition(spec: ModelSpec, options: Options) -> str:
+    """Return a digest of what is measured: model, numbers, inputs. Rows of two digests do not compare."""
+    parts: dict[str, Any] = {
+        "architecture": [spec.architecture, spec.config_class, spec.wrapper],
+        "config": spec.fields(options.size),
+        "seed": spec.gamma_seed,
+        "sequence_length": options.sequence_length,
+    }
+    if options.checkpoint is not None:
+        parts |= {"weights": options.checkpoint.digest, "prompts": options.prompts}
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:16]
+
+
+def record(spec: ModelSpec | Unusable, options: Options, case: Case, **fields: Any) -> Record:
+    """Return a record with what is known before anything ran, and ``fields``."""
+    return Record(
+        run_id=options.run_id,
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=spec.key,
+        variant=case.variant,
+        frontend=options.frontend,
+        size=options.size,
+        compute_units=VARIANTS[case.variant].compute_units,
+        compute_precision=options.compute_precision,
+        executor="reference",
+        policy=options.policy,
+        lowering=case.lowering,
+        seed=spec.gamma_seed if isinstance(spec, ModelSpec) else 0,
+        sequence_length=options.sequence_length,
+        shape=options.shape,
+        compression=case.compression,
+        checkpoint="" if options.checkpoint is None else options.checkpoint.name,
+        environment=environment(),
+        definition=definition(spec, options) if isinstance(spec, ModelSpec) else "",
+        **fields,
+    )

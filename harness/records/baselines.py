@@ -1,0 +1,215 @@
+"""The expected state: ``results/baselines/<model>.json``, committed, one file a model so that a diff reads by model.
+
+A baseline holds what does not depend on the machine: counts, ops, statuses, sites, and the precision of the reference
+executor with a stated tolerance. Times are never in it; they are compared between runs.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.errors import OutputError, RecordError
+from harness.records import atomic
+from harness.records.schema import ROW, title_of
+from harness.system import limited_read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from harness.records.schema import Record
+
+BASELINE_VERSION = 1
+LIMIT_BYTES = 64_000_000
+"""Largest file read; a model's baseline is some kilobytes a row."""
+
+COUNTS = ("norms_expected", "norms_executed", "fused", "missed", "ops_before", "ops_after", "norm_ops")
+"""Fields of a record that must be exactly as expected."""
+
+
+class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far a metric may move: ``absolute + relative * d``; ``d`` is the baseline's distance from the best."""
+
+    relative: float
+    absolute: float
+
+
+TOLERANCES = {
+    "rel_l2": Tolerance(0.25, 1e-5),
+    "cosine": Tolerance(0.5, 1e-7),
+    "max_abs": Tolerance(0.5, 1e-4),
+    "kl": Tolerance(0.5, 1e-7),
+    "top1": Tolerance(0.0, 0.05),
+}
+"""Of each gated metric. Processors sum in different orders, which flips single float16 roundings: the same programs
+differ by a few per cent of their error from machine to machine. ``mean_rel`` is shown but not gated, since elements
+near zero dominate it. ``cosine``'s distance from best is squared in the error, hence the wider share; the largest error
+and the divergence rest on few elements; ``top1`` counts rows, of which one or two may be ties."""
+
+
+class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is expected of one row. In the file, a field at its default is left out."""
+
+    model: str
+    variant: str
+    lowering: str = ""
+    shape: str = "prefill"
+    compression: str = ""
+    checkpoint: str = ""
+    size: str = "quick"
+    frontend: str = "trace"
+    compute_units: str = ""
+    compute_precision: str = ""
+    executor: str = ""
+    policy: str = ""
+    definition: str = ""
+    status: str = "ok"
+    reason: str = ""
+    norms_expected: int | None = None
+    norms_executed: int | None = None
+    fused: int | None = None
+    missed: int | None = None
+    ops_before: int | None = None
+    ops_after: int | None = None
+    norm_ops: int | None = None
+    metrics: dict[str, float | None] = {}
+    """None where the metric was not finite."""
+    fused_sites: dict[str, str] = {}
+    """Torch module, or "", by the value's name in the program."""
+    missed_sites: dict[str, str] = {}
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The same as :attr:`harness.records.schema.Record.row` of the records it is about."""
+        return tuple([getattr(self, name) for name in ROW])
+
+    @property
+    def title(self) -> str:
+        """The same as :attr:`harness.records.schema.Record.title`."""
+        return title_of(self.model, self.variant, self.lowering, self.shape, self.compression)
+
+
+class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model's file."""
+
+    model: str
+    versions: dict[str, str]
+    """Versions of the packages it was made with, for the reader."""
+    tolerances: dict[str, Tolerance]
+    """By metric; may be edited in the file, and stays as edited."""
+    rows: tuple[Expectation, ...]
+    baseline_version: int = BASELINE_VERSION
+
+
+def expectation(record: Record) -> Expectation:
+    """Return what a record would have us expect."""
+    return Expectation(
+        **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
+        metrics={name: _rounded(record.metrics[name]) for name in TOLERANCES if name in record.metrics},
+        fused_sites={site.name: site.module for site in record.sites if site.fused},
+        missed_sites={site.name: site.module for site in record.sites if not site.fused},
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Round to 4 significant digits, of the distance from 1 where the value is near it: less noise in diffs."""
+    if value is None or not math.isfinite(value):
+        return None
+    if 0.9 < value < 1:
+        return 1 - float(f"{1 - value:.4g}")
+    return float(f"{value:.4g}")
+
+
+def encode(baseline: Baseline) -> bytes:
+    """Return a baseline as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(baseline), indent=1) + b"\n"
+
+
+def decode(text: bytes, where: str) -> Baseline:
+    """Return the baseline a file holds.
+
+    Raises
+    ------
+    RecordError: naming ``where``, for a file that is no baseline or of a newer version.
+    """
+    try:
+        version = _version.decode(text).baseline_version
+        if version != BASELINE_VERSION:
+            raise RecordError(
+                f"{where}: baseline version {version}, this harness reads {BASELINE_VERSION}; "
+                "upgrade ane-rms, or write it anew with `ane-harness expect --update`"
+            )
+        return _baseline.decode(text)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise RecordError(f"{where}: not a baseline: {error}") from None
+
+
+class _Version(msgspec.Struct):
+    baseline_version: int
+
+
+_version = msgspec.json.Decoder(_Version)
+_baseline = msgspec.json.Decoder(Baseline)
+
+
+def read_folder(folder: Path) -> dict[str, Baseline]:
+    """Return the baselines of a folder by model; none where there is no such folder.
+
+    Raises
+    ------
+    RecordError: naming the file that cannot be read.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        found[path.stem] = read(path)
+    return found
+
+
+def read(path: Path) -> Baseline:
+    """Return the baseline of one file.
+
+    Raises
+    ------
+    RecordError: naming the file, if it cannot be read or is none.
+    """
+    try:
+        return decode(limited_read.read(path, LIMIT_BYTES), str(path))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot read: {error.strerror}") from None
+
+
+def write(folder: Path, baseline: Baseline) -> Path:
+    """Write one model's baseline whole or not at all: to a file beside it, to the disk, then renamed over it.
+
+    Raises
+    ------
+    OutputError: if the folder cannot be written.
+    RecordError: if the model's key is none: it comes from a record, which may be anybody's.
+    """
+    path = _path(folder, baseline.model)
+    atomic.write(path, encode(baseline))
+    return path
+
+
+def remove(folder: Path, model: str) -> None:
+    """Remove one model's baseline, if there is one.
+
+    Raises
+    ------
+    OutputError: if it cannot be removed.
+    RecordError: as :func:`write`.
+    """
+    path = _path(folder, model)
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot remove: {error.strerror}") from None
+
+
+def _path(folder: Path, model: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.\-]*", model):
+        raise RecordError(f"{model!r}: not a model's key, so no file is named after it")
+    return folder / f"{model}.json"

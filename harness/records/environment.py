@@ -1,0 +1,72 @@
+"""The machine and the versions: what a record must carry to be comparable with another."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+from harness.records.schema import Environment
+from harness.system.command import output
+
+PACKAGES = ("ane-rms", "coremltools", "torch", "transformers", "numpy")
+
+
+@cache
+def environment() -> Environment:
+    """Return this machine's environment; read once a process."""
+    commit, clean = _git()
+    return Environment(
+        os=_os(),
+        machine=platform.machine(),
+        chip=_chip(),
+        cores=os.cpu_count() or 0,
+        memory_bytes=_memory_bytes(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        git_commit=commit,
+        git_clean=clean,
+    )
+
+
+def version(package: str) -> str:
+    """Return an installed package's version, or ``""``."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _os() -> str:
+    if platform.system() == "Darwin":  # pragma: macOS
+        build = _line("sw_vers", "-buildVersion")
+        return f"macOS {platform.mac_ver()[0]} ({build})"
+    return f"{platform.system()} {platform.release()}"
+
+
+def _chip() -> str:
+    if platform.system() == "Darwin":  # pragma: macOS
+        return _line("sysctl", "-n", "machdep.cpu.brand_string")
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _git() -> tuple[str, bool | None]:
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return "", None
+    commit = _line("git", "-C", str(folder), "rev-parse", "HEAD")
+    changes = output("git", "-C", str(folder), "status", "--porcelain")
+    return commit, None if changes is None else not changes
+
+
+def _line(*words: str) -> str:
+    return (output(*words) or "").strip()

@@ -1,0 +1,70 @@
+"""Older schemas, brought up to date step by step; newer ones, refused with the remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.errors import RecordError
+from harness.records.schema import SCHEMA_VERSION, Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _from_1(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 only added fields; each has a default that is true of what version 1 measured."""
+    return record
+
+
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+"""From a version to the next."""
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+_version = msgspec.json.Decoder(_Version)
+_record = msgspec.json.Decoder(Record)
+
+
+def decode(line: bytes) -> Record:
+    """Return the record a line of JSON holds, whichever version wrote it.
+
+    Raises
+    ------
+    RecordError: for a line that is no record, or one of a newer schema.
+    """
+    try:
+        if (record := _current(line)) is not None:
+            return record
+        version = _version.decode(line).schema_version
+        if version == SCHEMA_VERSION:
+            return _record.decode(line)
+        if version > SCHEMA_VERSION:
+            raise RecordError(
+                f"schema version {version} is newer than this harness's {SCHEMA_VERSION}; upgrade ane-rms to read it"
+            )
+        if version not in STEPS:
+            raise RecordError(
+                f"unknown schema version {version}; known: {', '.join(map(str, [*STEPS, SCHEMA_VERSION]))}"
+            )
+        fields = msgspec.json.decode(line)
+        for step in range(version, SCHEMA_VERSION):
+            fields = STEPS[step](fields)
+        return msgspec.convert({**fields, "schema_version": SCHEMA_VERSION}, Record)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise RecordError(f"not a record: {error}") from None
+
+
+def _current(line: bytes) -> Record | None:
+    """Return the record, read in one pass, of a line that says this version and holds to it, as nearly all do."""
+    if b'"schema_version"' not in line:
+        return None
+    try:
+        record = _record.decode(line)
+    except msgspec.ValidationError:
+        return None
+    return record if record.schema_version == SCHEMA_VERSION else None

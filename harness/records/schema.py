@@ -1,0 +1,221 @@
+"""What a run leaves behind: one :class:`Record` per model and variant, with its environment.
+
+Raw values are kept; statistics are computed when records are read. The form is versioned: :data:`SCHEMA_VERSION`
+grows when a field changes its meaning, comes or goes; ``harness.records.migration`` reads what older versions wrote.
+"""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+import msgspec
+
+SCHEMA_VERSION = 2
+
+STATUSES = ("ok", "wrong", "failed", "timed out", "killed", "out of memory", "skipped")
+"""What became of a row: ``ok``; ``wrong``, a check did not hold; ``failed``, an error; ``timed out``, past its time
+limit; ``killed``, its process ended by a signal; ``out of memory``, past its memory limit; ``skipped``, never tried.
+All but ``ok`` give a reason."""
+
+EXECUTORS = ("reference", "coreml", "coreml-remote")
+"""What may have run a program whose record is kept: `harness.records.run_files` refuses all others."""
+
+DEVICE_SYSTEMS = ("macOS", "iphone", "ipad")
+"""What the environment of a record begins with whose executor is not ``reference``."""
+
+
+class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine and the versions a record was made with."""
+
+    os: str
+    """Operating system with its version or build."""
+    machine: str
+    """Processor architecture, for example ``arm64``."""
+    chip: str
+    """The processor's name where the system tells it."""
+    cores: int
+    memory_bytes: int
+    versions: dict[str, str]
+    """Versions of Python and of the packages that decide the result."""
+    git_commit: str = ""
+    """Commit of the checkout the harness ran in; empty outside one."""
+    git_clean: bool | None = None
+    """Whether that checkout had no uncommitted change; None outside one."""
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may change on one machine from one measurement to the next; each empty or None where it cannot be read."""
+
+    power: str = ""
+    """``AC`` or ``battery``."""
+    low_power_mode: bool | None = None
+    thermal: str = ""
+    """Thermal pressure as macOS names it: ``nominal``, ``moderate``, ``heavy``, ``trapping`` or ``sleeping``."""
+    load: float | None = None
+    """Load average over the last minute, in processes."""
+    translated: bool | None = None
+    """Whether the process runs under Rosetta."""
+
+
+class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where Core ML plans to run a program: planned, not traced."""
+
+    ops: dict[str, int] = {}
+    """Number of ops by preferred device: ``ane``, ``gpu``, ``cpu``, or ``unknown``."""
+    cost: dict[str, float] = {}
+    """Share of the estimated cost by preferred device, 0 to 1."""
+    norms: dict[str, int] = {}
+    """Number of norms by preferred device of their ``layer_norm``."""
+    hand_offs: int = 0
+    """Number of times that consecutive ops are on different devices."""
+
+
+class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One norm site, fused or missed."""
+
+    name: str
+    """The value's name in the program."""
+    module: str
+    """Path of the torch module, where known."""
+    fused: bool
+    spelling: str
+    """How the program spelled it; for a miss, the op that takes the root."""
+    shape: tuple[int | str, ...]
+    axes: tuple[int, ...] = ()
+    epsilon: float | None = None
+    has_gamma: bool | None = None
+    deviation_bound: float | None = None
+    reason: str = ""
+    """Why it is not fused."""
+
+
+class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is known of a converted model without running it, kept in the cache beside the package.
+
+    Each field is the record's of the same name.
+    """
+
+    norms_expected: int
+    norms_executed: int
+    fused: int
+    missed: int
+    sites: tuple[SiteRecord, ...]
+    ops_before: int
+    ops_after: int
+    norm_ops: int | None
+    norm_bytes: int | None
+    warnings: tuple[str, ...]
+    marks: tuple[str, ...]
+
+
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One model in one variant."""
+
+    run_id: str
+    time: str
+    """When the record was made, ISO 8601, UTC."""
+    model: str
+    """Key of the zoo."""
+    variant: str
+    frontend: str
+    size: str
+    compute_units: str
+    compute_precision: str
+    """``FLOAT16`` or ``FLOAT32``: what the program computes in."""
+    executor: str
+    """What ran the program: ``reference`` is this project's interpreter, never a device."""
+    policy: str
+    """The executor's precision policy."""
+    lowering: str
+    seed: int
+    sequence_length: int
+    status: str
+    """One of :data:`STATUSES`."""
+    environment: Environment
+    shape: str = "prefill"
+    """``prefill``, ``decode``, ``flexible`` or ``both``: how the program takes its tokens."""
+    compression: str = ""
+    """How the weights were compressed after conversion; empty for not at all."""
+    checkpoint: str = ""
+    """Path or hub id, with its revision, of the weights; empty for random ones."""
+    definition: str = ""
+    """Digest of what was measured: zoo entry, its published numbers, inputs. Rows with other digests do not compare."""
+    reason: str = ""
+    norms_expected: int | None = None
+    """The zoo file's formula."""
+    norms_executed: int | None = None
+    """RMSNorm modules executed in one eager run, counted by forward hooks."""
+    fused: int | None = None
+    missed: int | None = None
+    """RMSNorm sites that stand unfused in the converted program, and near misses."""
+    sites: tuple[SiteRecord, ...] = ()
+    ops_before: int | None = None
+    """Ops, without constants, that plain ``ct.convert`` makes of the same model."""
+    ops_after: int | None = None
+    """Ops, without constants, of this variant's program."""
+    norm_ops: int | None = None
+    """Ops that the lowered norms are made of."""
+    norm_bytes: int | None = None
+    """Bytes that these ops read and write, op by op, in float16."""
+    warnings: tuple[str, ...] = ()
+    """Guard rails that fused norms touch, each with the site's name."""
+    metrics: dict[str, float | None] = {}
+    """Precision of the logits against the float32 PyTorch model; see ``harness.measure.metrics``. JSON has no NaN or
+    infinity: in a file these are null, read as None."""
+    seconds: dict[str, float] = {}
+    """Wall time of the steps, in seconds: export, convert, execute."""
+    peak_memory_bytes: dict[str, int] = {}
+    """Peak resident memory of the process by step, in bytes, where it was measured."""
+    cached: bool = False
+    """Whether the package came from the cache: ``seconds`` then times its loading."""
+    samples: dict[str, tuple[float, ...]] = {}
+    """Raw times in seconds, in the order measured: ``predict`` (wall), ``predict_framework`` (as Core ML times it),
+    ``first_predict``, ``cold_compile``, ``warm_load``, ``sustained`` ..."""
+    pair: str = ""
+    """Id of the interleaved measurement the samples belong to: rows that share it were measured alternately."""
+    condition: Condition | None = None
+    """State of the machine before the measurement."""
+    condition_after: Condition | None = None
+    """State of the machine after it."""
+    placement: Placement | None = None
+    marks: tuple[str, ...] = ()
+    """What a reader must know of this row: ``on battery``, ``throttled``, ``retried``, ..."""
+    log: str = ""
+    """The end of what the row's process printed, where it did not end well."""
+    worker: str = ""
+    """Name of the machine of a fleet that made the row; empty for this one."""
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """What the row is of: two records of different runs with equal rows are a measurement and its repetition."""
+        found: tuple[str, ...] = _row(self)
+        return found
+
+    @property
+    def title(self) -> str:
+        """The row in words, without what every row shares: ``llama on max_abs decode palette4``."""
+        return title_of(self.model, self.variant, self.lowering, self.shape, self.compression)
+
+
+def title_of(model: str, variant: str, lowering: str, shape: str, compression: str) -> str:
+    """Return a row in words; see :attr:`Record.title`."""
+    return " ".join(filter(None, (model, variant, lowering, "" if shape == "prefill" else shape, compression)))
+
+
+ROW = (
+    "model",
+    "checkpoint",
+    "size",
+    "shape",
+    "variant",
+    "lowering",
+    "compression",
+    "frontend",
+    "compute_units",
+    "compute_precision",
+    "executor",
+    "policy",
+)
+"""Names of the fields that say what a row is of."""
+_row = attrgetter(*ROW)

@@ -1,0 +1,63 @@
+"""Series over nights as GitHub Markdown, tab-separated values, or JSON."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+import msgspec
+from tabulate import tabulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.records.series import Series
+
+HEADERS = ("row", "figure", "nights", "since", "before", "now", "verdict", "between")
+
+
+def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
+    """Return a line for each change, the latest first; then, if asked for, one for each series without any."""
+    found = [(change.night.time, one, change) for one in series for change in one.changes]
+    rows = [
+        [
+            one.title,
+            one.measure,
+            str(len(one.points)),
+            change.night.run_id,
+            one.figure(change.before),
+            one.figure(change.after),
+            change.kind,
+            "; ".join(change.between) or "-",
+        ]
+        for _, one, change in sorted(found, key=lambda item: item[0], reverse=True)
+    ]
+    return rows + [_flat(one) for one in series if everything and not one.changes]
+
+
+def _flat(one: Series) -> list[str]:
+    values = [point.value for point in one.points if point.value is not None]
+    return [one.title, one.measure, str(len(one.points)), "-", "-", one.figure(median(values)), "unchanged", "-"]
+
+
+def github(series: Sequence[Series], *, everything: bool = False) -> str:
+    """Return a GitHub Markdown table."""
+    rows = [
+        [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in lines(series, everything=everything)
+    ]
+    return tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True) if rows else ""
+
+
+def tsv(series: Sequence[Series], *, everything: bool = False) -> str:
+    """Return tab-separated values with a header line."""
+    rows = [list(HEADERS), *lines(series, everything=everything)]
+    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in rows)
+
+
+def json(series: Sequence[Series], *, everything: bool = False) -> str:
+    """Return the series with their points as a JSON array: those with a change, or all."""
+    shown = [one for one in series if everything or one.changes]
+    return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()
+
+
+FORMATS: dict[str, Callable[..., str]] = {"github": github, "tsv": tsv, "json": json}

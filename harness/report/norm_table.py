@@ -1,0 +1,134 @@
+"""What a norm costs by itself, as a table and as a plot: times beyond those of the same program without a norm."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.report.columns import Column
+from harness.report.latency_table import percentile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from harness.records.schema import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one lowering adds, in seconds: median and quartiles of the paired differences."""
+
+    tokens: int
+    width: int
+    precision: str
+    lowering: str
+    executor: str
+    median_s: float
+    low_s: float
+    high_s: float
+
+
+def added(records: Sequence[Record]) -> dict[str, Record]:
+    """Return the program without a norm of each pair."""
+    return {record.pair: record for record in records if record.pair and record.variant == "off"}
+
+
+def differences(record: Record, without: dict[str, Record]) -> list[float]:
+    """Return what a row's predicts took beyond those of the program without a norm beside them, in seconds."""
+    base = without.get(record.pair)
+    name = "predict_framework" if record.samples.get("predict_framework") else "predict"
+    if base is None or base is record or len(base.samples.get(name, ())) != len(record.samples.get(name, ())):
+        return []
+    return [a - b for a, b in zip(record.samples[name], base.samples[name], strict=True)]
+
+
+def costs(records: Sequence[Record]) -> Iterator[Cost]:
+    """Yield the cost of each row that has one."""
+    without = added(records)
+    for record in records:
+        if found := differences(record, without):
+            tokens, width = map(int, record.size.split("x"))
+            low, high = percentile(found, 0.25), percentile(found, 0.75)
+            yield Cost(
+                tokens,
+                width,
+                record.compute_precision,
+                record.lowering,
+                record.executor,
+                statistics.median(found),
+                low,
+                high,
+            )
+
+
+def columns(records: Sequence[Record]) -> tuple[Column, ...]:
+    """Return the columns of the table; times are in microseconds."""
+    without = added(records)
+
+    def cost(record: Record) -> float | None:
+        found = differences(record, without)
+        return statistics.median(found) * 1e6 if found else None
+
+    def whole(record: Record) -> float | None:
+        found = record.samples.get("predict")
+        return statistics.median(found) * 1e6 if found else None
+
+    every = (
+        Column("tokens x width", lambda record: record.size),
+        Column("precision", lambda record: record.compute_precision),
+        Column("lowering", lambda record: record.lowering or "(no norm)"),
+        Column("executor", lambda record: record.executor),
+        Column("norm us", cost, ",.1f"),
+        Column("whole us", whole, ",.1f"),
+        Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d"),
+        Column("rel L2", lambda record: record.metrics.get("rel_l2"), ".2e"),
+        Column("norm on", lambda record: record.placement and ", ".join(record.placement.norms)),
+        Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
+        Column("marks", lambda record: ", ".join(record.marks)),
+        Column("status", lambda record: record.status),
+    )
+    return tuple(column for column in every if any(column.text(record) != "-" for record in records))
+
+
+def plot(records: Sequence[Record], path: Path) -> None:
+    """Write the plot as SVG: a panel for each precision and number of tokens, a line for each lowering."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    found = list(costs(records))
+    precisions = sorted({one.precision for one in found})
+    tokens = sorted({one.tokens for one in found})
+    if not found:
+        return
+    size = (3.6 * len(tokens), 3.2 * len(precisions))
+    figure, panels = plt.subplots(len(precisions), len(tokens), figsize=size, squeeze=False, sharex=True)
+    for row, precision in zip(panels, precisions, strict=True):
+        for panel, count in zip(row, tokens, strict=True):
+            for lowering in dict.fromkeys(one.lowering for one in found):
+                line = sorted(
+                    (one.width, one.median_s * 1e6, one.low_s * 1e6, one.high_s * 1e6)
+                    for one in found
+                    if (one.precision, one.tokens, one.lowering) == (precision, count, lowering)
+                )
+                if line:
+                    at, middle, low, high = zip(*line, strict=True)
+                    panel.plot(at, middle, marker="o", markersize=3, label=lowering)
+                    panel.fill_between(at, low, high, alpha=0.15)
+            widths = sorted({one.width for one in found})
+            panel.set(xscale="log", title=f"tokens: {count}, {precision}", xlabel="width", ylabel="microseconds")
+            panel.set_xticks(widths, labels=[f"{width:,}" for width in widths], rotation=45, fontsize="small")
+            panel.minorticks_off()
+            highest = max(one.median_s for one in found if (one.precision, one.tokens) == (precision, count))
+            panel.set_ylim(top=max(1.3e6 * highest, 1e-3))
+            panel.grid(visible=True, alpha=0.3)
+    panels[0][0].legend(fontsize="small")
+    executors = ", ".join(sorted({one.executor for one in found}))
+    title = f"RMSNorm beyond the same program without it\nmedians and quartiles; executor: {executors}"
+    figure.suptitle(title, fontsize="medium")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,247 @@
+"""What a report says, before it is HTML: the headline, what got worse, improved or is in doubt, the models in order."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.report.page.findings import TONES, Count, Finding, Group, finding
+from harness.system.text import plural, some
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from harness.records.schema import Record
+    from harness.records.verdicts import Verdict
+
+MOST_LISTED = 50
+"""Findings of one kind that the top of the page lists; the rest stand in the models' sections and in the table."""
+
+LISTED = ("regression", "suspicious", "improvement", "not comparable", "insufficient data")
+OPEN = ("regression", "suspicious")
+JUDGED = ("regression", "suspicious", "improvement", "unchanged")
+
+CHANGES = "Figures that went to another level within the last runs; the section of each model has the charts."
+NO_HISTORY: Mapping[str, Any] = {"nights": [], "series": {}}
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report's content.
+
+    Parameters
+    ----------
+    records: the rows of the run.
+    run: the run's id, or the name of its file.
+    base: what it was compared with, in words; empty if with nothing.
+    verdicts: what the comparison says, worst first; None if there was none.
+    history: ``nights`` and ``series``, as ``harness.report.page.recent_nights`` makes them.
+    changes: what the history says of the last nights.
+    regimes: the errors of one norm by input regime, and the run that measured them.
+    notes: what a reader must know of the data: a half-written line, a file left out.
+    """
+
+    records: Sequence[Record]
+    run: str
+    base: str = ""
+    verdicts: Sequence[Verdict] | None = None
+    history: Mapping[str, Any] = field(default_factory=lambda: NO_HISTORY)
+    changes: Sequence[Finding] = ()
+    regimes: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
+
+    @cached_property
+    def wrong(self) -> list[Record]:
+        """The records that are not ok."""
+        return [record for record in self.records if record.status != "ok"]
+
+    @cached_property
+    def recorded(self) -> set[str]:
+        """The models that have a section; one that vanished has none."""
+        return {record.model for record in self.records}
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """The worst verdict of each record, in their order; "" for one that nothing was said of."""
+        worst: dict[tuple[str, ...] | str, str] = {}
+        for verdict in self.verdicts or ():  # worst first
+            worst.setdefault(verdict.row, verdict.kind)
+            if verdict.kind == "not comparable":  # its row is the base's, which this run need not have
+                worst.setdefault(verdict.title, verdict.kind)
+        return [worst.get(record.row) or worst.get(record.title, "") for record in self.records]
+
+    @cached_property
+    def _found(self) -> Counter[str]:
+        """How many rows, and how many rows or models that vanished, have each verdict for their worst."""
+        rows: set[tuple[str, ...] | str] = {record.row for record in self.records}
+        titles = {record.title for record in self.records}
+        gone = Counter(
+            verdict.kind
+            for verdict in self.verdicts or ()
+            if verdict.row not in rows and not (verdict.kind == "not comparable" and verdict.title in titles)
+        )
+        return Counter(filter(None, self.kinds)) + gone
+
+    @cached_property
+    def findings(self) -> list[Finding]:
+        """What the comparison says beyond ``unchanged``, and beyond too little data where a row has worse."""
+        return [
+            finding(verdict.kind, verdict.model, verdict.title, verdict.sentence)
+            for verdict in self.verdicts or ()
+            if verdict.kind != "unchanged"
+        ]
+
+    @property
+    def tone(self) -> str:
+        """``worse``, ``doubt`` or ``fine``; empty where nothing was judged."""
+        if self._found["regression"] or self.wrong:
+            return "worse"
+        if self._found["suspicious"]:
+            return "doubt"
+        return "fine" if self.records and self._judged else ""
+
+    @cached_property
+    def _judged(self) -> int:
+        """How many rows something was judged of, if only their gates."""
+        return len({verdict.row or verdict.title for verdict in self.verdicts or () if verdict.kind in JUDGED})
+
+    @cached_property
+    def _undecided(self) -> int:
+        """How many rows have a time that too few samples, or too noisy ones, leave open."""
+        return len({verdict.row for verdict in self.verdicts or () if verdict.kind == "insufficient data"})
+
+    @property
+    def headline(self) -> str:
+        """The verdict in one line."""
+        if not self.records:
+            return "No rows: this run recorded nothing"
+        worse, wrong = self._found["regression"], len(self.wrong)
+        if worse:
+            return f"{plural(worse, 'regression')} in {plural(len(self.records), 'row')}"
+        not_ok = (
+            f"{plural(wrong, 'row')} of {len(self.records):,} {'is' if wrong == 1 else 'are'} not ok" if wrong else ""
+        )
+        if self.verdicts is None:
+            return f"Not compared; {not_ok or plural(len(self.records), 'row') + ' ok'}"
+        if not self._judged:
+            return f"Not judged: no row compares{'; ' + not_ok if wrong else ''}"
+        return f"Nothing got worse{'; ' + not_ok if wrong else ' in ' + plural(self._judged, 'row')}"
+
+    @property
+    def lead(self) -> list[str]:
+        """Return the lines under the headline."""
+        lines = []
+        if self.base:
+            lines.append(f"Compared with {self.base}.")
+        elif self.verdicts is None:
+            lines.append(
+                "There was nothing to compare with: ane-harness report --base names a run, a file or a revision."
+            )
+        if self._undecided:
+            lines.append(f"{plural(self._undecided, 'row')} with times that too few or too noisy samples leave open.")
+        if self.records:
+            made = sorted(record.time for record in self.records)
+            executors = sorted({record.executor for record in self.records})
+            machines = sorted(
+                {f"{one.chip or one.machine}, {one.os}" for one in (record.environment for record in self.records)}
+            )
+            lines.append(f"Recorded {_span(made[0], made[-1])} on {some(machines)}; run by {some(executors)}.")
+        return lines
+
+    @property
+    def counts(self) -> list[Count]:
+        """Return how many rows there are of each verdict, and of each status that is not ok."""
+        verdicts = [
+            Count(name, self._found[name], tone.sign, tone.tone) for name, tone in TONES.items() if self._found[name]
+        ]
+        statuses = Counter(record.status for record in self.records)
+        bad = [Count(name, number, "\u2715", "worse") for name, number in statuses.items() if name != "ok"]
+        return [*verdicts, *bad, Count("ok", statuses["ok"], "\u2713", "better")]
+
+    @property
+    def groups(self) -> list[Group]:
+        """Return the findings, worst first, and between them the rows that are not ok."""
+        kinds = defaultdict(list)
+        for one in self.findings:
+            kinds[one.verdict].append(one)
+        groups = [
+            Group(
+                TONES[name].title,
+                TONES[name].about,
+                found[:MOST_LISTED],
+                max(0, len(found) - MOST_LISTED),
+                name not in OPEN,
+            )
+            for name in LISTED
+            if (found := kinds[name])
+        ]
+        worse = {(one.model, one.title) for one in kinds["regression"]}
+        wrong = [record for record in self.wrong if (record.model, record.title) not in worse]
+        if wrong:
+            groups.insert(bool(worse), _not_ok(wrong, "What else is not ok" if worse else "What is not ok"))
+        if self.changes:
+            place = sum(not group.folded for group in groups)
+            left = max(0, len(self.changes) - MOST_LISTED)
+            groups.insert(place, Group("What changed of late", CHANGES, self.changes[:MOST_LISTED], left, folded=False))
+        return groups
+
+    @property
+    def models(self) -> list[dict[str, str]]:
+        """Return each model with what its section's line says, those with a regression or a failure first."""
+        rows: dict[str, list[Record]] = defaultdict(list)
+        for record in self.records:
+            rows[record.model].append(record)
+        found: dict[str, Counter[str]] = defaultdict(Counter)
+        for record, verdict in zip(self.records, self.kinds, strict=True):
+            found[record.model][verdict] += 1
+        lines = [_model(model, records, found[model]) for model, records in rows.items()]
+        order = list(dict.fromkeys(tone.tone for tone in TONES.values()))
+        return sorted(lines, key=lambda line: order.index(line["tone"]))
+
+    @property
+    def foot(self) -> list[str]:
+        """Return what stands at the end: notes on the data, and how many records there are."""
+        return [
+            *self.notes,
+            f"{plural(len(self.records), 'record')} of run {self.run}; the file is complete in itself.",
+        ]
+
+    def embedded(self) -> dict[str, Any]:
+        """Return what the page's scripts need beside the table and the details."""
+        return {
+            "rows": len(self.records),
+            "models": self.models,
+            "verdicts": None if self.verdicts is None else self.kinds,
+            "findings": self.findings,
+            "tones": TONES,
+            "regimes": self.regimes,
+        }
+
+
+def _not_ok(wrong: Sequence[Record], title: str) -> Group:
+    listed = [
+        Finding(record.status, record.model, record.title, record.reason, "\u2715", "worse")
+        for record in wrong[:MOST_LISTED]
+    ]
+    return Group(title, "", listed, max(0, len(wrong) - MOST_LISTED), folded=False)
+
+
+def _model(model: str, records: Sequence[Record], found: Counter[str]) -> dict[str, str]:
+    wrong = sum(record.status != "ok" for record in records)
+    for verdict in ("regression", "suspicious", "improvement"):
+        if found[verdict] and not (wrong and verdict != "regression"):
+            tone = TONES[verdict]
+            return {"model": model, "summary": f"{tone.sign} {plural(found[verdict], verdict)}", "tone": tone.tone}
+    if wrong:
+        return {"model": model, "summary": f"\u2715 {wrong} of {plural(len(records), 'row')} not ok", "tone": "worse"}
+    return {"model": model, "summary": f"{plural(len(records), 'row')} ok", "tone": "plain"}
+
+
+def _span(first: str, last: str) -> str:
+    """Return two ISO 8601 times as one span, to the minute: ``2026-01-31 23:59 to 2026-02-01 00:20 UTC``."""
+    (day, start), (last_day, end) = ((time[:10], time[11:16]) for time in (first, last))
+    if day == last_day:
+        return f"{day} {start}{'' if start == end else f' to {end}'} UTC"
+    return f"{day} {start} to {last_day} {end} UTC"

@@ -1,0 +1,123 @@
+"""What the page of a report holds of its records: the table's columns, and the details its sections are drawn from.
+
+Ten thousand records must open at once, so what repeats is written once: a column of text is a list of distinct texts
+and a code a row; sites and environments are lists that rows point into.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.records.schema import ROW, SiteRecord
+from harness.report import latency_table
+from harness.report.columns import COLUMNS, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from harness.records.schema import Record
+    from harness.report.columns import Column
+
+DETAILS = (
+    *ROW,
+    "time",
+    "status",
+    "reason",
+    "fused",
+    "missed",
+    "norms_expected",
+    "norms_executed",
+    "seed",
+    "sequence_length",
+    "definition",
+    "warnings",
+    "metrics",
+    "seconds",
+    "peak_memory_bytes",
+    "cached",
+    "samples",
+    "pair",
+    "condition",
+    "condition_after",
+    "placement",
+    "marks",
+    "log",
+    "worker",
+)
+"""Fields of a record that a model's section shows, beside sites and environment, which are interned."""
+
+
+def embedded(value: object) -> str:
+    """Return ``value`` as JSON that can stand in a ``<script>`` element: nothing in it can end the element."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def table(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Return the columns of the zoo's table: those of every run's table, and of latencies where there are any."""
+    own = shown(records, COLUMNS)
+    headers = {column.header for column in COLUMNS}
+    timed = latency_table.columns(records) if any(record.samples for record in records) else ()
+    return [_column(one, records) for one in (*own, *(one for one in timed if one.header not in headers))]
+
+
+def details(records: Sequence[Record]) -> dict[str, Any]:
+    """Return what the models' sections are drawn from: ``records``, the ``sites`` and ``environments`` they share."""
+    sites, environments = _Interned(), _Interned()
+    rows = []
+    for record in records:
+        row = {name: value for name in DETAILS if _says(value := getattr(record, name))}
+        row["sites"] = sites.index(record.sites, [msgspec.structs.astuple(site) for site in record.sites])
+        key = msgspec.json.encode(record.environment)
+        row["environment"] = environments.index(key, record.environment)
+        rows.append(row)
+    return {
+        "row_fields": ROW,
+        "site_fields": SiteRecord.__struct_fields__,
+        "records": rows,
+        "sites": sites.values,
+        "environments": environments.values,
+    }
+
+
+def _column(column: Column, records: Sequence[Record]) -> dict[str, Any]:
+    values = [column.value(record) for record in records]
+    texts = [column.shown(value) for value in values]
+    if any(isinstance(value, int | float) for value in values):
+        numbers = [_number(value) for value in values]
+        return {"header": column.header, "numeric": True, "texts": texts, "values": numbers}
+    distinct = _Interned()
+    codes = [distinct.index(text, text) for text in texts]
+    return {"header": column.header, "numeric": False, "texts": distinct.values, "codes": codes}
+
+
+def _number(value: Any) -> float | int | None:
+    """Return what the table sorts by: numbers that JSON has no word for stand at its end, as values that lack."""
+    if isinstance(value, int):
+        return value
+    return value if isinstance(value, float) and math.isfinite(value) else None
+
+
+def _says(value: object) -> bool:
+    """Whether a field holds something to show; zero and False do."""
+    return value is not None and value not in ("", (), {})
+
+
+class _Interned:
+    """Distinct values in the order they came, and where each stands."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._places: dict[Hashable, int] = {}
+
+    def index(self, key: Hashable, value: Any) -> int:
+        """Return the place of the value that ``key`` stands for."""
+        place = self._places.setdefault(key, len(self.values))
+        if place == len(self.values):
+            self.values.append(value)
+        return place

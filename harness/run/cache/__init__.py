@@ -1,0 +1,14 @@
+"""A cache of converted packages, addressed by what they were made from: what was converted once is read afterwards.
+
+A run of the zoo spends its time exporting and converting; neither is needed again where model, options, versions and
+our own code are the same. What is executed is executed each time, since the executor is what the rows are about.
+
+cache = Cache(default_folder())
+with cache.get(key) or cache.put(key, lambda path: model.save(str(path)), facts={...}, arrays={...}) as entry:
+    entry.package, entry.facts, entry.arrays()
+"""
+
+from harness.run.cache.folder import Cache, Entry, Listed, default_folder
+from harness.run.cache.keys import digest, files_digest, sources_digest
+
+__all__ = ["Cache", "Entry", "Listed", "default_folder", "digest", "files_digest", "sources_digest"]

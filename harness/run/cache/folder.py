@@ -1,0 +1,288 @@
+"""The cache on disk: whole entries or none, each read only if its bytes are those that were written.
+
+::
+
+    <root>/entries/<key>/entry.json          facts, and size and SHA-256 of every other file, sealed by its own SHA-256
+                         model.mlpackage/    the package
+                         arrays.npz          inputs, expected logits
+    <root>/writing/<name>/                   entries being written, each beside its lock
+
+An entry is written in ``writing``, flushed to the disk, and renamed: a run that is killed leaves nothing half-written,
+and its leftovers, whose lock nobody holds any more, are swept by the next one. A reader holds a lock on its entry,
+which pruning respects. Two processes that make the same entry make the same; the first one's stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import OutputError
+from harness.run.cache.index import INDEX, UnusableError, check_files, read_index, title_of, write_index
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from typing_extensions import Self
+
+    from harness.run.cache.index import Index
+
+VARIABLE = "ANE_HARNESS_CACHE"
+PACKAGE, ARRAYS = "model.mlpackage", "arrays.npz"
+
+
+def default_folder() -> Path:
+    """Return the cache's folder: ``$ANE_HARNESS_CACHE``, else the platform's place for caches."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ane-harness", appauthor=False))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry as ``cache list`` shows it."""
+
+    key: str
+    title: str
+    """Empty where the entry cannot be read."""
+    size_bytes: int
+    used: float
+    """When it was last made or read, in seconds since the epoch."""
+
+
+class Entry:
+    """An entry in use: it is not pruned before it is closed, or its process ends."""
+
+    def __init__(self, folder: Path, index: Index, lock: int) -> None:
+        self._folder, self._lock = folder, lock
+        self.title, self.facts = index.title, index.facts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def package(self) -> Path:
+        """The ``.mlpackage``, to be read and not changed."""
+        return self._folder / PACKAGE
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays by name."""
+        with np.load(self._folder / ARRAYS, allow_pickle=False) as stored:
+            return dict(stored)
+
+    def close(self) -> None:
+        """Let the entry go."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+class Cache:
+    """Entries below a folder.
+
+    Parameters
+    ----------
+    root: the folder, made when something is first put.
+    warn: told in a sentence when an entry is found out to be corrupted.
+    """
+
+    def __init__(self, root: Path, warn: Callable[[str], None] = lambda _: None) -> None:
+        self.root, self._warn = root, warn
+        self._entries, self._writing = root / "entries", root / "writing"
+
+    def get(self, key: str) -> Entry | None:
+        """Return the entry of a key, checked byte by byte, or None. A corrupted one is removed, and told of."""
+        folder = self._entries / key
+        lock = _lock(folder / INDEX, fcntl.LOCK_SH)
+        if lock is None:
+            if folder.exists() and not (folder / INDEX).exists():
+                self._discard(folder, f"{INDEX} is missing")
+            return None
+        if not _is_at(lock, folder / INDEX):  # removed by another process while this one waited
+            os.close(lock)
+            return None
+        try:
+            index = read_index(folder)
+            check_files(folder, index)
+        except UnusableError as error:
+            os.close(lock)
+            self._discard(folder, str(error))
+            return None
+        with contextlib.suppress(OSError):  # a cache that may only be read is read all the same
+            os.utime(folder / INDEX)
+        return Entry(folder, index, lock)
+
+    def put(
+        self,
+        key: str,
+        write: Callable[[Path], object],
+        *,
+        title: str = "",
+        facts: Mapping[str, Any] | None = None,
+        arrays: Mapping[str, np.ndarray[Any, Any]] | None = None,
+    ) -> Entry:
+        """Keep a package, with what is known of it, and return it as an entry.
+
+        Parameters
+        ----------
+        key: of `harness.run.cache.digest`.
+        write: told a path that ends in ``.mlpackage``, writes the package there.
+        title: what it is, for people.
+        facts: plain data.
+        arrays: by name.
+
+        Raises
+        ------
+        OutputError: if the folder cannot be written; nothing is left behind.
+        """
+        try:
+            self._sweep()
+            self._writing.mkdir(parents=True, exist_ok=True)
+            self._entries.mkdir(exist_ok=True)
+            with self._draft() as draft:
+                write(draft / PACKAGE)
+                np.savez(draft / ARRAYS, **(arrays or {}))  # type: ignore[arg-type]  # its stub knows no plain dict
+                write_index(draft, title, dict(facts or {}))
+                _flush(draft)
+                self._publish(draft, self._entries / key)
+        except OSError as error:
+            raise OutputError(f"{self.root}: the cache cannot be written: {error.strerror or error}") from error
+        entry = self.get(key)
+        if entry is None:
+            raise OutputError(f"{self.root}: the cache lost entry {key[:12]} while it was written")
+        return entry
+
+    def entries(self) -> list[Listed]:
+        """Return the entries, the one used last first."""
+        found = []
+        for folder in self._entries.glob("*") if self._entries.is_dir() else ():
+            with contextlib.suppress(FileNotFoundError):  # pruned by another process meanwhile
+                used = max((path.stat().st_mtime for path in (folder, folder / INDEX) if path.exists()), default=0.0)
+                found.append(Listed(folder.name, title_of(folder), _size_bytes(folder), used))
+        return sorted(found, key=lambda one: one.used, reverse=True)
+
+    def prune(self, *, max_bytes: int | None = None, older_than: float | None = None) -> list[Listed]:
+        """Remove what was not used for longest; return what was removed. Entries in use stay.
+
+        Parameters
+        ----------
+        max_bytes: what the cache may hold.
+        older_than: seconds; entries not used for longer are removed in any case.
+        """
+        self._sweep()
+        removed, held, now = [], 0, time.time()
+        for one in self.entries():
+            held += one.size_bytes
+            old = older_than is not None and now - one.used > older_than
+            if (old or (max_bytes is not None and held > max_bytes)) and self._remove(self._entries / one.key):
+                removed.append(one)
+                held -= one.size_bytes
+        return removed
+
+    def _discard(self, folder: Path, reason: str) -> None:
+        self._warn(f"cache: entry {folder.name[:12]} is corrupted and made anew: {reason}")
+        self._remove(folder, in_use_too=True)
+
+    def _remove(self, folder: Path, *, in_use_too: bool = False) -> bool:
+        """Take an entry out of sight at once, then delete it; return whether it was there to take, and free."""
+        lock = _lock(folder / INDEX, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is None and not in_use_too and (folder / INDEX).exists():
+            return False
+        try:
+            self._writing.mkdir(parents=True, exist_ok=True)
+            with self._draft() as draft, contextlib.suppress(FileNotFoundError):  # another process was faster
+                folder.rename(draft / "removed")
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be removed from the cache: {error.strerror or error}") from error
+        finally:
+            if lock is not None:
+                os.close(lock)
+        return True
+
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """Give an empty folder in ``writing``, locked for as long as this process works on it, deleted afterwards."""
+        lock_path = Path(tempfile.mkstemp(suffix=".lock", dir=self._writing)[1])
+        lock = _lock(lock_path, fcntl.LOCK_EX)
+        draft = lock_path.with_suffix("")
+        try:
+            draft.mkdir()
+            yield draft
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
+            if lock is not None:
+                os.close(lock)
+
+    def _publish(self, draft: Path, folder: Path) -> None:
+        try:
+            draft.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return  # another process made the same entry meanwhile
+        _flush_one(folder.parent)
+
+    def _sweep(self) -> None:
+        """Delete what writers left that are no more: those whose lock is free."""
+        for lock_path in self._writing.glob("*.lock") if self._writing.is_dir() else ():
+            lock = _lock(lock_path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if lock is not None:
+                shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
+                lock_path.unlink(missing_ok=True)
+                os.close(lock)
+
+
+def _lock(path: Path, kind: int) -> int | None:
+    """Return a descriptor that holds a lock on a file; None where there is no file, or another holds it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        fcntl.flock(descriptor, kind)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk hold a folder and all in it before it is renamed: a crash must not leave an entry of zeros."""
+    for path in (*folder.rglob("*"), folder):
+        _flush_one(path)
+
+
+def _flush_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,163 @@
+"""The main job: one model in its cases, converted or taken from the cache, executed, compared, recorded.
+
+One case's failure is a record with its reason; the others still run. `harness.run.jobs` runs this in child processes.
+
+What converts is imported only where the cache has nothing: a run whose packages are all there starts without it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.errors import HarnessError, OutputError, UnsuitedShapeError
+from harness.plan import run_plan
+from harness.records.schema import Facts
+from harness.run.cache import Cache, default_folder, digest, files_digest
+from harness.run.steps import Steps
+from harness.workers.memory import is_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from harness.plan.run_plan import Case, Options
+    from harness.records.schema import Record
+    from harness.run.cache import Entry
+    from harness.run.maker import Made, Maker
+    from harness.zoo.catalog import ModelSpec
+    from harness.zoo.checkpoint import Checkpoint
+
+NOT_OF_A_PACKAGE = ("variants", "lowerings", "compressions", "policy", "run_id", "cache", "checkpoint")
+"""Options that change no package: which cases there are, and how they are run. The rest is part of a package's key;
+of a checkpoint, its files are."""
+
+
+def run_model(
+    spec: ModelSpec, options: Options, announce: Callable[[str], None], cases: tuple[Case, ...] | None = None
+) -> Iterator[Record]:
+    """Yield one record per case.
+
+    Parameters
+    ----------
+    spec: the zoo entry.
+    options: the run's.
+    announce: told each step before it begins, for a progress display.
+    cases: the ones to run; default: all of the options'.
+    """
+    model = _Model(spec, options, announce)
+    for case in options.cases() if cases is None else cases:
+        try:
+            yield model.run(case)
+        except HarnessError as error:
+            yield run_plan.record(spec, options, case, **model.steps.figures(), **_failure(error))
+
+
+def weights_of(checkpoint: Checkpoint | None) -> str:
+    """Return a digest of a checkpoint's files; "" for random weights, which the rest of the key decides."""
+    if checkpoint is None:
+        return ""
+    folder = Path(checkpoint.folder)
+    return files_digest((path for path in folder.rglob("*") if path.is_file()), folder)
+
+
+def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str:
+    """Return the key of a case's package in the cache.
+
+    Parameters
+    ----------
+    spec, options, case: what is converted, and how.
+    weights: of :func:`weights_of`.
+    """
+    chosen = {name: value for name, value in msgspec.to_builtins(options).items() if name not in NOT_OF_A_PACKAGE}
+    return digest(
+        {
+            "spec": msgspec.to_builtins(spec),
+            "weights": weights,
+            "options": chosen,
+            "compute_precision": options.compute_precision,
+            "case": msgspec.to_builtins(case),
+        }
+    )
+
+
+def _failure(error: HarnessError) -> dict[str, str]:
+    if isinstance(error, UnsuitedShapeError):
+        return {"status": "skipped", "reason": str(error)}
+    return {"status": "out of memory" if is_refusal(error) else "failed", "reason": str(error)}
+
+
+class _Model:
+    """One model, whose cases share what is made once."""
+
+    def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
+        self.spec, self.options, self.steps = spec, options, Steps(announce)
+        self._marks: list[str] = []
+        self._cache = Cache(default_folder(), self._marks.append) if options.cache else None
+        self._maker: Maker | None = None
+        self._weights: str | None = None
+
+    def run(self, case: Case) -> Record:
+        self._marks.clear()
+        self.steps.forget("load", "convert", "compress", "execute")
+        if self._cache is None:
+            return self._made(case)
+        self.steps.say(f"look for {case.title}")
+        if self._weights is None:
+            self._weights = weights_of(self.options.checkpoint)
+        name, cache = key(self.spec, self.options, case, self._weights), self._cache
+        entry = self.steps.time("load", lambda: cache.get(name))
+        self.steps.forget(*(("export",) if entry else ("load",)))
+        if entry is None:
+            return self._made(case, name)
+        with entry:
+            return self._kept(case, entry)
+
+    def _kept(self, case: Case, entry: Entry) -> Record:
+        """Run a case whose package is in the cache."""
+        from harness.measure.model_precision import Trial, measure
+
+        trial = Trial.from_arrays(entry.arrays())
+        work = partial(measure, trial, str(entry.package), self.options.policy)
+        return self._record(
+            case,
+            msgspec.convert(entry.facts, Facts),
+            metrics=self.steps.do(f"execute {case.title}", work, "execute"),
+            cached=True,
+            status="ok",
+        )
+
+    def _made(self, case: Case, name: str = "") -> Record:
+        """Make a case, run it, and keep its package under a name."""
+        from harness.measure.model_precision import measure
+        from harness.run.maker import Maker
+
+        self._maker = self._maker or Maker(self.spec, self.options, self.steps)
+        made = self._maker.make(case)
+        work = partial(measure, made.trial, made.converted, self.options.policy)
+        measured = self.steps.do(f"execute {case.title}", work, "execute")
+        if name and not made.problem:  # what is wrong is looked at anew each time
+            self._keep(name, case, made)
+        status = "wrong" if made.problem else "ok"
+        return self._record(case, made.facts, metrics=measured, status=status, reason=made.problem)
+
+    def _keep(self, name: str, case: Case, made: Made) -> None:
+        """Put a package into the cache; a cache that cannot be written is noted, and no fault of the row."""
+        assert self._cache is not None  # noqa: S101 - a name is given where there is one
+        title = f"{self.spec.key} {case.title} {self.options.size} {self.options.frontend}"
+        try:
+            self._cache.put(
+                name,
+                lambda path: made.converted.model.save(str(path)),
+                title=title,
+                facts=msgspec.to_builtins(made.facts),
+                arrays=made.trial.arrays(),
+            ).close()
+        except OutputError as error:
+            self._marks.append(str(error))
+
+    def _record(self, case: Case, facts: Facts, **fields: Any) -> Record:
+        known = msgspec.structs.asdict(facts) | {"marks": (*facts.marks, *self._marks)}
+        return run_plan.record(self.spec, self.options, case, **known, **self.steps.figures(), **fields)

@@ -1,0 +1,144 @@
+"""Models given to child processes: what becomes of a process becomes the status of its rows, and the rest goes on.
+
+Where a process ends in the middle of a case, that case has the status; the model's other cases are tried again in a
+new process, in the time the model has left. Where it ends before the first case, every case stands on what failed.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.plan import run_plan
+from harness.plan.run_plan import Case, Job
+from harness.records.schema import Record
+from harness.workers import End, Item, Limits, Step
+from harness.workers.pool import Crew, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from harness.zoo.catalog import Size
+
+HANDLER = "harness.run.jobs:handle"
+
+_record = msgspec.json.Decoder(Record)
+
+BASE_BYTES = 1_200_000_000
+"""Resident memory of a process that has imported torch, transformers and coremltools and converts a small model."""
+BYTES_PER_PARAMETER = 14
+"""Resident memory a conversion takes at its peak beyond that: float32 weights, their float16, the package's copy."""
+LEAN_BYTES_PER_PARAMETER = 7
+"""The same of a lean conversion without compression: float32 weights, and what the executor holds of the package; 5.7
+were seen with 1.24e9 parameters."""
+
+
+def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
+    """In the child: run a job, yield its records."""
+    from harness.run.cases import run_model
+
+    job = msgspec.json.decode(body, type=Job)
+    _set_threads(job.options.size)
+    for record in run_model(job.spec, job.options, announce, job.cases):
+        yield msgspec.json.encode(record)
+
+
+def _set_threads(size: Size) -> None:
+    """Have PyTorch use one thread for small models: several spend their time waiting for each other."""
+    import torch
+
+    torch.set_num_threads(1 if size == "quick" else os.cpu_count() or 1)
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    crew: Crew,
+    *,
+    seconds: float | None = None,
+    announce: Callable[[str], None] = lambda _: None,
+) -> Iterator[Record]:
+    """Yield a record for each case of each job, as they come.
+
+    Parameters
+    ----------
+    jobs: the models, each with the cases to run.
+    crew: who does them: a pool of children of this process, or a fleet.
+    seconds: time limit of each model, all its cases together.
+    announce: told each step before it begins: ``llama: convert on``.
+    """
+    for job in jobs:
+        crew.submit(_task(job, seconds))
+    done: dict[Task, list[Case]] = {}
+    last: dict[Task, str] = {}
+    for task, message in crew.run():
+        job = task.subject
+        if isinstance(message, Step):
+            last[task] = message.text
+            announce(f"{job.spec.key}: {message.text}")
+        elif isinstance(message, Item):
+            record = _record.decode(message.body)
+            if message.worker or message.marks:
+                marks = (*record.marks, *message.marks)
+                record = msgspec.structs.replace(record, worker=message.worker, marks=marks)
+            done.setdefault(task, []).append(run_plan.row_of(record)[1])
+            yield record
+        else:
+            left = job.without(done.pop(task, []))
+            yield from _end(left, task, message, last.pop(task, ""), crew)
+
+
+def _end(left: Job, task: Task, end: End, step: str, crew: Crew) -> Iterator[Record]:
+    """Yield the records that an end decides; submit again what it does not."""
+    if not left.cases:
+        return
+    if end.status == "evicted":
+        crew.submit(_task(left, task.limits.seconds, reserve_bytes=crew.alone(task)))
+        return
+    status = "failed" if end.status == "ok" else end.status
+    reason = end.reason or "its process ended without a word on it"
+    everything = end.status == "timed out" or not step or step in run_plan.PREPARATION
+    fallen = left.cases if everything else left.cases[:1]
+    for case in fallen:
+        yield run_plan.record(
+            left.spec,
+            left.options,
+            case,
+            status=status,
+            reason=f"{left.spec.key}: {reason}",
+            log=end.log,
+            peak_memory_bytes={"process": end.peak_memory_bytes},
+            worker=end.worker,
+            marks=end.marks,
+        )
+    rest = left.without(fallen)
+    if rest.cases:
+        seconds = None if task.limits.seconds is None else max(task.limits.seconds - end.seconds, 0.0)
+        crew.submit(_task(rest, seconds), first=True)
+
+
+def _task(job: Job, seconds: float | None, reserve_bytes: int | None = None) -> Task:
+    reserve = estimate_bytes(job) if reserve_bytes is None else reserve_bytes
+    return Task(job, HANDLER, msgspec.json.encode(job), Limits(seconds), reserve)
+
+
+def estimate_bytes(job: Job) -> int:
+    """Return an estimate of the memory a job takes, in bytes; what is wrong with it, a pool's eviction mends."""
+    lean = job.options.lean and not any(job.options.compressions)
+    each = LEAN_BYTES_PER_PARAMETER if lean else BYTES_PER_PARAMETER
+    return BASE_BYTES + each * _parameters(job.spec.fields(job.options.size))
+
+
+def _parameters(fields: dict[str, object]) -> int:
+    """Estimate the number of parameters of a decoder from its configuration's fields."""
+
+    def number(*names: str, default: int) -> int:
+        found = (fields.get(name) for name in names)
+        return next((value for value in found if isinstance(value, int)), default)
+
+    width = number("hidden_size", "d_model", "n_embd", default=1024)
+    inner = number("intermediate_size", "d_ff", "ffn_dim", default=4 * width)
+    experts = number("num_local_experts", "n_routed_experts", "num_experts", default=1)
+    layers = number("num_hidden_layers", "num_layers", "n_layer", default=12)
+    return width * number("vocab_size", default=50_000) + layers * (4 * width * width + 3 * width * inner * experts)

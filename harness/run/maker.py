@@ -1,0 +1,147 @@
+"""Make what a case of a model is run with: the converted program, the trial, and the facts of its conversion.
+
+A model is exported once and plainly converted once; its cases share both. `harness.run.cases` does this where
+the cache has nothing; it needs PyTorch's exporters, transformers and coremltools.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ane_rms.passes.strategies import DEFAULT_STRATEGY
+from harness.convert.compression import SCHEMES, compress
+from harness.convert.conversion import Converted, convert
+from harness.convert.norm_counts import count, verdict
+from harness.errors import HarnessError
+from harness.export import ExportedModel, export
+from harness.measure import norm_cost
+from harness.measure.model_precision import Trial
+from harness.plan import run_plan
+from harness.plan.shapes import Shape
+from harness.plan.variants import VARIANTS
+from harness.records.schema import Facts
+
+if TYPE_CHECKING:
+    from harness.plan.run_plan import Case, Options
+    from harness.run.steps import Steps
+    from harness.zoo.catalog import ModelSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One case of a model, converted."""
+
+    converted: Converted
+    trial: Trial
+    facts: Facts
+    problem: str
+    """What does not hold that must; empty if all does."""
+
+
+class Maker:
+    """One model: exported once, plainly converted once, then each case.
+
+    Parameters
+    ----------
+    spec: the zoo entry.
+    options: the run's.
+    steps: told and timed step by step.
+    """
+
+    def __init__(self, spec: ModelSpec, options: Options, steps: Steps) -> None:
+        self.spec, self.options, self.steps = spec, options, steps
+        self._prepared = False
+        self._failure: HarnessError | None = None
+        self._base: tuple[tuple[str, str, str], Converted] | None = None
+
+    def prepare(self) -> None:
+        """Export, run the PyTorch model, and convert plainly; what fails fails for each case alike.
+
+        Raises
+        ------
+        HarnessError: the same one again for every case.
+        """
+        if self._failure is not None:
+            raise self._failure
+        if self._prepared:
+            return
+        try:
+            self._prepare()
+        except HarnessError as error:
+            self._failure = error
+            raise
+        self._prepared = True
+
+    def _prepare(self) -> None:
+        options = self.options
+        self.exported: ExportedModel = self.steps.do(
+            "export",
+            lambda: export(
+                self.spec,
+                size=options.size,
+                frontend=options.frontend,
+                shape=Shape(options.shape, options.sequence_length),
+                checkpoint=options.checkpoint,
+                prompts=options.prompts,
+            ),
+        )
+        self.trial = Trial.of(self.exported)
+        self.plain: Converted = self.steps.do(
+            "convert plain", lambda: self._convert(run_plan.Case("off")), "convert_plain"
+        )
+
+    def make(self, case: Case) -> Made:
+        """Convert one case, and count its norms.
+
+        Raises
+        ------
+        HarnessError: what stands in its way.
+        """
+        self.prepare()
+        converted = self._converted(case)
+        variant = VARIANTS[case.variant]
+        counts = count(converted, self.exported, variant=variant, lowering=case.lowering)
+        problem = verdict(
+            counts, converted, self.plain, variant=variant, lowering=case.lowering, control=self.spec.control
+        )
+        cost = norm_cost.of_report(counts.report, case.lowering) if case.lowering else None
+        facts = Facts(
+            ops_before=self.plain.op_count(),
+            ops_after=converted.op_count(),
+            norm_ops=None if cost is None else cost[0],
+            norm_bytes=None if cost is None else cost[1],
+            marks=self.exported.marks,
+            **counts.fields(),
+        )
+        return Made(converted, self.trial, facts, problem)
+
+    def _converted(self, case: Case) -> Converted:
+        """Return a case's model; the one before compression is kept for the cases that follow."""
+        at_least = SCHEMES[case.compression].deployment_target if case.compression else ""
+        self.steps.forget("compress")
+        self.steps.say(f"convert {case.title}")
+        base: Converted
+        if case.variant == "off" and self.exported.deployment_target >= at_least:
+            base = self.plain
+            self.steps.same("convert", "convert_plain")
+        elif self._base is not None and self._base[0] == (case.variant, case.lowering, at_least):
+            base = self._base[1]
+        else:
+            self._base = None  # before the next one is made: two of a large model need not fit
+            base = self.steps.time("convert", lambda: self._convert(case, at_least))
+            self._base = ((case.variant, case.lowering, at_least), base)
+        if not case.compression:
+            return base
+        smaller: Converted = self.steps.time("compress", lambda: compress(base, case.compression))
+        return smaller
+
+    def _convert(self, case: Case, at_least: str = "") -> Converted:
+        return convert(
+            self.exported,
+            VARIANTS[case.variant],
+            compute_precision=self.options.compute_precision,
+            lowering=case.lowering or DEFAULT_STRATEGY,
+            at_least=at_least,
+            lean=self.options.lean,
+        )

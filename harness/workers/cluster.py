@@ -1,0 +1,165 @@
+"""The run's side: tasks to a scheduler, their messages back.
+
+A `Crew` is used as a `harness.workers.pool.Pool` is. The cluster gives a task to a worker that announces what it
+asks for (``ANE=1``: one measurement at a time on a machine; ``memory``: its estimate). A worker that is lost loses its
+tasks to the others, and their messages carry the mark ``retried``.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.errors import FleetError
+from harness.records.environment import version
+from harness.records.schema import SCHEMA_VERSION
+from harness.workers.cluster_worker import TOPIC, Answer, Order, work
+from harness.workers.protocol import End, Item, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from typing_extensions import Self
+
+    from harness.workers.pool import Task
+    from harness.workers.protocol import Message
+
+AT_ONCE = 512
+"""Tasks in the scheduler's hands at a time: enough for any fleet, and the memory of a run stays flat."""
+CONNECT_SECONDS = 10.0
+
+
+class Crew:
+    """The workers behind a scheduler.
+
+    Parameters
+    ----------
+    address: the scheduler's, ``tcp://host:8786`` or ``host:8786``.
+
+    Raises
+    ------
+    FleetError: if no scheduler answers there.
+    """
+
+    def __init__(self, address: str) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise FleetError("dask.distributed is not installed: pip install 'ane-rms[fleet]'") from None
+        try:
+            self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError, TypeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise FleetError(
+                f"{address}: no scheduler answers: {reason}. Start one: ane-harness fleet scheduler"
+            ) from None
+        self._waiting: deque[Task] = deque()
+        self._begun: dict[str, set[str]] = {}
+        self._steps: deque[tuple[str, str]] = deque(maxlen=1000)
+        self._client.subscribe_topic(TOPIC, self._hear)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def submit(self, task: Task, *, first: bool = False) -> None:
+        """Add a task, behind the others or ``first``; :meth:`run` may be under way."""
+        if first:
+            self._waiting.appendleft(task)
+        else:
+            self._waiting.append(task)
+
+    def alone(self, task: Task) -> int:
+        """Return the reservation with which a task is tried again."""
+        return task.reserve_bytes
+
+    def run(self) -> Iterator[tuple[Task, Message]]:
+        """Yield what the tasks say, each task's messages together, until every one has come to its `End`."""
+        import distributed
+
+        finished = distributed.as_completed(loop=self._client.loop)
+        running: dict[Any, Task] = {}
+        try:
+            while self._waiting or running:
+                while self._waiting and len(running) < AT_ONCE:
+                    task = self._waiting.popleft()
+                    future = self._send(task)
+                    running[future] = task
+                    finished.add(future)
+                future = next(finished)
+                task = running.pop(future)
+                yield from self._heard({one.key: each for one, each in running.items()})
+                yield from self._answered(future, task)
+        finally:
+            self._client.cancel(list(running), force=True)
+
+    def workers(self) -> dict[str, Any]:
+        """Return what the scheduler knows of each worker, by address."""
+        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def processing(self) -> dict[str, int]:
+        """Return the number of tasks each worker has in hand, by address."""
+        return {address: len(keys) for address, keys in self._client.processing().items()}
+
+    def _send(self, task: Task) -> Any:
+        key = f"ane-harness-{uuid.uuid4().hex}"
+        order = Order(
+            key,
+            task.handler,
+            task.body,
+            task.limits.seconds,
+            task.limits.memory_bytes,
+            SCHEMA_VERSION,
+            version("ane-rms"),
+            alone="ANE" in task.resources,
+        )
+        resources = {**task.resources, **({"memory": task.reserve_bytes} if task.reserve_bytes else {})}
+        return self._client.submit(
+            work,
+            msgspec.msgpack.encode(order),
+            key=key,
+            resources=resources or None,
+            retries=0,
+        )
+
+    def _answered(self, future: Any, task: Task) -> Iterator[tuple[Task, Message]]:
+        from distributed.scheduler import KilledWorker
+
+        marks = ("retried",) if len(self._begun.pop(future.key, ())) > 1 else ()
+        try:
+            answer = msgspec.msgpack.decode(future.result(), type=Answer)
+        except KilledWorker as error:
+            lost = f"{error.allowed_failures + 1} workers were lost while they did it, {error.last_worker.address} last"
+            yield task, End("killed", lost, marks=marks)
+            return
+        except (Exception, CancelledError) as error:  # noqa: BLE001 - what goes wrong around a task is the task's end
+            yield task, End("failed", f"the fleet: {type(error).__name__}: {' '.join(str(error).split())}", marks=marks)
+            return
+        for item in answer.items:
+            yield task, Item(msgspec.Raw(item), worker=answer.worker, marks=marks)
+        if answer.step:
+            yield task, Step(answer.step)
+        yield task, msgspec.structs.replace(answer.end, worker=answer.worker, marks=marks)
+
+    def _hear(self, event: tuple[Any, Any]) -> None:
+        """Take in what a worker says, on the client's own thread."""
+        _, said = event
+        if not isinstance(said, dict):
+            return
+        if "begun" in said:
+            self._begun.setdefault(said["key"], set()).add(said["begun"])
+        elif "step" in said:
+            self._steps.append((said["key"], said["step"]))
+
+    def _heard(self, tasks: dict[str, Task]) -> Iterator[tuple[Task, Message]]:
+        while self._steps:
+            key, step = self._steps.popleft()
+            if key in tasks:
+                yield tasks[key], Step(step)

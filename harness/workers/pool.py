@@ -1,0 +1,142 @@
+"""Several children under one memory budget: a task waits for room, and the budget is kept whatever a task takes.
+
+Each task brings an estimate of its memory. It starts when a child is free and the estimates of all that run leave
+room for it, or when nothing else runs. Estimates can be wrong, so what is really resident is watched: past the
+budget the task that started last is evicted, to be submitted again with the whole budget reserved, which is to say
+alone; past the budget alone it is out of memory. A task with a limit of its own ends at that.
+"""
+
+from __future__ import annotations
+
+import selectors
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from harness.workers.child import TICK_SECONDS, Child, Limits
+from harness.workers.memory import text
+from harness.workers.protocol import End, Message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """A request, with what it may take."""
+
+    subject: Any
+    """What it is about; the pool does not look at it."""
+    handler: str
+    body: bytes
+    limits: Limits = field(default_factory=Limits)
+    reserve_bytes: int = 0
+    """Estimate of the memory it will hold."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """What else a machine of a fleet must have for it, as ``{"ANE": 1}``."""
+
+
+class Crew(Protocol):
+    """Who does tasks: a `Pool` on this machine, or a `harness.workers.cluster.Crew` on others."""
+
+    def submit(self, task: Task, *, first: bool = False) -> None:
+        """Add a task."""
+
+    def alone(self, task: Task) -> int:
+        """Return the reservation with which an evicted task is submitted again."""
+
+    def run(self) -> Iterator[tuple[Task, Message]]:
+        """Yield what the tasks say until all are done."""
+
+
+class Pool:
+    """Up to ``workers`` children at work on tasks.
+
+    Parameters
+    ----------
+    workers: how many tasks may run at once, at least 1.
+    memory_bytes: the budget for all of them together; None for none.
+    environment: variables of the children's, over this process's own.
+    """
+
+    def __init__(
+        self, workers: int = 1, memory_bytes: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._free = [Child(environment) for _ in range(workers)]
+        self._all = tuple(self._free)
+        self._budget = memory_bytes
+        self._waiting: deque[Task] = deque()
+        self._running: dict[Child, Task] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for child in self._all:
+            child.close()
+
+    def submit(self, task: Task, *, first: bool = False) -> None:
+        """Add a task, behind the others or ``first``; :meth:`run` may be under way."""
+        if first:
+            self._waiting.appendleft(task)
+        else:
+            self._waiting.append(task)
+
+    def run(self) -> Iterator[tuple[Task, Message]]:
+        """Yield what the tasks say, as it comes, until every one has come to its `End`.
+
+        An `End` with the status ``evicted`` asks for the task (or what is left of it) to be submitted again, with
+        :meth:`alone`.
+        """
+        with selectors.DefaultSelector() as selector:
+            while self._waiting or self._running:
+                self._admit(selector)
+                selector.select(TICK_SECONDS)
+                for child, task in list(self._running.items()):
+                    descriptor = child.fileno()
+                    for message in child.poll():
+                        if isinstance(message, End):
+                            self._release(child, descriptor, selector)
+                        yield task, message
+                yield from self._evict(selector)
+
+    def alone(self, task: Task) -> int:
+        """Return the reservation with which a task runs alone: the whole budget."""
+        return self._budget or task.reserve_bytes
+
+    def _admit(self, selector: selectors.BaseSelector) -> None:
+        """Start what there is room for. A task that has to wait is not overtaken by many: the line stops at it."""
+        while self._waiting and self._free and self._has_room(self._waiting[0]):
+            task, child = self._waiting.popleft(), self._free.pop()
+            child.start(task.handler, task.body, self._limits(task))
+            selector.register(child.fileno(), selectors.EVENT_READ)
+            self._running[child] = task
+
+    def _has_room(self, task: Task) -> bool:
+        if self._budget is None or not self._running:
+            return True
+        held = sum(max(one.reserve_bytes, child.used_bytes) for child, one in self._running.items())
+        return held + task.reserve_bytes <= self._budget
+
+    def _limits(self, task: Task) -> Limits:
+        bounds = [one for one in (task.limits.memory_bytes, self._budget) if one is not None]
+        return Limits(task.limits.seconds, min(bounds, default=None))
+
+    def _evict(self, selector: selectors.BaseSelector) -> Iterator[tuple[Task, Message]]:
+        if self._budget is None or len(self._running) < 2:
+            return
+        used = sum(child.used_bytes for child in self._all)
+        if used <= self._budget:
+            return
+        child, task = list(self._running.items())[-1]
+        descriptor = child.fileno()
+        end = child.evict(f"{text(used)} were in use, past the {text(self._budget)} for all")
+        self._release(child, descriptor, selector)
+        yield task, end
+
+    def _release(self, child: Child, descriptor: int, selector: selectors.BaseSelector) -> None:
+        selector.unregister(descriptor)
+        del self._running[child]
+        self._free.append(child)

@@ -1,0 +1,78 @@
+"""The child's side: ``python -m harness.workers.serve REQUESTS MESSAGES``, two file descriptors.
+
+stdout and stderr stay free for whatever libraries print. A child whose parent is gone ends at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.errors import HarnessError
+from harness.workers.memory import is_refusal, limit_self
+from harness.workers.protocol import End, Item, Message, Request, Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import BinaryIO
+
+
+def main() -> None:
+    """Answer requests until the parent closes its end."""
+    from harness.system import log_noise
+
+    log_noise.hush()
+    requests = os.fdopen(int(sys.argv[1]), "rb")
+    messages = os.fdopen(int(sys.argv[2]), "wb")
+    waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
+
+    def say(message: Message) -> None:
+        messages.write(msgspec.json.encode(message) + b"\n")
+        messages.flush()
+
+    while True:
+        _answer(msgspec.json.decode(waiting.get(), type=Request), say)
+
+
+def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[bytes]) -> None:
+    """Take requests in as they come, so that the parent's end is noticed in the middle of one."""
+    for line in requests:
+        waiting.put(line)
+    os._exit(0)  # the main thread may be anywhere, in native code too
+
+
+def _answer(request: Request, say: Callable[[Message], None]) -> None:
+    begin = time.perf_counter()
+    status, reason = "ok", ""
+    try:
+        limit_self(request.memory_bytes)
+        for body in _resolve(request.handler)(bytes(request.body), lambda text: say(Step(text))):
+            say(Item(msgspec.Raw(body)))
+    except BaseException as error:  # noqa: BLE001 - whatever a request does, the child says so and lives on
+        if not isinstance(error, HarnessError):
+            traceback.print_exc()
+        status = "out of memory" if is_refusal(error) else "failed"
+        name = "" if isinstance(error, HarnessError) else f"{type(error).__name__}: "
+        reason = name + " ".join(str(error).split())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    say(End(status, reason, seconds=time.perf_counter() - begin))
+
+
+def _resolve(handler: str) -> Callable[[bytes, Callable[[str], None]], Iterable[bytes]]:
+    module, _, name = handler.partition(":")
+    found: Callable[[bytes, Callable[[str], None]], Iterable[bytes]] = getattr(importlib.import_module(module), name)
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""The model zoo: one ``models/<key>.toml`` a model, the key being the file's name.
+
+A zoo file names a transformers architecture, the true configuration of one published size (``[full]``), what
+makes it small enough for a quick run (``[quick]``, laid over ``[full]``), and how many RMSNorms one forward
+pass executes, as a formula (see `harness.zoo.formula`). TOML has no null: the string ``"null"`` in ``[full]`` or
+``[quick]`` stands for Python's None.
+
+Reading a file needs neither torch nor transformers; `ModelSpec.config` does.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from harness.errors import ZooFileError, check_name
+from harness.zoo import formula, toml_struct
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Size = Literal["quick", "full"]
+SIZES: tuple[Size, ...] = get_args(Size)
+Tier = Literal["quick", "nightly"]
+Wrapper = Literal["causal", "encoder", "decoder"]
+
+_NULL = "null"
+_INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
+_UNDECLARED = frozenset({"head_dim"})  # read by models whose configuration classes do not declare it
+IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
+_LARGEST = 2**31 - 1
+_MAY_BE_ZERO = frozenset({"num_kv_shared_layers"})
+
+
+class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model of the zoo, as its file describes it."""
+
+    key: str
+    """The file's name without ``.toml``; not written in the file."""
+    title: str
+    """The family's name as people write it."""
+    architecture: str
+    """The transformers class, for example ``"LlamaForCausalLM"``."""
+    config_class: str
+    """The transformers configuration class, for example ``"LlamaConfig"``."""
+    published: str
+    """The published size that ``full`` describes, for example ``"meta-llama/Llama-3.2-1B"``."""
+    tier: Tier
+    """``"quick"`` models run in every check, ``"nightly"`` ones once a night."""
+    norms: str
+    """RMSNorms executed in one forward pass, as a formula; ``"0"`` for a control; empty for what is not in the zoo."""
+    gamma_seed: int
+    """Seeds every weight, the norms' own included."""
+    full: dict[str, Any]
+    """The configuration of the published size; a field left out has transformers' default."""
+    quick: dict[str, Any]
+    """What the small configuration changes of ``full``."""
+    counts: dict[str, str] = {}
+    """Names used by ``norms`` besides ``L``, or another meaning of ``L``; see `harness.zoo.formula.count`."""
+    written_out: str = "0"
+    """How many of ``norms`` the model's forward writes out instead of calling a module, as a formula."""
+    control: bool = False
+    """Whether the model has norms that look like RMSNorm and are not, so that nothing may fuse."""
+    wrapper: Wrapper = "causal"
+    """How the model is called; see `harness.export.wrappers`."""
+    unconvertible: str = ""
+    """Why coremltools cannot convert it yet; empty if it can."""
+    notes: str = ""
+    """What a reader of the table should know."""
+
+    def fields(self, size: str = "quick") -> dict[str, Any]:
+        """Return the configuration's fields at a size, ``full`` overlaid with ``quick`` for the small one.
+
+        Raises
+        ------
+        UnknownNameError: for a size that is neither ``"quick"`` nor ``"full"``.
+        """
+        check_name("size", size, SIZES)
+        fields = self.full | self.quick if size == "quick" else self.full
+        # Copied: transformers completes the tables of a configuration where they lie, which would change the entry.
+        return {name: None if value == _NULL else copy.deepcopy(value) for name, value in fields.items()}
+
+    def config(self, size: str = "quick") -> Any:
+        """Build the transformers configuration at a size, in the forms that can be converted.
+
+        That is: eager attention, no cache, and experts that gather their weights for each token instead of
+        sorting the tokens by expert, whose shapes depend on values.
+
+        Raises
+        ------
+        ZooFileError: if the class does not exist, or does not take the file's fields.
+        """
+        import transformers
+
+        where = f"models/{self.key}.toml"
+        config_class = getattr(transformers, self.config_class, None)
+        if config_class is None:
+            raise ZooFileError(f"{where}: config_class: transformers has no {self.config_class!r}")
+        fields = self.fields(size)
+        known = {*config_class.__dataclass_fields__, *config_class.attribute_map, *_UNDECLARED}
+        for name in fields:
+            if name not in known:
+                table = "quick" if name in self.quick else "full"
+                problem = f"{self.config_class} has no such field{toml_struct.hint(name, known)}"
+                raise ZooFileError(f"{where}: {table}.{name}: {problem}")
+        try:
+            return config_class(**fields, **IMPLEMENTATIONS, use_cache=False)
+        except Exception as error:  # several libraries' errors, all of them about the fields
+            raise ZooFileError(f"{where}: {size}: {' '.join(str(error).split())}") from error
+
+    def expected_norms(self, config_or_size: Any = "quick") -> int:
+        """Return the number of RMSNorms one forward pass executes.
+
+        Parameters
+        ----------
+        config_or_size: a size, or a transformers configuration of this architecture.
+
+        Raises
+        ------
+        ZooFileError: if the configuration lacks a field that a count needs.
+        """
+        return self._count("norms", config_or_size)
+
+    def written_out_norms(self, config_or_size: Any = "quick") -> int:
+        """Return how many of the expected norms are no modules, so that no forward hook sees them.
+
+        Raises
+        ------
+        ZooFileError: if the configuration lacks a field that a count needs.
+        """
+        return self._count("written_out", config_or_size)
+
+    def _count(self, key: str, config_or_size: Any) -> int:
+        text = getattr(self, key)
+        rules = {"L": "num_hidden_layers"} | self.counts
+        rules = {name: rule for name, rule in rules.items() if name in formula.names(text)}
+        if isinstance(config_or_size, str):
+            fields = self.fields(config_or_size)
+            if all(rule.partition("==")[0].strip() in fields for rule in rules.values()):
+                return self._evaluate(key, rules, fields.__getitem__)
+            config_or_size = self.config(config_or_size)
+        return self._evaluate(key, rules, lambda name: getattr(config_or_size, name))
+
+    def _evaluate(self, key: str, rules: Mapping[str, str], field: Any) -> int:
+        try:
+            return formula.evaluate(
+                getattr(self, key), {name: formula.count(rule, field) for name, rule in rules.items()}
+            )
+        except (formula.FormulaError, AttributeError) as error:
+            raise ZooFileError(f"models/{self.key}.toml: {key}: {error}") from error
+
+
+def _check_sizes(fields: Mapping[str, Any], where: str) -> None:
+    for name, value in fields.items():
+        if not _INTEGER.match(name) or value == _NULL:
+            continue
+        for item in value if isinstance(value, list) else (value,):
+            if not isinstance(item, int) or isinstance(item, bool):
+                raise ZooFileError(f"{where}.{name}: expected an integer, got {value!r}")
+            if item < 1 and name not in _MAY_BE_ZERO:
+                raise ZooFileError(f"{where}.{name}: expected a positive integer, got {value!r}")
+            if item > _LARGEST:
+                raise ZooFileError(
+                    f"{where}.{name}: expected at most {_LARGEST}, got a number of {len(str(item))} digits"
+                )
+
+
+def _check(spec: ModelSpec, where: str) -> ModelSpec:
+    _check_sizes(spec.full, f"{where}: full")
+    _check_sizes(spec.quick, f"{where}: quick")
+    for key in ("norms", "written_out"):
+        try:
+            formula.evaluate(getattr(spec, key), dict.fromkeys({"L", *spec.counts}, 10**6))
+        except formula.FormulaError as error:
+            raise ZooFileError(f"{where}: {key}: {error}") from error
+    if spec.control and spec.norms != "0":
+        raise ZooFileError(f"{where}: norms: expected '0' for a control, got {spec.norms!r}")
+    return spec
+
+
+def load_spec(path: Path) -> ModelSpec:
+    """Read and check one zoo file.
+
+    Raises
+    ------
+    ZooFileError: one line with the file, the key and what was expected there.
+    """
+    where = toml_struct.place(path)
+    return _check(toml_struct.read(path, ModelSpec, key=path.stem), where)
+
+
+def models_folder() -> Path:
+    """Return the folder of the zoo files.
+
+    The one that the environment variable ``ANE_HARNESS_MODELS`` names; else the zoo's own, inside the package
+    when installed, beside it in a checkout.
+    """
+    if own := os.environ.get("ANE_HARNESS_MODELS"):
+        return Path(own)
+    package = Path(__file__).parents[1]
+    installed = package / "_models"
+    return installed if installed.is_dir() else package.parent / "models"
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.toml"), key=lambda path: path.stem)
+
+
+def all_keys() -> list[str]:
+    """Return the key of every zoo file of `models_folder`, sorted, those that cannot be used among them."""
+    return [path.stem for path in _files(models_folder())]
+
+
+def load_zoo(
+    folder: Path | None = None, unusable: Callable[[str, ZooFileError], None] | None = None
+) -> dict[str, ModelSpec]:
+    """Read every zoo file of a folder (default: `models_folder`), sorted by key.
+
+    Parameters
+    ----------
+    folder: where the files are.
+    unusable: told the key and the error of each file that cannot be used; without it, the first one is raised.
+
+    Raises
+    ------
+    ZooFileError: for the first file that cannot be used, or if there is none.
+    """
+    folder = models_folder() if folder is None else folder
+    paths = _files(folder)
+    if not paths:
+        raise ZooFileError(f"{folder}: no models/<key>.toml found")
+    zoo = {}
+    for path in paths:
+        try:
+            zoo[path.stem] = load_spec(path)
+        except ZooFileError as error:
+            if unusable is None:
+                raise
+            unusable(path.stem, error)
+    return zoo
+
+
+def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: str | None = None) -> list[ModelSpec]:
+    """Return the models named, or all of them, in the zoo's order, narrowed to a tier if one is given.
+
+    The tier ``"nightly"`` holds the ``"quick"`` one: a night runs every model.
+
+    Raises
+    ------
+    UnknownNameError: for a key that is not in the zoo, or an unknown tier.
+    """
+    if tier is not None:
+        check_name("tier", tier, get_args(Tier))
+    wanted = [check_name("model", key, zoo) for key in dict.fromkeys(keys)]
+    return [zoo[key] for key in wanted or zoo if tier in (None, "nightly", zoo[key].tier)]

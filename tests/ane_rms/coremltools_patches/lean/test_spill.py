@@ -1,0 +1,92 @@
+"""Arrays in a file: what ``astype(float16)`` gives, readable after the file is closed."""
+
+from __future__ import annotations
+
+import gc
+
+import numpy as np
+import pytest
+
+from ane_rms.coremltools_patches.lean import spill
+from ane_rms.coremltools_patches.lean.cast import overflows
+from ane_rms.coremltools_patches.lean.spill import Spill
+
+ARRAYS = {
+    "a vector": np.linspace(-9, 9, 1001, dtype=np.float32),
+    "three axes": np.linspace(-9, 9, 1001 * 6, dtype=np.float32).reshape(2, 1001, 3),
+    "transposed": np.linspace(-9, 9, 35, dtype=np.float32).reshape(5, 7).T,
+    "strided": np.linspace(-9, 9, 100, dtype=np.float32).reshape(10, 10)[::3, 1::2],
+    "special": np.float32([np.inf, -np.inf, np.nan, 1e30, 1e-30, 65519.9, 65520.0, -0.0]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_the_file_holds_what_astype_gives(name):
+    store = Spill()
+    result = store.float16(ARRAYS[name])
+    with np.errstate(over="ignore"):
+        expected = ARRAYS[name].astype(np.float16)
+    assert result.dtype == np.float16
+    assert result.tobytes() == expected.tobytes()
+    assert result.shape == expected.shape
+    store.close()
+
+
+def test_the_same_array_is_written_once():
+    store = Spill()
+    one = ARRAYS["a vector"]
+    assert store.float16(one) is store.float16(one)
+    assert store.float16(one.copy()) is not store.float16(one)
+    store.close()
+
+
+def test_released_and_closed_the_array_stays_readable_and_writable():
+    store = Spill()
+    array = ARRAYS["a vector"]
+    result = store.float16(array)
+    result[0] = 3.0
+    store.release(result)
+    assert result[0] == 3.0
+    store.close()
+    del store
+    gc.collect()
+    np.testing.assert_array_equal(result[1:], array.astype(np.float16)[1:])
+
+
+def test_an_array_of_another_file_is_not_released(tmp_path):
+    """Its unwritten changes would be lost."""
+    np.zeros(4096, np.float16).tofile(tmp_path / "weights")
+    other = np.memmap(tmp_path / "weights", np.float16, "c")
+    other[0] = 3.0
+    Spill().release(other)
+    assert other[0] == 3.0
+
+
+@pytest.mark.parametrize("elements", [spill.SMALLEST_ELEMENTS - 1, spill.SMALLEST_ELEMENTS])
+def test_small_arrays_stay_in_memory(elements, monkeypatch):
+    monkeypatch.undo()
+    assert Spill.takes(np.zeros(elements, np.float32)) == (elements >= 1 << 16)
+    assert not Spill.takes(np.zeros(elements, np.float64))
+    assert not Spill.takes(np.float32(1.0))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([65504.0, -65504.0], False),
+        ([65504.01, 0.0], True),
+        ([-65505.0], True),
+        ([np.inf, -np.inf, 1e38], False),
+        ([9.9e37], True),
+        ([np.nan], False),
+        ([np.nan, 70000.0], True),
+        ([], False),
+    ],
+)
+def test_overflows(values, expected):
+    """By coremltools' own rule: ``max(|v| where |v| < 1e38) > 65504``."""
+    array = np.asarray([0.0] * 20 + values, np.float32)
+    magnitude = np.abs(array)
+    assert bool(magnitude[magnitude < 1e38].max() > 65504) == expected
+    assert overflows(array) == expected
+    assert overflows(np.asarray(values, np.float32)) == expected

@@ -1,0 +1,91 @@
+"""``explain``: the sites of a zoo model or of a package, fused or missed and why."""
+
+from __future__ import annotations
+
+import coremltools as ct
+
+import ane_rms
+from tests.harness.command_line import harness
+
+
+def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path):
+    import torch
+
+    from tests.ane_rms.spellings import LOOK_ALIKES
+    from tests.mil_tools import NE, Norm, inputs, options, torch_program
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cubed = Norm(LOOK_ALIKES["pow(3)"].function)
+            self.centred = Norm(LOOK_ALIKES["timm: torch.var"].function)
+            self.first = Norm(LOOK_ALIKES["mean over axis 0"].function)
+
+        def forward(self, x):
+            return self.first(self.centred(self.cubed(x)))
+
+    path = tmp_path / "three.mlpackage"
+    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
+    ane_rms.convert(torch_program(Model(), (2, 8, 64)), inputs=inputs((2, 8, 64)), **arguments).save(str(path))
+    done = harness("explain", path)
+    assert done.returncode == 0, done.stderr
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "missed" in line
+    ]
+    misses = {row[1]: row for row in rows[:3]}
+    for module, reason, shape in (
+        ("cubed", "x**3", "2, 8, 1"),
+        ("centred", "variance", "2, 8, 1"),
+        ("first", "axes [-3]", "1, 8, 64"),
+    ):
+        assert reason in misses[module][-1]
+        assert misses[module][-2] == shape
+        assert misses[module][0]
+    assert "0 fused, 3 missed" in done.stdout
+
+
+def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
+    import harness.export
+
+    build = harness.export.build
+
+    def loud(spec, **more):
+        network = build(spec, **more)
+        network.model.embed_tokens.weight.data *= 1e6
+        return network
+
+    monkeypatch.setattr(harness.export, "build", loud)
+    from harness.explain.fusion import of_model
+
+    (first, *_) = of_model("llama", calibrate=True).warnings
+    assert "in calibration, float16 ends at 65,504" in first.reason
+
+
+def test_explain_lists_the_sites_of_a_model():
+    done = harness("explain", "qwen3", "--frontend", "export")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("| fused | mean_rsqrt_mul") == 9
+    assert "9 fused, 0 missed (converted for CPU_AND_NE, layer_norm)" in done.stdout
+
+
+def test_explain_reads_packages_of_ours_and_of_others(tmp_path):
+    from tests.ane_rms.spellings import LOOK_ALIKES, SPELLINGS
+    from tests.mil_tools import NE, Norm, inputs, options, torch_program
+
+    def both(x, w):
+        return LOOK_ALIKES["pow(3)"].function(SPELLINGS["H: pow(-0.5) (Gemma3n)"].function(x, w), w)
+
+    program = torch_program(Norm(both), (2, 8, 64))
+    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
+    ane_rms.convert(program, inputs=inputs((2, 8, 64)), **arguments).save(str(tmp_path / "ours.mlpackage"))
+    ct.convert(program, inputs=inputs((2, 8, 64)), **arguments).save(str(tmp_path / "theirs.mlpackage"))
+    for name, note in (
+        ("ours", "converted for CPU_AND_NE, layer_norm"),
+        ("theirs", "not converted through ane_rms"),
+    ):
+        done = harness("explain", tmp_path / f"{name}.mlpackage")
+        assert done.returncode == 0, done.stderr
+        assert "mean_pow_mul" in done.stdout
+        assert "x**3" in done.stdout
+        assert "1 fused, 1 missed" in done.stdout
+        assert note in done.stdout
