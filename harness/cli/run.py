@@ -87,7 +87,7 @@ def run(
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
     from harness.cli import quantities, selection
-    from harness.cli.weights import given_weights
+    from harness.cli.checkpoint_options import given_weights
     from harness.errors import check_name
     from harness.plan import shapes
     from harness.report.results_table import FORMATS

@@ -14,6 +14,7 @@ from harness.plan.shapes import Shape
 from harness.records.run_files import read_records
 from harness.zoo import checkpoint, prompts
 from harness.zoo.catalog import load_zoo
+from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES
 
 ZOO = load_zoo()
 INDEX = "model.safetensors.index.json"
@@ -191,7 +192,7 @@ def empty_index(folder):
 
 
 def huge_config(folder):
-    (folder / "config.json").write_text('{"model_type": "' + "x" * checkpoint.CONFIG_LIMIT_BYTES + '"}')
+    (folder / "config.json").write_text('{"model_type": "' + "x" * CONFIG_LIMIT_BYTES + '"}')
 
 
 def nested_config(folder):
@@ -258,7 +259,8 @@ def test_a_hub_out_of_reach(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    for offline, said in (("0", "the hub is out of reach"), ("1", "HF_HUB_OFFLINE forbids to ask the hub")):
+    unheard = "HF_HUB_OFFLINE is set, so the hub was not contacted"
+    for offline, said in (("0", "the hub is out of reach"), ("1", unheard)):
         monkeypatch.setenv("HF_HUB_OFFLINE", offline)
         command = [sys.executable, "-m", "harness", "run", "--checkpoint", "someone/something", "--out", str(tmp_path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)

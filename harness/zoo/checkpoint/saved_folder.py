@@ -1,85 +1,41 @@
-"""Checkpoints: where the weights of a model are, and whether they can be read, before anything heavy is imported.
+"""Read a folder as ``save_pretrained`` writes it: ``config.json``, ``*.safetensors``, perhaps a tokenizer.
 
-A checkpoint is a folder as ``save_pretrained`` writes it (``config.json``, ``*.safetensors``, perhaps a tokenizer), or
-the id of a repository on the Hugging Face hub, which is downloaded into huggingface_hub's own cache; ``HF_HUB_OFFLINE``
-and ``HF_ENDPOINT`` are respected. Pickle files and code that comes with a checkpoint run what they hold when they
-are read, and are refused unless asked for.
+Pickle files and code that comes with a checkpoint run what they hold when they are read, and are refused unless
+asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from harness.errors import CheckpointError
-from harness.system import limited_read
-from harness.zoo.catalog import ModelSpec
+from harness.zoo.checkpoint.description import Checkpoint
+from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, INDEX_LIMIT_BYTES, first_line, read_object
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-CONFIG_LIMIT_BYTES = 4_000_000
-INDEX_LIMIT_BYTES = 32_000_000
-"""Larger files are not read whole: the index of a model of 685 billion parameters has 9 MB."""
+    from pathlib import Path
 
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
-class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A checkpoint that has been looked at: plain data, for a run's plan."""
-
-    source: str
-    """Path or hub id, as given."""
-    folder: str
-    """Where its files are."""
-    model_type: str
-    """As ``config.json`` names the architecture."""
-    architecture: str
-    """The transformers class it was saved from; empty where ``config.json`` names none."""
-    dtype: str
-    """Of its weights, for example ``bfloat16``; several are joined by commas, the most frequent first."""
-    revision: str = ""
-    """Branch, tag or commit asked for; empty for the default one."""
-    has_tokenizer: bool = False
-    pickled: bool = False
-    """Whether its weights are in pickle files, which were allowed."""
-    trust_remote_code: bool = False
-    digest: str = ""
-    """SHA-256 over its configuration, its weights, its tokenizer, and its code if that is run; the first 16 digits."""
-
-    @property
-    def name(self) -> str:
-        """What a record calls it: the source, with the revision."""
-        return f"{self.source}@{self.revision}" if self.revision else self.source
-
-    def config(self) -> dict[str, Any]:
-        """Return ``config.json``."""
-        return _json(Path(self.folder, "config.json"), CONFIG_LIMIT_BYTES)
-
-
-def inspect_checkpoint(
-    source: str, revision: str | None = None, *, allow_pickle: bool = False, trust_remote_code: bool = False
+def inspect_folder(
+    source: str, folder: Path, revision: str, *, allow_pickle: bool, trust_remote_code: bool
 ) -> Checkpoint:
-    """Find a checkpoint, download it if need be, and check all that can be checked without building the model.
+    """Return a folder's description, once all is checked that can be checked without building the model.
 
     Raises
     ------
     CheckpointError: in one line, with the flag that allows it where one does.
     """
-    folder = _local(source, revision) or _downloaded(source, revision, allow_pickle=allow_pickle)
     config_path = folder / "config.json"
     if not config_path.is_file():
         raise CheckpointError(f"{source}: no config.json in {folder}: expected a folder as save_pretrained writes it")
-    config = _json(config_path, CONFIG_LIMIT_BYTES)
+    config = read_object(config_path, CONFIG_LIMIT_BYTES)
     architecture = _check_config(source, config, trust_remote_code=trust_remote_code)
     shards = _shards(source, folder)
     pickled = [] if shards else _pickled(source, folder, allow_pickle=allow_pickle)
@@ -89,7 +45,7 @@ def inspect_checkpoint(
         model_type=config["model_type"],
         architecture=architecture,
         dtype=_dtypes(shards) or str(config.get("dtype") or config.get("torch_dtype") or ""),
-        revision=revision or "",
+        revision=revision,
         has_tokenizer=any((folder / name).is_file() for name in TOKENIZERS),
         pickled=bool(pickled),
         trust_remote_code=trust_remote_code,
@@ -111,68 +67,6 @@ def _digest(paths: list[Path]) -> str:
             while chunk := stream.read(1 << 22):
                 digest.update(chunk)
     return digest.hexdigest()[:16]
-
-
-def _local(source: str, revision: str | None) -> Path | None:
-    """Return the folder that a source names, None for what can only be a hub id."""
-    path = Path(source).expanduser()
-    if not source:
-        raise CheckpointError("the checkpoint has no name: expected a folder or a hub id")
-    if path.is_dir():
-        if revision:
-            raise CheckpointError(f"{source}: --revision is for hub ids, this is a folder")
-        return path.resolve()
-    if path.exists():
-        raise CheckpointError(f"{source}: expected a folder as save_pretrained writes it, found a file")
-    if not _HUB_ID.fullmatch(source) or ".." in source:
-        raise CheckpointError(f"{source}: no such folder, and no hub id either (owner/name)")
-    return None
-
-
-def _downloaded(source: str, revision: str | None, *, allow_pickle: bool) -> Path:
-    """Return the folder of a hub repository in huggingface_hub's cache."""
-    import huggingface_hub
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(PICKLED if allow_pickle else ())]
-    try:
-        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=wanted))
-    except GatedRepoError:
-        raise CheckpointError(f"{source}: the hub gives it to those who accepted its terms: hf auth login") from None
-    except RepositoryNotFoundError:
-        raise CheckpointError(f"{source}: no such folder, and no such repository on the hub") from None
-    except RevisionNotFoundError:
-        raise CheckpointError(f"{source}: the hub has no revision {revision!r} of it") from None
-    except (LocalEntryNotFoundError, HFValidationError, OSError) as error:
-        offline = huggingface_hub.constants.HF_HUB_OFFLINE
-        why = "HF_HUB_OFFLINE forbids to ask the hub" if offline else f"the hub is out of reach: {_first_line(error)}"
-        raise CheckpointError(f"{source}: no such folder here, not in the hub's cache, and {why}") from None
-    except Exception as error:  # huggingface_hub and its transport raise errors of many kinds
-        raise CheckpointError(f"{source}: the hub: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:200] if text else type(error).__name__
-
-
-def _json(path: Path, limit_bytes: int) -> dict[str, Any]:
-    """Return a JSON file's object, refusing one too large to be read whole."""
-    try:
-        content = json.loads(limited_read.read(path, limit_bytes).decode())
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON: {_first_line(error)}") from None
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: expected an object, got {type(content).__name__}")
-    return content
 
 
 def _check_config(source: str, config: dict[str, Any], *, trust_remote_code: bool) -> str:
@@ -223,7 +117,7 @@ def _shards(source: str, folder: Path) -> list[Path]:
             with safe_open(path, framework="np") as shard:
                 lacking = set(tensors or ()) - set(shard.keys())
         except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{source}: {name}: truncated or damaged: {_first_line(error)}") from None
+            raise CheckpointError(f"{source}: {name}: truncated or damaged: {first_line(error)}") from None
         if lacking:
             raise CheckpointError(f"{source}: {name} lacks {min(lacking)!r}, which {INDEX} says it holds")
     return [folder / name for name in names]
@@ -231,7 +125,7 @@ def _shards(source: str, folder: Path) -> list[Path]:
 
 def _shard_names(index: Path) -> dict[str, list[str] | None]:
     """Return the names of the shards in an index, each with its tensors, refusing one that leads elsewhere."""
-    weights = _json(index, INDEX_LIMIT_BYTES).get("weight_map")
+    weights = read_object(index, INDEX_LIMIT_BYTES).get("weight_map")
     if not isinstance(weights, dict) or not weights:
         raise CheckpointError(f"{index}: weight_map: expected tensors and their files, got {type(weights).__name__}")
     names: dict[str, list[str] | None] = {}
@@ -268,26 +162,3 @@ def _dtypes(shards: list[Path]) -> str:
         with safe_open(path, framework="np") as shard:
             found.update(shard.get_slice(name).get_dtype() for name in shard.keys())  # noqa: SIM118 - not a dict
     return ", ".join(names.get(name, name.lower()) for name, _ in found.most_common())
-
-
-def spec_of(checkpoint: Checkpoint, zoo: Mapping[str, ModelSpec]) -> ModelSpec:
-    """Return the zoo entry of a checkpoint: its architecture's formula, its own configuration.
-
-    An architecture that the zoo does not have gets an entry without a formula, whose key is its ``model_type``.
-    """
-    found = [spec for spec in zoo.values() if spec.architecture == checkpoint.architecture]
-    near = next((spec for spec in found if spec.key == checkpoint.model_type), found[0] if found else None)
-    if near is not None:
-        return msgspec.structs.replace(near, published=checkpoint.name, full=checkpoint.config(), quick={})
-    return ModelSpec(
-        key=checkpoint.model_type,
-        title=checkpoint.model_type,
-        architecture=checkpoint.architecture,
-        config_class="",
-        published=checkpoint.name,
-        tier="nightly",
-        norms="",
-        gamma_seed=0,
-        full=checkpoint.config(),
-        quick={},
-    )

@@ -1,0 +1,35 @@
+"""Read a small JSON file of a checkpoint, and the first line of another library's error."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CheckpointError
+from harness.system import limited_read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG_LIMIT_BYTES = 4_000_000
+INDEX_LIMIT_BYTES = 32_000_000
+"""Larger files are not read whole: the index of a model of 685 billion parameters has 9 MB."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, at most 200 characters of it."""
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__
+
+
+def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:
+    """Return a JSON file's object, refusing one too large to be read whole."""
+    try:
+        content = json.loads(limited_read.read(path, limit_bytes).decode())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not JSON: {first_line(error)}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: expected an object, got {type(content).__name__}")
+    return content
