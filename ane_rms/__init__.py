@@ -6,8 +6,10 @@ takes the place of ``ct.convert``; for ``compute_units=ct.ComputeUnit.CPU_AND_NE
 
 import ane_rms.op
 import ane_rms.passes  # noqa: F401 - these two register the op and the passes with coremltools
+from ane_rms.conversion import convert
 from ane_rms.find import find
-from ane_rms.pipeline import convert, install, installed, pipeline, uninstall
+from ane_rms.installation import install, installed, uninstall
+from ane_rms.pipeline import pipeline
 from ane_rms.report import Caution, FusionReport, Miss, Site, report
 
 __all__ = [

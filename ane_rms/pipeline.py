@@ -2,28 +2,19 @@
 
 The passes stand in the main pipeline right after the first ``common::const_elimination``: casts, no-ops and constant
 arithmetic are folded there, and nothing is float16 yet. Everything goes through coremltools' public
-``pass_pipeline=`` argument; :func:`install` is the one place that swaps ``coremltools.convert``, reversibly.
+``pass_pipeline=`` argument.
 """
 
 from __future__ import annotations
 
-import inspect
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import coremltools as ct
 
-from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
-from ane_rms.coremltools_patches.lean import leaner
-from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
 from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, check_strategy
 from ane_rms.passes.units import targets_neural_engine, units_name
-from ane_rms.report import METADATA_KEY, FusionReport, kept_report
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 ANCHOR = "common::const_elimination"
 FUSE = "common::fuse_rms_norm"
@@ -31,16 +22,34 @@ LOWER = "common::lower_ane_rms_norm_to_layer_norm"
 EXPAND = "common::expand_ane_rms_norm"
 CAST = "common::add_fp16_cast"
 RESTORE = "common::restore_rms_norm_epsilon"
+OWN = (FUSE, LOWER, EXPAND, RESTORE)
+"""The passes that :func:`pipeline` puts in place."""
 
-_original: Callable[..., Any] = ct.convert
+_SETTINGS = "_ane_rms_settings"
+"""The attribute of a pipeline made here that holds its :class:`Settings`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The options of one pipeline, and the passes of ours that were put into it."""
+
+    compute_units: str = ""
+    """The name of the compute units; empty where they are not known."""
+    lowering: str = DEFAULT_STRATEGY
+    axes: str = "last"
+    for_ane: bool = False
+    """Whether the passes act for every compute unit."""
+    added: tuple[str, ...] = ()
+    """The passes of ours that the pipeline was made with, to tell which of them a user has removed."""
 
 
 def pipeline(
-    compute_units: ct.ComputeUnit | str | None,
+    compute_units: ct.ComputeUnit | str | None = None,
     base: ct.PassPipeline | None = None,
     *,
-    lowering: str = DEFAULT_STRATEGY,
-    axes: str = "last",
+    lowering: str | None = None,
+    axes: str | None = None,
+    for_ane: bool = False,
 ) -> ct.PassPipeline:
     """Return a pass pipeline with the passes that ``compute_units`` call for, for ``ct.convert(pass_pipeline=...)``.
 
@@ -49,125 +58,91 @@ def pipeline(
 
     Parameters
     ----------
-    compute_units: as given to ``ct.convert``; fusing and lowering are for ``CPU_AND_NE`` alone.
-    base: the pipeline to extend, left as it is. Default: coremltools' own default.
-    lowering: the strategy's name.
-    axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
+    compute_units: as given to ``ct.convert``; fusing and lowering are for ``CPU_AND_NE`` alone. If it is left out, the
+        options are kept for :func:`convert`, which knows the units of its call.
+    base: the pipeline to extend, left as it is. Default: coremltools' own default. A pass of ours that was removed
+        from a pipeline made here stays removed.
+    lowering: the strategy's name. Default: that of ``base``, else ``"layer_norm"``.
+    axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well. Default: that of
+        ``base``, else ``"last"``.
+    for_ane: whether to fuse and lower for every compute unit.
 
     Raises
     ------
     ValueError: for an unknown lowering, compute unit or choice of axes.
     """
-    return _pipeline(compute_units, base, lowering=lowering, axes=axes, float16=True)
+    return extended(base, settings(base, compute_units, lowering=lowering, axes=axes, for_ane=for_ane))
 
 
-def _pipeline(
-    compute_units: ct.ComputeUnit | str | None, base: ct.PassPipeline | None, *, lowering: str, axes: str, float16: bool
-) -> ct.PassPipeline:
-    check_strategy(lowering)
-    check_axes(axes)
-    start = ct.PassPipeline() if base is None else base
-    names = [name for name in start.passes if name not in (FUSE, LOWER, EXPAND, RESTORE)]
-    at = names.index(ANCHOR) + 1 if ANCHOR in names else 0
-    acting = targets_neural_engine(compute_units)
-    names[at:at] = [FUSE, LOWER, EXPAND] if acting else [EXPAND]
-    if acting and CAST in names:
-        names.insert(names.index(CAST) + 1, RESTORE)
-    result = ct.PassPipeline(names, start.pipeline_name)
-    result.set_options_by_another_pipeline(start)
-    if acting:
-        units, epsilons = units_name(compute_units), dict[str, float]()
-        fusing = {"compute_units": units, "axes": axes, "lowering": lowering, "float16": float16}
-        lowered = {"compute_units": units, "lowering": lowering, "epsilons": epsilons}
-        for name, options in ((FUSE, fusing), (LOWER, lowered), (RESTORE, {"epsilons": epsilons})):
-            result._pass_options.pop(name, None)  # noqa: SLF001 - a base of ours has options, overriding which warns
-            if name in names:
-                result.set_options(name, options)
-    return result
+def settings(
+    base: ct.PassPipeline | None,
+    compute_units: ct.ComputeUnit | str | None,
+    *,
+    lowering: str | None,
+    axes: str | None,
+    for_ane: bool,
+) -> Settings:
+    """Return what the caller says, else what the options of ``base`` say, else what ``base`` was made with.
+
+    Raises
+    ------
+    ValueError: for an unknown lowering, compute unit or choice of axes.
+    """
+    made = getattr(base, _SETTINGS, Settings())
+    said = units_name(compute_units) or units_name(_option(base, FUSE, "compute_units") or None)
+    return Settings(
+        compute_units=said or made.compute_units,
+        lowering=check_strategy(lowering or _option(base, LOWER, "lowering") or made.lowering),
+        axes=check_axes(axes or _option(base, FUSE, "axes") or made.axes),
+        for_ane=for_ane or made.for_ane or bool(_option(base, FUSE, "for_ane")),
+    )
 
 
-def convert(
-    model: Any, *, lowering: str = DEFAULT_STRATEGY, axes: str = "last", lean: bool = False, **kwargs: Any
-) -> ct.models.MLModel:
-    """Convert as ``ct.convert`` does, with every RMSNorm fused and lowered for ``compute_units=CPU_AND_NE``.
+def _option(base: ct.PassPipeline | None, pass_name: str, option: str) -> Any:
+    options = (base.get_options(pass_name) if base is not None else None) or ()
+    return next((one.option_val for one in options if one.option_name == option), None)
 
-    For other compute units the program is the one ``ct.convert`` gives. The fusion report is stored in the package
-    (see :func:`ane_rms.report`).
+
+def removed_from(base: ct.PassPipeline | None) -> frozenset[str]:
+    """Return the passes of ours that a user has removed from a pipeline made here."""
+    made = getattr(base, _SETTINGS, Settings())
+    return frozenset(name for name in made.added if name not in base.passes) if base is not None else frozenset()
+
+
+def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = True) -> ct.PassPipeline:
+    """Return ``base`` with our passes in place.
 
     Parameters
     ----------
-    model: what ``ct.convert`` takes.
-    lowering: the strategy's name.
-    axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
-    lean: whether to do without coremltools' copies of each weight; the package is the same
-        (see :mod:`ane_rms.coremltools_patches.lean`).
-    **kwargs: those of ``ct.convert``.
-
-    Raises
-    ------
-    ValueError: for an unknown lowering or choice of axes; and what ``ct.convert`` raises.
+    base: the pipeline to extend, left as it is; None for coremltools' own default.
+    chosen: the options of the passes.
+    float16: whether the program will compute in float16, for the report's warnings.
     """
-    units = kwargs.get("compute_units")
-    float16 = kwargs.get("compute_precision") != ct.precision.FLOAT32
-    chosen = _pipeline(units, kwargs.pop("pass_pipeline", None), lowering=lowering, axes=axes, float16=float16)
-    reading = reading_rms_norm(any_axes=axes == "any") if targets_neural_engine(units) else nullcontext()
-    with reading_bfloat16(), reading, leaner() if lean else nullcontext():
-        converted = _original(model, pass_pipeline=chosen, **kwargs)
-    if not isinstance(converted, ct.models.MLModel):
-        if lean and isinstance(converted, ct.converters.mil.mil.Program):
-            converted.validate()  # the last pass of a lean conversion is not followed by a validation
-        return converted  # convert_to="milinternal" gives a program, which holds no metadata
-    program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
-    found = (kept_report(program) if program is not None else None) or FusionReport(compute_units=units_name(units))
-    converted.user_defined_metadata[METADATA_KEY] = found.to_json()
-    if kwargs.get("package_dir") is not None:
-        _rewrite_spec(Path(kwargs["package_dir"]), converted)
-    return converted
+    start = ct.PassPipeline() if base is None else base
+    unwanted = removed_from(base)
+    acting = targets_neural_engine(chosen.compute_units or None, for_ane=chosen.for_ane)
+    names = [name for name in start.passes if name not in OWN]
+    at = names.index(ANCHOR) + 1 if ANCHOR in names else 0
+    names[at:at] = [name for name in ([FUSE, LOWER, EXPAND] if acting else [EXPAND]) if name not in unwanted]
+    if acting and CAST in names and RESTORE not in unwanted:
+        names.insert(names.index(CAST) + 1, RESTORE)
+    result = ct.PassPipeline(names, start.pipeline_name)
+    result.set_options_by_another_pipeline(start)
+    for name, options in (_options(chosen, float16=float16) if acting else {}).items():
+        result._pass_options.pop(name, None)  # noqa: SLF001 - a base of ours has options, overriding which warns
+        if name in names:
+            result.set_options(name, options)
+    added = tuple(name for name in OWN if name in names or name in unwanted)
+    setattr(result, _SETTINGS, replace(chosen, added=added))
+    return result
 
 
-def _rewrite_spec(package: Path, converted: ct.models.MLModel) -> None:
-    """Write the specification again into a package that ct.convert has saved before the metadata was known."""
-    root = ct.libmodelpackage.ModelPackage(str(package)).getRootModel().path()
-    Path(root).write_bytes(converted._spec.SerializeToString())  # noqa: SLF001 - get_spec() copies every weight
-
-
-def _installed_convert(model: Any, *args: Any, **kwargs: Any) -> Any:
-    """Stand in for ``coremltools.convert``: same arguments, by position too."""
-    bound = inspect.signature(_original).bind(model, *args, **kwargs)
-    arguments = dict(bound.arguments)
-    arguments.pop("model")
-    return convert(model, **arguments)
-
-
-def install() -> None:
-    """Make plain ``ct.convert`` do what :func:`convert` does. Doing it twice is doing it once."""
-    global _original  # noqa: PLW0603 - one process has one ct.convert
-    if ct.convert is not _installed_convert:
-        _original = ct.convert
-        ct.convert = _installed_convert
-
-
-def uninstall() -> None:
-    """Put back the very function that :func:`install` replaced. Without an install it does nothing.
-
-    Raises
-    ------
-    RuntimeError: if something else has replaced ``ct.convert`` since: putting ours back would undo that.
-    """
-    if ct.convert is _installed_convert:
-        ct.convert = _original
-    elif ct.convert is not _original:
-        raise RuntimeError(
-            "coremltools.convert was replaced by something else after ane_rms.install(); undo that first"
-        )
-
-
-@contextmanager
-def installed() -> Iterator[None]:
-    """Have :func:`install` in effect within a ``with`` block; afterwards, ``ct.convert`` is what it was before."""
-    before = ct.convert
-    install()
-    try:
-        yield
-    finally:
-        ct.convert = before
+def _options(chosen: Settings, *, float16: bool) -> dict[str, dict[str, Any]]:
+    """Return the options of each pass of ours."""
+    units = {"compute_units": chosen.compute_units or None, "for_ane": chosen.for_ane, "lowering": chosen.lowering}
+    epsilons: dict[str, float] = {}
+    return {
+        FUSE: {**units, "axes": chosen.axes, "float16": float16},
+        LOWER: {**units, "epsilons": epsilons},
+        RESTORE: {"epsilons": epsilons},
+    }

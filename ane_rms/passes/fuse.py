@@ -49,19 +49,21 @@ class fuse_rms_norm(AbstractGraphPass):
     Options
     -------
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
+    for_ane: whether to act for every compute unit, unset among them.
     axes: ``"last"`` (default), or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
     lowering: the strategy that will lower the norms, for the report.
     float16: whether the program will compute in float16, for the report's warnings. Default: yes.
     """
 
     compute_units: Any = None
+    for_ane: bool = False
     axes: str = "last"
     lowering: str = ""
     float16: bool = True
 
     def apply(self, prog: mil.Program) -> None:
         """Fuse in place, and remember the report of what was found."""
-        if not targets_neural_engine(self.compute_units):
+        if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
             return
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
         keep_report(prog, self._report(prog, found))

@@ -40,17 +40,19 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
     Options
     -------
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
+    for_ane: whether to act for every compute unit, unset among them.
     lowering: the strategy's name, a key of :data:`ane_rms.passes.strategies.STRATEGIES`.
     epsilons: a dictionary that takes down epsilon by name of the layer norm; see :mod:`ane_rms.passes.epsilon`.
     """
 
     compute_units: Any = None
+    for_ane: bool = False
     lowering: str = DEFAULT_STRATEGY
     epsilons: Any = None
 
     def apply(self, prog: mil.Program) -> None:
         """Lower in place."""
-        if not targets_neural_engine(self.compute_units):
+        if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
             return
         standing = _standing(prog)
         if self.epsilons is not None and self.lowering in ("layer_norm", "layer_norm_affine"):

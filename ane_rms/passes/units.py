@@ -25,6 +25,16 @@ def units_name(compute_units: Any) -> str:
     return name
 
 
-def targets_neural_engine(compute_units: Any) -> bool:
-    """Return whether norms are fused and lowered for ``compute_units``: for ``CPU_AND_NE`` alone."""
-    return units_name(compute_units) == "CPU_AND_NE"
+def targets_neural_engine(compute_units: Any, *, for_ane: bool = False) -> bool:
+    """Return whether norms are fused and lowered for ``compute_units``: for ``CPU_AND_NE``, or by the user's word.
+
+    Parameters
+    ----------
+    compute_units: a ``ct.ComputeUnit``, its name, or None.
+    for_ane: the user's word that the Neural Engine is meant, whatever the compute units are.
+
+    Raises
+    ------
+    ValueError: for a name that no compute unit has.
+    """
+    return units_name(compute_units) == "CPU_AND_NE" or for_ane

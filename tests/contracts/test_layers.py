@@ -28,6 +28,7 @@ ROOMS = {
     "explain": {"ane_rms", "convert", "errors", "export", "interpreter", "measure", "plan", "zoo"},
     "run": {"ane_rms", "convert", "errors", "export", "measure", "plan", "records", "workers", "zoo"},
     "bench": {
+        "ane_rms",
         "convert",
         "errors",
         "explain",
@@ -74,8 +75,10 @@ ANE_RMS = {
     "passes": {"grammar", "guards", "mil", "op", "replacing", "report", "scan"},
     "find": {"mil", "passes", "report", "scan"},
     "coremltools_patches": {"mil", "op"},
-    "pipeline": {"coremltools_patches", "passes", "report"},
-    "__init__": {"find", "op", "passes", "pipeline", "report"},
+    "pipeline": {"passes"},
+    "conversion": {"coremltools_patches", "pipeline", "report"},
+    "installation": {"conversion"},
+    "__init__": {"conversion", "find", "installation", "op", "passes", "pipeline", "report"},
 }
 """The same for the modules and inner rooms of ane_rms."""
 

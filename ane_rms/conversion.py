@@ -1,0 +1,141 @@
+"""``ane_rms.convert``: ``ct.convert`` with the passes in its pipeline, and with what its frontend needs."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import coremltools as ct
+from coremltools.converters._converters_entry import convert as plain_convert
+
+from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
+from ane_rms.coremltools_patches.lean import leaner
+from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
+from ane_rms.pipeline import FUSE, extended, settings
+from ane_rms.report import METADATA_KEY, FusionReport, kept_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+UNSET: Mapping[str, Any] = {"source": "auto", "skip_model_load": False, "debug": False}
+"""The defaults of ``ct.convert`` that are not None; an argument that has its default is not handed on."""
+
+_handed_over: ContextVar[ct.PassPipeline | None] = ContextVar("_handed_over", default=None)
+"""The pipeline that a conversion of ours has given to the function it calls."""
+
+
+def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its order
+    model: Any,
+    source: str = "auto",
+    inputs: Any = None,
+    outputs: Any = None,
+    classifier_config: Any = None,
+    minimum_deployment_target: Any = None,
+    convert_to: str | None = None,
+    compute_precision: Any = None,
+    skip_model_load: bool = False,  # noqa: FBT001, FBT002 - as ct.convert has it
+    compute_units: ct.ComputeUnit | None = None,
+    package_dir: Any = None,
+    debug: bool = False,  # noqa: FBT001, FBT002 - as ct.convert has it
+    pass_pipeline: ct.PassPipeline | None = None,
+    states: Any = None,
+    *,
+    lowering: str | None = None,
+    axes: str | None = None,
+    lean: bool = False,
+    for_ane: bool = False,
+) -> ct.models.MLModel:
+    """Convert as ``ct.convert`` does, with every RMSNorm fused and lowered for ``compute_units=CPU_AND_NE``.
+
+    For other compute units the program is the one ``ct.convert`` gives, unless ``for_ane`` says otherwise. The fusion
+    report is stored in the package (see :func:`ane_rms.report`).
+
+    Parameters
+    ----------
+    model, source, inputs, outputs, classifier_config, minimum_deployment_target, convert_to, compute_precision,
+    skip_model_load, compute_units, package_dir, debug, pass_pipeline, states: those of ``ct.convert``, by position too.
+        Options that ``pass_pipeline`` has from :func:`pipeline` are kept.
+    lowering: the strategy's name. Default: that of ``pass_pipeline``, else ``"layer_norm"``.
+    axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well. Default: that of
+        ``pass_pipeline``, else ``"last"``.
+    lean: whether to do without coremltools' copies of each weight; the package is the same
+        (see :mod:`ane_rms.coremltools_patches.lean`).
+    for_ane: whether to fuse and lower for every compute unit, ``ALL``, ``CPU_AND_GPU`` and unset among them.
+
+    Raises
+    ------
+    ValueError: for an unknown lowering or choice of axes; and what ``ct.convert`` raises.
+    """
+    given = {
+        "source": source,
+        "inputs": inputs,
+        "outputs": outputs,
+        "classifier_config": classifier_config,
+        "minimum_deployment_target": minimum_deployment_target,
+        "convert_to": convert_to,
+        "compute_precision": compute_precision,
+        "package_dir": package_dir,
+        "states": states,
+        "skip_model_load": skip_model_load,
+        "debug": debug,
+        "compute_units": compute_units,
+        "pass_pipeline": pass_pipeline,
+    }
+    arguments = {name: value for name, value in given.items() if value is not UNSET.get(name)}
+    return convert_through(plain_convert, model, arguments, lowering=lowering, axes=axes, lean=lean, for_ane=for_ane)
+
+
+def convert_through(
+    function: Callable[..., Any],
+    model: Any,
+    arguments: Mapping[str, Any],
+    *,
+    lowering: str | None = None,
+    axes: str | None = None,
+    lean: bool = False,
+    for_ane: bool = False,
+) -> Any:
+    """Convert as :func:`convert` does, by a function that takes what ``ct.convert`` takes.
+
+    Parameters
+    ----------
+    function: ``ct.convert``, or what somebody put in its place; it is called once, with a pipeline of ours.
+    model: what is converted.
+    arguments: by name; the function gets them as they are, but for ``pass_pipeline``.
+    lowering, axes, lean, for_ane: those of :func:`convert`.
+    """
+    arguments = dict(arguments)
+    base = arguments.pop("pass_pipeline", None)
+    asked = settings(base, arguments.get("compute_units"), lowering=lowering, axes=axes, for_ane=for_ane)
+    float16 = arguments.get("compute_precision") != ct.precision.FLOAT32
+    chosen = extended(base, asked, float16=float16)
+    reading = reading_rms_norm(any_axes=asked.axes == "any") if FUSE in chosen.passes else nullcontext()
+    token = _handed_over.set(chosen)
+    try:
+        with reading_bfloat16(), reading, leaner() if lean else nullcontext():
+            converted = function(model, pass_pipeline=chosen, **arguments)
+    finally:
+        _handed_over.reset(token)
+    if not isinstance(converted, ct.models.MLModel):
+        if lean and isinstance(converted, ct.converters.mil.mil.Program):
+            converted.validate()  # the last pass of a lean conversion is not followed by a validation
+        return converted  # convert_to="milinternal" gives a program, which holds no metadata
+    program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
+    found = (kept_report(program) if program is not None else None) or FusionReport(compute_units=asked.compute_units)
+    converted.user_defined_metadata[METADATA_KEY] = found.to_json()
+    if arguments.get("package_dir") is not None:
+        _rewrite_spec(Path(arguments["package_dir"]), converted)
+    return converted
+
+
+def is_handed_over(pass_pipeline: Any) -> bool:
+    """Return whether a pipeline is the one that a conversion of ours, now running, has given to its function."""
+    return pass_pipeline is not None and pass_pipeline is _handed_over.get()
+
+
+def _rewrite_spec(package: Path, converted: ct.models.MLModel) -> None:
+    """Write the specification again into a package that ct.convert has saved before the metadata was known."""
+    root = ct.libmodelpackage.ModelPackage(str(package)).getRootModel().path()
+    Path(root).write_bytes(converted._spec.SerializeToString())  # noqa: SLF001 - get_spec() copies every weight
