@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
-from coremltools.converters._converters_entry import convert as plain_convert
+from coremltools.converters import _converters_entry
 
 from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
 from ane_rms.coremltools_patches.lean import leaner
@@ -18,6 +18,9 @@ from ane_rms.report import METADATA_KEY, FusionReport, kept_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+plain_convert: Callable[..., Any] = _converters_entry.convert
+"""``ct.convert`` itself, whatever stands under that name by now."""
 
 UNSET: Mapping[str, Any] = {"source": "auto", "skip_model_load": False, "debug": False}
 """The defaults of ``ct.convert`` that are not None; an argument that has its default is not handed on."""
