@@ -1,1 +1,1 @@
-"""Records of runs: their schema, and the files they are kept in."""
+"""Records of runs: their schema and their files."""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whenever the writer is killed."""
+"""Write files atomically, so that a killed writer leaves either the old content or the new."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from harness.errors import OutputError
 
 
 def write(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, meets the old content or the new, never a part.
+    """Write a file so that a reader sees the old content or the new, never a part, even if the writer is killed.
 
     Raises
     ------
-    OutputError: if it cannot be written; the old content then stands.
+    OutputError: if it cannot be written; the old content then remains.
     """
     temporary = ""
     try:

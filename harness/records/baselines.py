@@ -105,7 +105,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def expectation(record: Record) -> Expectation:
-    """Return what a record would have us expect."""
+    """Return the expectation a record implies."""
     return Expectation(
         **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
         metrics={name: _rounded(record.metrics[name]) for name in TOLERANCES if name in record.metrics},
@@ -133,7 +133,7 @@ def decode(text: bytes, where: str) -> Baseline:
 
     Raises
     ------
-    RecordError: naming ``where``, for a file that is no baseline or of a newer version.
+    RecordError: naming ``where``, for a file that is not a baseline or has a newer version.
     """
     try:
         version = _version.decode(text).baseline_version
@@ -182,12 +182,12 @@ def read(path: Path) -> Baseline:
 
 
 def write(folder: Path, baseline: Baseline) -> Path:
-    """Write one model's baseline whole or not at all: to a file beside it, to the disk, then renamed over it.
+    """Write one model's baseline atomically: to a temporary file beside it, flushed, then renamed.
 
     Raises
     ------
     OutputError: if the folder cannot be written.
-    RecordError: if the model's key is none: it comes from a record, which may be anybody's.
+    RecordError: if the model's key is invalid: it comes from a record, which may be anyone's.
     """
     path = _path(folder, baseline.model)
     atomic.write(path, encode(baseline))
@@ -195,7 +195,7 @@ def write(folder: Path, baseline: Baseline) -> Path:
 
 
 def remove(folder: Path, model: str) -> None:
-    """Remove one model's baseline, if there is one.
+    """Remove one model's baseline if it exists.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The machine and the versions: what a record must carry to be comparable with another."""
+"""The machine and the package versions that a record carries so that records can be compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("ane-rms", "coremltools", "torch", "transformers", "numpy")
 
 @cache
 def environment() -> Environment:
-    """Return this machine's environment; read once a process."""
+    """Return this machine's environment, read once per process."""
     commit, clean = _git()
     return Environment(
         os=_os(),

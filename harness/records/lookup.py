@@ -1,4 +1,4 @@
-"""Find what a comparison is asked to read: a run, a file, the baselines of now or of a git revision."""
+"""Find the records a command names: a run, a file, or the baselines of the working tree or a git revision."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Side:
 
 
 def find(name: str, results: Path, damaged: Callable[[str], None] | None = None) -> Side:
-    """Return what a name stands for.
+    """Return the records or baselines a name stands for.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def find(name: str, results: Path, damaged: Callable[[str], None] | None = None)
         latest run), a baseline or a folder of them, a run's id or its beginning, or a git revision, for the baselines
         committed there.
     results: the results folder.
-    damaged: told of a half-written last line.
+    damaged: called with a sentence about a half-written last line.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Older schemas, brought up to date step by step; newer ones, refused with the remedy."""
+"""Migrate records of older schemas step by step; refuse those of newer ones with the remedy."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _record = msgspec.json.Decoder(Record)
 
 
 def decode(line: bytes) -> Record:
-    """Return the record a line of JSON holds, whichever version wrote it.
+    """Return the record in a line of JSON, whichever schema version wrote it.
 
     Raises
     ------
-    RecordError: for a line that is no record, or one of a newer schema.
+    RecordError: for a line that is not a record, or that has a newer schema.
     """
     try:
         if (record := _current(line)) is not None:
@@ -60,7 +60,7 @@ def decode(line: bytes) -> Record:
 
 
 def _current(line: bytes) -> Record | None:
-    """Return the record, read in one pass, of a line that says this version and holds to it, as nearly all do."""
+    """Return the record of a line of the current version, decoded in one pass; nearly all lines are such."""
     if b'"schema_version"' not in line:
         return None
     try:

@@ -26,12 +26,12 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def write(results: Path, run_id: str, errors: Sequence[Error]) -> None:
-    """Keep a run's errors beside its table."""
+    """Write a run's errors beside its table."""
     atomic.write(results / "tables" / f"{run_id}{SUFFIX}", msgspec.json.format(msgspec.json.encode(list(errors))))
 
 
 def newest(results: Path) -> tuple[str, list[Error]] | None:
-    """Return the id of the newest run that measured regimes, and its errors; None if none did.
+    """Return the id and the errors of the newest run that measured regimes; None if there is none.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Records on disk: append-only JSON lines under ``results/runs``, tables under ``results/tables``.
 
-A run is two files: ``runs/<id>.json``, what it was asked to do, written once; and ``runs/<id>.jsonl``, its records,
-each appended as soon as it is there. A run that is killed loses the record in the making and nothing else, and is
-continued from the two.
+A run is two files: ``runs/<id>.json``, its plan, written once; and ``runs/<id>.jsonl``, its records, each appended as
+soon as it exists. A killed run loses the record being made and nothing else, and can be resumed from the two files.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ LINE_LIMIT_BYTES = 16 << 20
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What the plan of any run says to those that compare it."""
+    """The part of a run's plan that comparisons need."""
 
     others: tuple[str, ...] | None = None
     """Models of the zoo that the run was not asked for; None where nobody said."""
@@ -54,12 +53,12 @@ class RunFolder:
 
     @classmethod
     def new(cls, root: Path, warn: Callable[[str], None] | None = None) -> RunFolder:
-        """Begin a run, under an id that sorts behind those of the runs already there.
+        """Begin a run under an id that sorts after those of the existing runs.
 
         Parameters
         ----------
         root: the results folder; made if absent.
-        warn: told in a sentence if the clock is behind the newest run.
+        warn: called with a sentence if the clock is behind the newest run.
 
         Raises
         ------
@@ -91,7 +90,7 @@ class RunFolder:
 
     @classmethod
     def resume(cls, root: Path, run_id: str) -> RunFolder:
-        """Continue a run: what a kill left half-written at its end is cut off.
+        """Resume a run; a half-written last line left by a kill is cut off.
 
         Raises
         ------
@@ -112,7 +111,7 @@ class RunFolder:
         return folder
 
     def close(self) -> None:
-        """Give the run free for others to continue; one that has neither plan nor records leaves no file."""
+        """Release the run's lock; a run with neither plan nor records leaves no file."""
         if self._descriptor >= 0:
             if not os.fstat(self._descriptor).st_size and not self.plan.exists():
                 self.records.unlink(missing_ok=True)
@@ -120,7 +119,7 @@ class RunFolder:
             self._descriptor = -1
 
     def write_plan(self, plan: bytes) -> None:
-        """Keep what the run was asked to do, for :meth:`read_plan` of a later process."""
+        """Write the run's plan, which :meth:`read_plan` of a later process reads."""
         atomic.write(self.plan, plan)
 
     def write_asked(self, others: tuple[str, ...]) -> None:
@@ -128,11 +127,11 @@ class RunFolder:
         self.write_plan(msgspec.json.encode(Asked(others)))
 
     def read_plan(self) -> bytes:
-        """Return what :meth:`write_plan` kept.
+        """Return the plan that :meth:`write_plan` wrote.
 
         Raises
         ------
-        RecordError: if it is not there, or not of a plan's size.
+        RecordError: if it is absent or larger than a plan may be.
         """
         try:
             return limited_read.read(self.plan, PLAN_LIMIT_BYTES)
@@ -142,7 +141,7 @@ class RunFolder:
             ) from None
 
     def append(self, record: Record) -> None:
-        """Append one record and push it to the disk.
+        """Append one record and flush it to the disk.
 
         Raises
         ------

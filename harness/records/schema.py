@@ -1,4 +1,4 @@
-"""What a run leaves behind: one :class:`Record` per model and variant, with its environment.
+"""The schema of results: one :class:`Record` per model and variant, with its environment.
 
 Raw values are kept; statistics are computed when records are read. The form is versioned: :data:`SCHEMA_VERSION`
 grows when a field changes its meaning, comes or goes; ``harness.records.migration`` reads what older versions wrote.
@@ -44,7 +44,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may change on one machine from one measurement to the next; each empty or None where it cannot be read."""
+    """The machine's state, which may change between measurements; a field is empty or None where it cannot be read."""
 
     power: str = ""
     """``AC`` or ``battery``."""
@@ -199,7 +199,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def title_of(model: str, variant: str, lowering: str, shape: str, compression: str) -> str:
-    """Return a row in words; see :attr:`Record.title`."""
+    """Return a row's title in words; see :attr:`Record.title`."""
     return " ".join(filter(None, (model, variant, lowering, "" if shape == "prefill" else shape, compression)))
 
 

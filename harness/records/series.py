@@ -1,4 +1,4 @@
-"""A figure over nights: its points, and where it went to another level."""
+"""A figure over nights: its points and its change points."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From one night on, another level."""
+    """A change point: from one night on the figure is at another level."""
 
     kind: str
     """``regression``, ``improvement``, or ``suspicious`` for a figure that is neither better nor worse."""
@@ -49,7 +49,7 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     changes: tuple[Change, ...] = ()
 
     def figure(self, value: float) -> str:
-        """Return a value of this series as people read it: a count, a metric, or a time with its unit."""
+        """Return a value of this series formatted as a count, a metric, or a time with its unit."""
         if self.unit == "1":
             return f"{value:.0f}"
         if self.unit == "s":
@@ -58,7 +58,7 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def seconds(value: float) -> str:
-    """Return a time with the unit that suits it: ``2.1 ms``."""
+    """Return a time with a suitable unit, such as ``2.1 ms``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if value >= size:
             return f"{value / size:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""What a comparison says: one :class:`Verdict` per figure that was judged, with a sentence for people."""
+"""The result of a comparison: one :class:`Verdict` per judged figure, with a sentence."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def worst(verdicts: list[Verdict]) -> str:
-    """Return the worst kind among verdicts; ``unchanged`` where there is none."""
+    """Return the worst kind among verdicts, or ``unchanged`` if there are none."""
     return min((verdict.kind for verdict in verdicts), key=KINDS.index, default="unchanged")

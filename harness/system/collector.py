@@ -1,4 +1,4 @@
-"""Python's garbage collector, kept out of what is timed and of what makes a hundred thousand objects that stay."""
+"""Pause Python's garbage collector around timed code and around code that makes many long-lived objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def paused() -> Iterator[None]:
-    """Collect now, and not again before the end of the block."""
+    """Collect garbage once, then switch the collector off until the block ends."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What another program says: git, ``sysctl``, ``pmset`` and their like, none of which must be there."""
+"""Run an optional external program (git, ``sysctl``, ``pmset`` ...) and return what it printed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 
 
 def output(*words: str, seconds: float = 10) -> str | None:
-    """Return what a command prints; None where it is absent, fails, or takes longer than that."""
+    """Return a command's standard output; None if the program is absent, fails, or takes longer than ``seconds``."""
     try:
         done = subprocess.run(words, capture_output=True, timeout=seconds, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Read a file whole, if it is of a size that such a file may have: what strangers wrote may be of any."""
+"""Read a file, refusing one above a size limit: files from elsewhere may have any size."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Keep the libraries' chatter off the terminal: log lines, warnings and progress bars that say nothing to the user.
+"""Keep the libraries' log lines, warnings and progress bars off the terminal.
 
-To be called before coremltools, torch or transformers are imported: some of them decide at import.
+Call it before coremltools, torch or transformers are imported: some of them read these settings at import.
 """
 
 from __future__ import annotations

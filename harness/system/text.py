@@ -13,9 +13,9 @@ _UNPRINTABLE = re.compile(r"[^\S \n\t]|[^\w\s]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def plain(text: str) -> str:
-    """Return text without control characters: each is shown as JSON escapes it, so that none reaches a terminal.
+    """Return text in which each control character is replaced by its JSON escape, so that none reaches a terminal.
 
-    Line ends and tabs stay. A text that is JSON stays JSON, with the same meaning.
+    Line ends and tabs stay. JSON text stays valid JSON with the same meaning.
     """
     return _UNPRINTABLE.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
@@ -31,10 +31,10 @@ def cell(text: str) -> str:
 
 
 def plural(count: int, thing: str) -> str:
-    """Return ``1 row``, ``1,204 rows``; an adjective for a thing stays as it is."""
+    """Return ``1 row`` or ``1,204 rows``."""
     return f"{count:,} {thing if count == 1 or thing == 'suspicious' else thing + 's'}"
 
 
 def some(names: Sequence[str]) -> str:
-    """Return the first three names, and how many there are beside them."""
+    """Return the first three names and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""Work done in a child process with a time and a memory limit, so that nothing it does can end the run.
+"""Run work in a child process with a time and a memory limit, so that a crash there cannot end the run.
 
 A model may segfault, hang, allocate without end, or be killed by the system: each becomes an
 :class:`~harness.workers.protocol.End` with a true status, and the caller goes on with the next one.

@@ -1,7 +1,7 @@
-"""The parent's side: one child process that lives from request to request, and is replaced when one ends it.
+"""The parent's side: one child process that answers request after request and is replaced when it dies.
 
 A fresh process for each model would import torch, coremltools and transformers each time, which takes longer
-than a small model does. So the child stays; only a request that ended it, or that left it large, makes a new one.
+than a small model does. So the child is kept; a new one is started only if a request ended it or left it large.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _decoder = msgspec.json.Decoder(Step | Item | End)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request may take; None is without limit."""
+    """The time and memory one request may take; None means no limit."""
 
     seconds: float | None = None
     memory_bytes: int | None = None
@@ -56,8 +56,8 @@ class Child:
 
     Parameters
     ----------
-    environment: variables of the child's, over this process's own.
-    recycle_bytes: a child that is larger than this after a request is replaced before the next one.
+    environment: environment variables of the child, added to this process's own.
+    recycle_bytes: a child larger than this after a request is replaced before the next one.
     """
 
     def __init__(self, environment: Mapping[str, str] | None = None, recycle_bytes: int = 4 << 30) -> None:
@@ -76,7 +76,7 @@ class Child:
     # The request ------------------------------------------------------------------------------------------------
 
     def ask(self, handler: str, body: bytes, limits: Limits = Limits()) -> Iterator[Message]:
-        """Have a request answered: yield its steps and items as they come, and its `End` last."""
+        """Send a request and yield its steps and items as they arrive; the last message is its `End`."""
         self.start(handler, body, limits)
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
@@ -85,7 +85,7 @@ class Child:
                 yield from self.poll()
 
     def start(self, handler: str, body: bytes, limits: Limits = Limits()) -> None:
-        """Send a request; its messages come from :meth:`poll`."""
+        """Send a request; :meth:`poll` yields its messages."""
         if self._process is None or self._process.poll() is not None:
             self._spawn()
         self.limits, self._begin, self._peak, self._step = limits, time.monotonic(), 0, ""
@@ -99,11 +99,11 @@ class Child:
                 line = line[os.write(self._requests, line) :]
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is something to :meth:`poll`."""
+        """Return the file descriptor that becomes readable when :meth:`poll` has something to yield."""
         return self._messages
 
     def poll(self) -> Iterator[Message]:
-        """Yield what the child has said since the last call; past a limit, end it and yield the `End`."""
+        """Yield the child's messages since the last call; end a child that is past a limit and yield its `End`."""
         if not self.busy:
             return
         dead = (
@@ -131,15 +131,15 @@ class Child:
             yield end
 
     def evict(self, reason: str) -> End:
-        """End the request, which is nobody's fault: return its `End` with the status ``evicted``."""
+        """End the request to free memory for others; return its `End` with the status ``evicted``."""
         return self._killed("evicted", reason)
 
     def resident_bytes(self) -> int:
-        """Return the resident memory of the child and all below it, in bytes."""
+        """Return the resident memory of the child and its descendants, in bytes."""
         return 0 if self._process is None else memory.resident_bytes(self._process.pid)
 
     def close(self) -> None:
-        """End the child process and all below it."""
+        """End the child process and its descendants."""
         self._stop()
         self._log.close()
 
@@ -175,7 +175,7 @@ class Child:
         self._process = None
 
     def _read(self) -> bool:
-        """Take in what the child sent; return whether it has closed its end."""
+        """Read what the child sent; return whether it has closed its end."""
         while True:
             try:
                 chunk = os.read(self._messages, 1 << 20)
@@ -190,7 +190,7 @@ class Child:
     # The end ----------------------------------------------------------------------------------------------------
 
     def _beyond(self) -> End | None:
-        """Look at the limits, at most once a tick; end a child that is past one."""
+        """Check the limits at most once a tick; end a child that exceeds one."""
         now = time.monotonic()
         if now - self._looked < TICK_SECONDS / 2:
             return None
@@ -207,7 +207,7 @@ class Child:
         return None
 
     def _gone(self) -> End:
-        """Return the end of a child that ended by itself."""
+        """Return the `End` of a child that exited by itself."""
         code = 0 if self._process is None else self._process.wait()
         if code >= 0:
             return self._killed("failed", f"its process ended with exit code {code}{self._at()}")

@@ -1,8 +1,8 @@
-"""The run's side: tasks to a scheduler, their messages back.
+"""The run's side of a cluster: send tasks to a dask scheduler and receive their messages.
 
-A `Crew` is used as a `harness.workers.pool.Pool` is. The cluster gives a task to a worker that announces what it
-asks for (``ANE=1``: one measurement at a time on a machine; ``memory``: its estimate). A worker that is lost loses its
-tasks to the others, and their messages carry the mark ``retried``.
+A `Crew` has the interface of `harness.workers.pool.Pool`. The scheduler gives a task to a worker that offers the
+resources the task needs (``ANE=1``: one measurement at a time on a machine; ``memory``: its estimate). The tasks of a
+worker that is lost go to other workers, and their messages carry the mark ``retried``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CONNECT_SECONDS = 10.0
 
 
 class Crew:
-    """The workers behind a scheduler.
+    """The workers connected to a scheduler.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Crew:
 
     Raises
     ------
-    FleetError: if no scheduler answers there.
+    FleetError: if no scheduler answers at the address.
     """
 
     def __init__(self, address: str) -> None:
@@ -76,11 +76,11 @@ class Crew:
             self._waiting.append(task)
 
     def alone(self, task: Task) -> int:
-        """Return the reservation with which a task is tried again."""
+        """Return the resources to reserve when a task is tried again."""
         return task.reserve_bytes
 
     def run(self) -> Iterator[tuple[Task, Message]]:
-        """Yield what the tasks say, each task's messages together, until every one has come to its `End`."""
+        """Yield the tasks' messages, each task's together, until every task has reached its `End`."""
         import distributed
 
         finished = distributed.as_completed(loop=self._client.loop)
@@ -100,12 +100,12 @@ class Crew:
             self._client.cancel(list(running), force=True)
 
     def workers(self) -> dict[str, Any]:
-        """Return what the scheduler knows of each worker, by address."""
+        """Return the scheduler's information about each worker, by address."""
         found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         return found
 
     def processing(self) -> dict[str, int]:
-        """Return the number of tasks each worker has in hand, by address."""
+        """Return the number of tasks each worker is processing, by address."""
         return {address: len(keys) for address, keys in self._client.processing().items()}
 
     def _send(self, task: Task) -> Any:
@@ -149,7 +149,7 @@ class Crew:
         yield task, msgspec.structs.replace(answer.end, worker=answer.worker, marks=marks)
 
     def _hear(self, event: tuple[Any, Any]) -> None:
-        """Take in what a worker says, on the client's own thread."""
+        """Receive a worker's message; called on the client's own thread."""
         _, said = event
         if not isinstance(said, dict):
             return

@@ -1,6 +1,6 @@
-"""A worker's side: one task, done in a child process with limits, as on the machine the run was started on.
+"""A worker's side of a cluster: do one task in a child process with limits.
 
-The worker's process itself does no work: what a model does to its process ends a child, never the worker.
+The worker process itself does no work, so a model that kills its process ends a child and never the worker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Order(msgspec.Struct, frozen=True):
-    """A task as it travels."""
+    """A task as it is sent to a worker."""
 
     key: str
     """The scheduler's name for it."""
@@ -42,7 +42,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came of it."""
+    """The result of a task."""
 
     items: list[bytes]
     end: End
@@ -93,7 +93,7 @@ def work(order_bytes: bytes) -> bytes:
 
 @contextmanager
 def _ane() -> Iterator[None]:
-    """Hold this machine's Neural Engine alone, whichever process, worker or run asks for it."""
+    """Hold an exclusive lock on this machine's Neural Engine, across processes, workers and runs."""
     path = Path(tempfile.gettempdir()) / f"ane-harness-{os.getuid()}.lock"
     with path.open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -102,7 +102,7 @@ def _ane() -> Iterator[None]:
 
 @contextmanager
 def _child() -> Iterator[Child]:
-    """Lend one of this worker's children; as many live as tasks ran at once."""
+    """Lend one of this worker's child processes; there are as many as tasks ran at once."""
     with _lock:
         child = _idle.pop() if _idle else Child()
     try:

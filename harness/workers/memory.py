@@ -1,4 +1,4 @@
-"""How much memory a process has, how much it may have, and which errors mean that it wanted more."""
+"""Measure and limit the memory of a process, and recognise the errors that mean memory was refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _REFUSED = re.compile(
 
 
 def resident_bytes(pid: int, *, below: bool = True) -> int:
-    """Return the resident memory of a process, and of all below it, in bytes; 0 once it is gone.
+    """Return the resident memory of a process and its descendants, in bytes; 0 once it has exited.
 
-    Finding those below reads the system's whole table of processes, which takes milliseconds.
+    Finding the descendants reads the system's process table, which takes milliseconds.
     """
     total = 0
     with contextlib.suppress(psutil.Error):
@@ -31,15 +31,15 @@ def resident_bytes(pid: int, *, below: bool = True) -> int:
 
 
 def machine_bytes() -> int:
-    """Return the memory this machine has, in bytes."""
+    """Return this machine's physical memory, in bytes."""
     return int(psutil.virtual_memory().total)
 
 
 def limit_self(memory_bytes: int | None) -> None:
-    """Have the system refuse this process allocations far past a limit; None takes the limit away.
+    """Have the system refuse this process allocations far above a limit; None removes the limit.
 
-    The parent watches resident memory and ends a child that passes its limit. This is the net below it, for
-    allocations faster than any watching. Linux alone counts private mappings (``RLIMIT_DATA``).
+    The parent watches resident memory and ends a child that exceeds its limit. This second limit catches
+    allocations that are faster than the parent's polling. Linux alone counts private mappings (``RLIMIT_DATA``).
     """
     if sys.platform != "linux":
         return
@@ -53,7 +53,7 @@ def limit_self(memory_bytes: int | None) -> None:
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Return whether an error, or one it was raised from, says that memory was refused."""
+    """Return whether an error, or the error it was raised from, means that memory was refused."""
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _REFUSED.search(str(error))):
             return True
@@ -62,5 +62,5 @@ def is_refusal(error: BaseException | None) -> bool:
 
 
 def text(size_bytes: float) -> str:
-    """Return a size for a sentence, ``1.5 GB`` (decimal units)."""
+    """Return a size as text in decimal units, such as ``1.5 GB``."""
     return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e8 else f"{size_bytes / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""Several children under one memory budget: a task waits for room, and the budget is kept whatever a task takes.
+"""Several child processes under one memory budget, which is kept even if a task takes more than its estimate.
 
 Each task brings an estimate of its memory. It starts when a child is free and the estimates of all that run leave
 room for it, or when nothing else runs. Estimates can be wrong, so what is really resident is watched: past the
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A request, with what it may take."""
+    """A request with its limits and its memory estimate."""
 
     subject: Any
     """What it is about; the pool does not look at it."""
@@ -39,20 +39,20 @@ class Task:
 
 
 class Crew(Protocol):
-    """Who does tasks: a `Pool` on this machine, or a `harness.workers.cluster.Crew` on others."""
+    """The protocol of what runs tasks: a `Pool` on this machine, or a `harness.workers.cluster.Crew` on others."""
 
     def submit(self, task: Task, *, first: bool = False) -> None:
         """Add a task."""
 
     def alone(self, task: Task) -> int:
-        """Return the reservation with which an evicted task is submitted again."""
+        """Return the memory to reserve when an evicted task is submitted again."""
 
     def run(self) -> Iterator[tuple[Task, Message]]:
-        """Yield what the tasks say until all are done."""
+        """Yield the tasks' messages until all tasks are done."""
 
 
 class Pool:
-    """Up to ``workers`` children at work on tasks.
+    """Up to ``workers`` child processes that run tasks.
 
     Parameters
     ----------
@@ -78,14 +78,14 @@ class Pool:
             child.close()
 
     def submit(self, task: Task, *, first: bool = False) -> None:
-        """Add a task, behind the others or ``first``; :meth:`run` may be under way."""
+        """Add a task at the end of the queue, or at its front with ``first``; :meth:`run` may already be running."""
         if first:
             self._waiting.appendleft(task)
         else:
             self._waiting.append(task)
 
     def run(self) -> Iterator[tuple[Task, Message]]:
-        """Yield what the tasks say, as it comes, until every one has come to its `End`.
+        """Yield the tasks' messages as they arrive, until every task has reached its `End`.
 
         An `End` with the status ``evicted`` asks for the task (or what is left of it) to be submitted again, with
         :meth:`alone`.
@@ -103,11 +103,11 @@ class Pool:
                 yield from self._evict(selector)
 
     def alone(self, task: Task) -> int:
-        """Return the reservation with which a task runs alone: the whole budget."""
+        """Return the memory to reserve so that a task runs alone: the whole budget."""
         return self._budget or task.reserve_bytes
 
     def _admit(self, selector: selectors.BaseSelector) -> None:
-        """Start what there is room for. A task that has to wait is not overtaken by many: the line stops at it."""
+        """Start the tasks there is memory for, in order: no later task overtakes one that has to wait."""
         while self._waiting and self._free and self._has_room(self._waiting[0]):
             task, child = self._waiting.popleft(), self._free.pop()
             child.start(task.handler, task.body, self._limits(task))

@@ -1,4 +1,4 @@
-"""What parent and child say to each other: lines of JSON, never pickle."""
+"""The messages between parent and child: lines of JSON, never pickle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One piece of work."""
+    """The work to do: a handler and its JSON body."""
 
     handler: str
     """``package.module:function``; called with ``body`` and a function that announces steps; yields items' bytes."""
@@ -35,7 +35,7 @@ class Item(msgspec.Struct, frozen=True, tag="item"):
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
-    """The work is over: the last message of a request."""
+    """The last message of a request: how its work ended."""
 
     status: str = "ok"
     """``ok``, ``failed``, ``timed out``, ``killed``, ``out of memory``; or ``evicted``, by `harness.workers.pool`."""

@@ -1,6 +1,6 @@
 """The child's side: ``python -m harness.workers.serve REQUESTS MESSAGES``, two file descriptors.
 
-stdout and stderr stay free for whatever libraries print. A child whose parent is gone ends at once.
+stdout and stderr are left to the libraries. A child whose parent has exited ends at once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[bytes]) -> None:
-    """Take requests in as they come, so that the parent's end is noticed in the middle of one."""
+    """Read requests as they arrive, so that the parent's exit is noticed while one is being answered."""
     for line in requests:
         waiting.put(line)
     os._exit(0)  # the main thread may be anywhere, in native code too
