@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-KINDS = ("regression", "suspicious", "improvement", "not comparable", "insufficient data", "unchanged")
+KINDS = ("regression", "suspicious", "improvement", "accepted", "not comparable", "insufficient data", "unchanged")
 """What a verdict can be, in the order of the tables:
 
 - ``regression``: worse, beyond the gate or the statistics' doubt;
 - ``suspicious``: a time changed significantly but within the noise floor, or beyond it but not significantly; or
   something that is neither better nor worse changed. Worth a look, never a failure;
 - ``improvement``: better; an expectation to bring up to date;
+- ``accepted``: worse, and accepted with a reason in ``results/baselines/accepted.jsonl``;
 - ``not comparable``: another machine, condition, definition or policy, or nothing to compare with;
 - ``insufficient data``: too few samples, or too noisy ones, to tell;
 - ``unchanged``: as before, and the data would have shown a change.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.records.verdicts import Verdict
 
 SKIPPED = ("not comparable", "insufficient data")
-SAID = ("suspicious", "improvement")
+SAID = ("suspicious", "improvement", "accepted")
 
 
 def junit(name: str, verdicts: Sequence[Verdict], records: Sequence[Record] = ()) -> bytes:

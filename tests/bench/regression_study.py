@@ -26,7 +26,7 @@ from tabulate import tabulate
 from harness.judge.change_points import change_points_of
 from harness.judge.regress import compare
 from harness.records.lookup import Side
-from tests.harness.records import record
+from tests.harness.example_records import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

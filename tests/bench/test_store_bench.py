@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.bench import own_process
-from tests.harness.records import NORMS, record, sites, write_run
+from tests.harness.example_records import NORMS, record, sites, write_run
 
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.cli.main import main
 from harness.records.schema import STATUSES, Condition, Environment, Placement, SiteRecord
 from tests.fuzz import fuzz
-from tests.harness.records import METRICS, record
+from tests.harness.example_records import METRICS, record
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 

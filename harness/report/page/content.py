@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 MOST_LISTED = 50
 """Findings of one kind that the top of the page lists; the rest stand in the models' sections and in the table."""
 
-LISTED = ("regression", "suspicious", "improvement", "not comparable", "insufficient data")
+LISTED = ("regression", "suspicious", "improvement", "accepted", "not comparable", "insufficient data")
 OPEN = ("regression", "suspicious")
-JUDGED = ("regression", "suspicious", "improvement", "unchanged")
+JUDGED = ("regression", "suspicious", "improvement", "accepted", "unchanged")
 
 CHANGES = "Figures that went to another level within the last runs; the section of each model has the charts."
 NO_HISTORY: Mapping[str, Any] = {"nights": [], "series": {}}

@@ -28,6 +28,7 @@ TONES = {
         "What got better",
         "An exact gate reports these too: ane-harness expect --update accepts them.",
     ),
+    "accepted": Tone("\u2713", "plain", "What is worse and accepted"),
     "not comparable": Tone("\u2260", "plain", "What does not compare"),
     "insufficient data": Tone("\u2026", "plain", "What has too little data"),
     "unchanged": Tone("=", "plain", "What is unchanged"),

@@ -14,7 +14,7 @@ from harness.cli.main import main
 from harness.records import schema
 from harness.records.run_files import RunFolder, read_records
 from harness.records.schema import Condition
-from tests.harness.records import MAC, record
+from tests.harness.example_records import MAC, record
 from tests.scripted import native
 
 ON = "on-layer_norm"

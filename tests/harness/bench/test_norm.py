@@ -9,7 +9,7 @@ from harness.bench.outcome import Settings
 from harness.bench.session import Bench
 from harness.plan.run_plan import LOWERINGS, Options
 from harness.report.norm_table import columns, costs, plot
-from tests.harness.records import record
+from tests.harness.example_records import record
 
 
 def test_each_lowering_is_measured_beside_the_program_without_a_norm(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from harness.records.verdicts import Verdict
 from harness.report.junit import junit
 from tests.harness.cli.test_verdicts import harness
-from tests.harness.records import NORMS, record, sites, write_run
+from tests.harness.example_records import NORMS, record, sites, write_run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.cli.main import main
-from tests.harness.records import MAC, METRICS, NORMS, record, sites, write_run
+from tests.harness.example_records import MAC, METRICS, NORMS, record, sites, write_run
 
 replace = msgspec.structs.replace
 

@@ -9,7 +9,7 @@ from harness.errors import OutputError, RecordError
 from harness.records import baselines
 from harness.records.baselines import Tolerance
 from tests.harness.cli.test_verdicts import harness
-from tests.harness.records import METRICS, NORMS, record, sites, write_run, zoo
+from tests.harness.example_records import METRICS, NORMS, record, sites, write_run, zoo
 
 replace = msgspec.structs.replace
 

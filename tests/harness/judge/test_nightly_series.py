@@ -12,7 +12,7 @@ import pytest
 from harness.errors import RecordError, UnknownNameError
 from harness.judge.change_points import change_points
 from harness.judge.nightly_series import history
-from tests.harness.records import MAC, METRICS, record, write_run
+from tests.harness.example_records import MAC, METRICS, record, write_run
 
 SEED = 20260101
 replace = msgspec.structs.replace

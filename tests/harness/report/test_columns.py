@@ -6,7 +6,7 @@ import msgspec
 
 from harness.report.columns import COLUMNS, shown
 from harness.report.results_table import render
-from tests.harness.records import record
+from tests.harness.example_records import record
 
 PLAIN = record()
 

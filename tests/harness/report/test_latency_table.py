@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.report.latency_table import columns, percentile, slowdown, tokens_per_second
-from tests.harness.records import record
+from tests.harness.example_records import record
 
 TIMES = tuple(np.random.default_rng(0).lognormal(-7, 0.3, 101).tolist())
 

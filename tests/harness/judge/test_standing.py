@@ -1,0 +1,92 @@
+"""A worse level stands on every night until the figure comes back or the level is accepted."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from harness.judge.standing import standing, with_standing
+from harness.records.accepted import Accepted
+from harness.records.series import Change, Point, Series
+from harness.records.verdicts import Verdict
+
+ROW = ("llama", "on")
+
+
+def series(*levels: float, measure: str = "predict", unit: str = "s", rising_is_worse: bool = True) -> Series:
+    """Return a series of ten nights a level, with a change between the levels."""
+    values = [level for level in levels for _ in range(10)]
+    points = [Point(f"run{i:03}", f"2026-01-{i + 1:02}T01:00:00+00:00", value) for i, value in enumerate(values)]
+    changes = []
+    for number, (before, after) in enumerate(pairwise(levels), 1):
+        kind = "regression" if (after > before) == rising_is_worse else "improvement"
+        at = number * 10
+        changes.append(Change(kind, points[at], points[at - 1], before, after, f"{kind} at {at}"))
+    return Series("llama", "llama on", ROW, measure, unit, "Mac", tuple(points), tuple(changes))
+
+
+def accepted(after: float, measure: str = "predict", machine: str = "Mac") -> Accepted:
+    return Accepted("llama", "llama on", ROW, measure, 1.0, after, "run010", "a new torch", "2026-02-01", machine)
+
+
+@pytest.mark.parametrize(
+    ("levels", "before", "after", "since"),
+    [
+        ((1.0, 1.4), 1.0, 1.4, "2026-01-11"),
+        ((1.0, 1.06), 1.0, 1.06, "2026-01-11"),
+        ((1.0, 1.4, 1.3), 1.0, 1.3, "2026-01-11"),  # a little better is still worse than it was
+        ((1.0, 0.8, 1.0), 0.8, 1.0, "2026-01-21"),  # what was gained is lost again
+        ((1.0, 1.2, 1.4), 1.0, 1.4, "2026-01-11"),
+    ],
+)
+def test_a_worse_level_stands(levels, before, after, since):
+    (one,) = standing([series(*levels)])
+    verdict = one.verdict()
+    assert (one.before, one.after, verdict.kind) == (before, after, "regression")
+    assert f"since {since}" in verdict.sentence
+    assert verdict.row == ROW
+
+
+@pytest.mark.parametrize("levels", [(1.0,), (1.0, 0.7), (1.0, 1.4, 1.0), (1.0, 1.4, 1.01)])
+def test_a_level_as_good_as_the_best_does_not_stand(levels):
+    assert standing([series(*levels)]) == []
+
+
+def test_for_a_count_that_should_be_high_less_is_worse():
+    lost = series(33, 32, measure="fused", unit="1", rising_is_worse=False)
+    found = series(33, 32, 33, measure="fused", unit="1", rising_is_worse=False)
+    assert [one.after for one in standing([lost, found])] == [32]
+
+
+def test_an_accepted_level_is_seen_and_not_a_regression():
+    (one,) = standing([series(1.0, 1.4)], [accepted(1.4)])
+    assert one.verdict().kind == "accepted"
+    assert "a new torch" in one.verdict().sentence
+
+
+def test_a_step_beyond_the_accepted_level_stands_against_it():
+    (one,) = standing([series(1.0, 1.4, 1.6)], [accepted(1.4)])
+    assert (one.verdict().kind, one.before, one.after) == ("regression", 1.4, 1.6)
+
+
+@pytest.mark.parametrize("entry", [accepted(1.2), accepted(1.4, measure="load"), accepted(1.4, machine="another")])
+def test_an_entry_covers_its_own_figure_level_and_machine_alone(entry):
+    (one,) = standing([series(1.0, 1.4)], [entry])
+    assert one.verdict().kind == "regression"
+
+
+def test_a_figure_has_one_verdict():
+    gate = Verdict("regression", "llama", "llama on", "predict", "llama on: slower", ROW, 1.0, 1.4)
+    stands = standing([series(1.0, 1.4)])
+    assert with_standing([gate], stands) == [gate]
+    other = Verdict("unchanged", "llama", "llama on", "gates", "llama on: as before", ROW)
+    assert [one.kind for one in with_standing([other], stands)] == ["unchanged", "regression"]
+
+
+def test_what_a_gate_refuses_can_be_accepted_too():
+    gate = Verdict("regression", "llama", "llama on", "rel_l2", "llama on: rel_l2 2e-3", ROW, 1e-3, 2e-3)
+    (one,) = with_standing([gate], [], [accepted(2e-3, measure="rel_l2", machine="")])
+    assert (one.kind, one.sentence) == ("accepted", "llama on: rel_l2 2e-3; accepted: a new torch")
+    worse = Verdict("regression", "llama", "llama on", "rel_l2", "llama on: rel_l2 9e-3", ROW, 1e-3, 9e-3)
+    assert with_standing([worse], [], [accepted(2e-3, measure="rel_l2", machine="")]) == [worse]
