@@ -1,9 +1,9 @@
 """Changes that stand: figures that went to a worse level and have not come back, night after night.
 
 A comparison with the run before sees a slowdown on its first night alone; from then on both sides have it. Here the
-levels of a series are followed from the oldest: the best level so far is the reference, and a later level that is worse than it
-stands as a regression until the figure comes back or the level is accepted (:mod:`harness.records.accepted`). An
-accepted level is the reference from then on.
+levels of a series are followed from the oldest: the best level so far is the reference, and a later level that is
+worse than it stands as a regression until the figure comes back or the level is accepted
+(:mod:`harness.records.accepted`). An accepted level is the reference from then on.
 """
 
 from __future__ import annotations
