@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from coremltools.converters.mil._deployment_compatibility import AvailableTarget
 from coremltools.converters.mil.mil import Function, types
+from coremltools.converters.mil.mil.block import curr_opset_version
 from coremltools.converters.mil.mil.scope import ScopeSource
 from coremltools.converters.mil.mil.types.symbolic import is_symbolic
 
@@ -49,6 +51,12 @@ def root_function(op: Op) -> Any:
 def opset_version(op: Op) -> Any:
     """Return the opset (``ct.target``) of the function that holds ``op``; None while it is not settled."""
     return root_function(op).opset_version
+
+
+def takes_float32_parameters() -> bool:
+    """Return whether the function being built may hold a norm's epsilon and gamma in float32 beside a float16 x."""
+    version = curr_opset_version()
+    return bool(version is not None and version >= AvailableTarget.iOS17)
 
 
 def producer(var: Var, *op_types: str) -> Op | None:
@@ -132,6 +140,11 @@ def module_path(op: Op) -> str:
     """
     names = op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME) or []
     return ".".join(str(name) for name in names[:-1])
+
+
+def pass_names(op: Op) -> list[str]:
+    """Return the graph passes that built ``op``, in order: the scope that coremltools hands on from op to op."""
+    return [str(name) for name in op.scopes.get(ScopeSource.COREMLTOOLS_GRAPH_PASS) or []]
 
 
 def epsilon_like(x: Var, epsilon: float) -> np.generic:

@@ -24,7 +24,6 @@ from coremltools.converters.mil.mil import (
     precondition,
     types,
 )
-from coremltools.converters.mil.mil.block import curr_opset_version
 from coremltools.converters.mil.mil.operation import VALUE
 from coremltools.converters.mil.mil.ops.registry import SSAOpRegistry
 
@@ -67,8 +66,7 @@ def parameters(x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] | None = None
 
     From iOS 17 that is float32, also beside a float16 ``x``; before, both must be of ``x``'s type.
     """
-    version = curr_opset_version()
-    wide = version is not None and version >= AvailableTarget.iOS17
+    wide = mil.takes_float32_parameters()
     given: dict[str, Any] = {"epsilon": np.float32(epsilon) if wide else mil.epsilon_like(x, epsilon)}
     if gamma is None:
         return given

@@ -140,9 +140,4 @@ def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = 
 def _options(chosen: Settings, *, float16: bool) -> dict[str, dict[str, Any]]:
     """Return the options of each pass of ours."""
     units = {"compute_units": chosen.compute_units or None, "for_ane": chosen.for_ane, "lowering": chosen.lowering}
-    epsilons: dict[str, float] = {}
-    return {
-        FUSE: {**units, "axes": chosen.axes, "float16": float16},
-        LOWER: {**units, "epsilons": epsilons},
-        RESTORE: {"epsilons": epsilons},
-    }
+    return {FUSE: {**units, "axes": chosen.axes, "float16": float16}, LOWER: units}

@@ -5,14 +5,17 @@ float16's own rounding. From iOS 17 a layer norm's epsilon may be float32 beside
 keeps that of ``rsqrt``, ``inverse`` and ``log`` so. An epsilon below float16's smallest number stays what coremltools
 makes of it, 2**-24: a device that computes in float16 would read 0, and divide zero rows by it.
 
-Precondition: stands right after ``common::add_fp16_cast``. Postcondition: only the type and value of epsilon have
-changed, and the type of gamma, which must be the same.
+The epsilon is found without any table: it is the float32 constant that the cast reads. A layer norm of ours is known by
+its scope, which names the pass that built it and which coremltools hands on whenever it rebuilds an op. A layer norm
+of the user's is left as it is, whatever its name.
+
+Requires: it stands right after ``common::add_fp16_cast``. Ensures: only the type and value of epsilon have changed, and
+the type of gamma, which must be the same.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from coremltools.converters.mil._deployment_compatibility import AvailableTarget
@@ -21,10 +24,8 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
 from ane_rms.grammar import SMALLEST_FP16
+from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
 from ane_rms.replacing import constant, remove_unused, visit_each
-
-FP16_SUFFIX = "_cast_fp16"
-"""What coremltools appends to the name of an op it casts."""
 
 SAME = 1e-5
 """A relative difference of epsilon that no float16 result shows."""
@@ -32,40 +33,36 @@ SAME = 1e-5
 
 @register_pass(namespace="common")
 class restore_rms_norm_epsilon(AbstractGraphPass):
-    """Give lowered norms back the epsilon they had before the float16 cast, from iOS 17 on.
-
-    Options
-    -------
-    epsilons: epsilon by name of the layer norm, as the lowering notes it down.
-    """
-
-    epsilons: Any = None
+    """Give lowered norms back the epsilon they had before the float16 cast, from iOS 17 on."""
 
     def apply(self, prog: mil.Program) -> None:
         """Restore in place."""
-        found = {
-            id(op): (op, self.epsilons[name])
-            for block in mil.blocks(prog)
-            for op in block.operations
-            if op.op_type == "layer_norm" and (name := op.name.removesuffix(FP16_SUFFIX)) in (self.epsilons or {})
-        }
-        rounded = [op for op, epsilon in found.values() if _is_rounded(op, epsilon)]
+        rounded = [op for block in mil.blocks(prog) for op in block.operations if _is_rounded(op)]
         replaced = [var.op for op in rounded for var in (op.epsilon, op.gamma) if var is not None]
-        visit_each(rounded, lambda op: _restore(op, found[id(op)][1]))
+        visit_each(rounded, _restore)
         remove_unused(replaced)
 
 
-def _is_rounded(op: mil.Op, epsilon: float) -> bool:
-    version = mil.opset_version(op)
-    if version is None or version < AvailableTarget.iOS17 or epsilon < SMALLEST_FP16:
+def _is_rounded(op: mil.Op) -> bool:
+    if op.op_type != "layer_norm" or lower_ane_rms_norm_to_layer_norm.__name__ not in mil.pass_names(op):
         return False
-    return not math.isclose(float(op.epsilon.val), epsilon, rel_tol=SAME)
+    version = mil.opset_version(op)
+    if version is None or version < AvailableTarget.iOS17:
+        return False
+    written = _written(op)
+    return written >= SMALLEST_FP16 and not math.isclose(float(op.epsilon.val), written, rel_tol=SAME)
 
 
-def _restore(op: mil.Op, epsilon: float) -> None:
+def _written(op: mil.Op) -> float:
+    """Return epsilon as it was before the cast; as it is where none was made."""
+    cast = mil.producer(op.epsilon, "cast")
+    return float((op.epsilon if cast is None else cast.x).val)
+
+
+def _restore(op: mil.Op) -> None:
     """Give the op another epsilon in its place, and gamma in the same type."""
     gamma = {} if op.gamma is None else {"gamma": constant(np.asarray(op.gamma.val, dtype=np.float32))}
-    given = {"epsilon": constant(np.float32(epsilon)), **gamma}
+    given = {"epsilon": constant(np.float32(_written(op))), **gamma}
     for value in given.values():
         value.scopes = op.outputs[0].scopes
     op.set_inputs(no_check_var_types=True, **given)

@@ -23,7 +23,6 @@ from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
-from ane_rms.passes.parts import LAYER_NORM, part_name
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, check_strategy, primitives
 from ane_rms.passes.units import targets_neural_engine
 from ane_rms.replacing import rewrite_each
@@ -42,22 +41,17 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
     for_ane: whether to act for every compute unit, unset among them.
     lowering: the strategy's name, a key of :data:`ane_rms.passes.strategies.STRATEGIES`.
-    epsilons: a dictionary that takes down epsilon by name of the layer norm; see :mod:`ane_rms.passes.epsilon`.
     """
 
     compute_units: Any = None
     for_ane: bool = False
     lowering: str = DEFAULT_STRATEGY
-    epsilons: Any = None
 
     def apply(self, prog: mil.Program) -> None:
         """Lower in place."""
         if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
             return
-        standing = _standing(prog)
-        if self.epsilons is not None and self.lowering in ("layer_norm", "layer_norm_affine"):
-            self.epsilons.update({part_name(op, LAYER_NORM): float(op.epsilon.val) for op in standing})
-        rewrite_each(standing, STRATEGIES[check_strategy(self.lowering)])
+        rewrite_each(_standing(prog), STRATEGIES[check_strategy(self.lowering)])
 
 
 @register_pass(namespace="common")

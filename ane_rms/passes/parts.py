@@ -12,15 +12,13 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
+from ane_rms.grammar import SMALLEST_FP16
 from ane_rms.replacing import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
-
-LAYER_NORM = "layer_norm"
-"""What the layer norm's name ends in."""
 
 PAD = 16
 """Pairs of elements that carry epsilon in ``layer_norm_prescaled``: 32 float16 elements are one 64-byte line."""
@@ -85,13 +83,17 @@ def split_product(product: float) -> tuple[float, float]:
 
 
 def layer_normalised(op: mil.Op, x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] | None = None) -> mil.Var:
-    """Layer-normalise over the op's axes, without beta."""
+    """Layer-normalise over the op's axes, without beta; from iOS 17 epsilon and gamma are float32."""
+    stored = mil.epsilon_like(x, epsilon)
     given = {} if gamma is None else {"gamma": mil.cast_like(x, gamma)}
+    if mil.takes_float32_parameters() and epsilon >= SMALLEST_FP16:
+        stored = np.float32(epsilon)
+        given = {name: np.asarray(value, np.float32) for name, value in given.items()}
     return mb.layer_norm(
         x=x,
         axes=constant(np.array([axis - x.rank for axis in axes_of(op)], np.int32)),
-        epsilon=constant(mil.epsilon_like(x, epsilon)),
-        name=part_name(op, LAYER_NORM),
+        epsilon=constant(stored),
+        name=part_name(op, "layer_norm"),
         **given,
     )
 
