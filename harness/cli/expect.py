@@ -31,20 +31,22 @@ def expect(
 
     Example: ane-harness expect latest --model llama --update
     """
-    from harness.cli.selection import load_side, only_models
+    from harness.cli.selection import load_side, notes, only_models
     from harness.errors import RecordError
     from harness.judge.expectations import propose
     from harness.records import baselines
-    from harness.records.lookup import Side
+    from harness.records.lookup import baselines_of, check_readable
 
-    side = only_models(load_side(run, results), model, tier)
+    told = notes()
+    side = only_models(load_side(run, results, told), model, tier)
     if side.baselines:
         raise RecordError(f"{run}: these are baselines already; name a run")
     if not side.records:
         raise RecordError(f"{run}: no record of these models")
     folder = results / "baselines"
-    previous = only_models(Side("", baselines=baselines.read_folder(folder)), model, tier).baselines
-    proposals = propose(side, previous, prune=prune)
+    previous = only_models(baselines_of(folder, told), model, tier)
+    check_readable(previous, side, told)
+    proposals = propose(side, previous.baselines, prune=prune)
     for proposal in proposals:
         for line in _lines(proposal):
             say(line)

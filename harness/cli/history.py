@@ -29,13 +29,14 @@ def history(
 
     Example: ane-harness history --model llama --metric predict
     """
+    from harness.cli.selection import notes
     from harness.errors import check_name
     from harness.judge.nightly_series import history as read
     from harness.report.history_table import FORMATS
 
     check_name("format", form, FORMATS)
     with collector.paused():
-        series = read(results, model or (), metric or (), lambda text: say(f"ane-harness: {text}", err=True))
+        series = read(results, model or (), metric or (), notes())
     text = FORMATS[form](series, everything=everything)
     if text:
         say(text)

@@ -11,7 +11,7 @@ from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from harness.records.lookup import Side
     from harness.records.verdicts import Verdict
@@ -31,18 +31,21 @@ def nightly(
     Example: ane-harness nightly latest --base baselines
     """
     from harness.cli.report import report
-    from harness.cli.selection import load_side, only_models
+    from harness.cli.selection import load_side, notes, only_models
     from harness.errors import RecordError
     from harness.judge.regress import compare
     from harness.records import atomic
+    from harness.records.lookup import check_readable
     from harness.report.junit import junit
 
-    before, now = (only_models(load_side(name, results), None, tier) for name in (base, run))
+    told = notes()
+    before, now = (only_models(load_side(name, results, told), None, tier) for name in (base, run))
+    check_readable(before, now, told)
     if not now.records:
         raise RecordError(f"{run}: no record to judge")
     verdicts = compare(before, now)
     tables = results / "tables"
-    atomic.write(tables / "nightly.md", _markdown(before, now, verdicts, results).encode())
+    atomic.write(tables / "nightly.md", _markdown(before, now, verdicts, results, told).encode())
     atomic.write(tables / "nightly.xml", junit(f"{now.name} against {before.name}", verdicts, now.records))
     report(run, base=base, output=tables / "nightly.html", results=results)
     say(f"{tables / 'nightly.md'}, {tables / 'nightly.html'}, {tables / 'nightly.xml'}", err=True)
@@ -50,7 +53,7 @@ def nightly(
         raise typer.Exit(1)
 
 
-def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Path) -> str:
+def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Path, told: Callable[[str], None]) -> str:
     """Return the night's page: what changed first, then since when, then the whole table."""
     from harness.judge.nightly_series import history
     from harness.report import history_table as series
@@ -58,15 +61,17 @@ def _markdown(before: Side, now: Side, verdicts: Sequence[Verdict], results: Pat
     from harness.report import verdict_table as judged
     from harness.system.text import cell
 
-    told = [verdict for verdict in verdicts if verdict.kind != "unchanged"]
-    changes = series.github(history(results, damaged=lambda line: say(f"ane-harness: {line}", err=True)))
+    changed = [verdict for verdict in verdicts if verdict.kind != "unchanged"]
+    nights = history(results, damaged=told)
+    ended = [f"- {cell(sentence)}" for sentence in series.ended(nights)]
     return "\n\n".join(
         [
             f"# {cell(now.name)} against {cell(before.name)}",
             f"{judged.summary(verdicts)}.",
-            judged.github(told) or "Nothing changed.",
+            judged.github(changed) or "Nothing changed.",
             "## Since when",
-            changes or "No figure changed its level in any night.",
+            "\n".join(ended) or "Every figure that was ever measured is there.",
+            series.github(nights) or "No figure changed its level in any night.",
             "## Rows",
             results_table.github(now.records),
             "",

@@ -50,7 +50,7 @@ def report(
     page = _page(side, base, results, notes)
     path = output or results / "tables" / f"{page.run}.html"
     atomic.write(path, render(page, side.records).encode())
-    for note in notes:
+    for note in dict.fromkeys(notes):
         say(f"ane-harness: {note}", err=True)
     say(f"{page.headline}: {path}")
 
@@ -61,12 +61,15 @@ def _page(side: Side, base: str | None, results: Path, notes: list[str]) -> Page
 
     from harness.judge.regress import compare
     from harness.records import regime_errors
+    from harness.records.lookup import check_readable
     from harness.report.page.content import Page
     from harness.report.page.recent_nights import changes_of_late, nights, own_series
 
     before = _base(base, side, results, notes)
+    if before:
+        check_readable(before, side, notes.append)
     own = own_series(_series(results, notes), side.records)
-    measured = regime_errors.newest(results)
+    measured = regime_errors.newest(results, notes.append)
     return Page(
         side.records,
         _run_name(side),
@@ -92,7 +95,7 @@ def _series(results: Path, notes: list[str]) -> list[Series]:
     if not runs(results):
         return []
     try:
-        return history(results)
+        return history(results, damaged=notes.append)
     except RecordError as error:
         notes.append(f"the history is left out: {error}")
         return []
@@ -103,18 +106,24 @@ def _base(name: str | None, side: Side, results: Path, notes: list[str]) -> Side
 
     As named, or else the first that has a row of this run: the committed baselines, then the runs before, newest first.
     """
+    from harness.errors import RecordError
     from harness.judge.regress import rows_of
+    from harness.records import listing
     from harness.records.lookup import BASELINES, find, runs
 
     if name == NONE:
         return None
     if name is not None:
         return find(name, results, notes.append)
-    names = [BASELINES] if any((results / BASELINES).glob("*.json")) else []
+    names = [BASELINES] if listing.baselines(results / BASELINES).files else []
     names += [path.stem for path in reversed(runs(results)) if path.stem < _run_name(side)][:MOST_RUNS_BACK]
     own = rows_of(side).keys()
     for one in names:
-        before = find(one, results, notes.append)
+        try:
+            before = find(one, results, notes.append)
+        except RecordError as error:
+            notes.append(f"not compared with: {error}")
+            continue
         if own & rows_of(before).keys():
             return before
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from harness.errors import ZooFileError
@@ -112,11 +112,23 @@ def new_folder(out: Path) -> RunFolder:
     return RunFolder.new(out, warn=lambda text: say(text, err=True))
 
 
-def load_side(name: str, results: Path) -> Side:
-    """Return what a name stands for; a half-written last line is said on stderr."""
+def notes() -> Callable[[str], None]:
+    """Return what says a note on stderr, each text once."""
+    said: set[str] = set()
+
+    def note(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            say(f"ane-harness: {text}", err=True)
+
+    return note
+
+
+def load_side(name: str, results: Path, told: Callable[[str], None]) -> Side:
+    """Return what a name stands for; a half-written last line, and files left out, are said on stderr."""
     from harness.records.lookup import find
 
-    return find(name, results, lambda text: say(f"ane-harness: {text}", err=True))
+    return find(name, results, told)
 
 
 def only_models(side: Side, models: list[str] | None, tier: str | None) -> Side:
@@ -140,4 +152,5 @@ def only_models(side: Side, models: list[str] | None, tier: str | None) -> Side:
         [record for record in side.records if record.model in kept],
         {name: one for name, one in side.baselines.items() if name in kept},
         side.others,
+        {name: why for name, why in side.unreadable.items() if name in kept},
     )

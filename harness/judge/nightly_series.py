@@ -6,24 +6,26 @@ is one row of one definition on one machine; times and counts of other machines 
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 from operator import itemgetter
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.errors import RecordError, check_name
+import msgspec
+
+from harness.errors import RecordError
+from harness.judge import missing_figures, record_table
+from harness.judge.nights_between import Between
 from harness.measure.metrics import METRICS
 from harness.records.baselines import COUNTS
 from harness.records.lookup import runs
-from harness.records.run_files import read_records
-from harness.records.schema import ROW, SCHEMA_VERSION, Environment, title_of
+from harness.records.run_files import read_asked
+from harness.records.schema import ROW, title_of
 from harness.records.series import Change, Point, Series
-from harness.system.command import output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from duckdb import DuckDBPyConnection
 
@@ -35,14 +37,8 @@ MACHINE = ("os", "machine", "chip", "cores")
 """Fields of the environment that tell machines apart."""
 DEFAULTS = {**dict.fromkeys(ROW, ""), "shape": "prefill", "definition": ""}
 """What older records mean by leaving a field of the row out."""
-COLUMNS = {
-    "run_id": "VARCHAR",
-    "time": "VARCHAR",
-    "schema_version": "INTEGER",
-    "definition": "VARCHAR",
-    **dict.fromkeys(ROW, "VARCHAR"),
-    "environment": "JSON",
-}
+WHY_CHARACTERS = 160
+"""Characters shown of the reason why a row has no figure."""
 
 
 def history(
@@ -59,109 +55,44 @@ def history(
     models: keys of models; none for all.
     measures: a count (``fused``), a metric (``rel_l2``), a sampled time (``predict``: the median of its samples), or a
         step's wall time (``seconds.convert``); none for :data:`DEFAULT`.
-    damaged: told of each half-written last line.
+    damaged: told of each half-written last line, and of files that are left out because they are no records or cannot
+        be read; without it, a file that cannot be read is an error.
 
     Raises
     ------
-    RecordError: without runs, for one that cannot be read, or for a measure that no record has.
+    RecordError: without runs, if none can be read, or for a measure that no record has.
     UnknownNameError: for a model that no run has.
     """
     import duckdb
 
-    files = runs(results)
+    files = runs(results, damaged)
     if not files:
         raise RecordError(f"{results / 'runs'}: holds no run; make one with `ane-harness run`")
     wanted = tuple(measures or DEFAULT)
-    with duckdb.connect() as connection:
-        connection.execute("SET enable_progress_bar = false; SET preserve_insertion_order = false")
-        _load(connection, files, {name: _column(name) for name in wanted})
-        _check(connection, files, damaged)
-        _check_models(connection, models)
-        series = _series(connection, wanted, models)
-        for name in measures:
-            if not any(one.measure == name for one in series):
-                others = f"known: {', '.join(one for one in known() if one != name)}"
-                mend = "times come from `ane-harness bench`" if name == "predict" else others
-                raise RecordError(f"{name}: no record has such a figure; {mend}")
-        return _with_changes(series, connection)
-
-
-def _column(measure: str) -> tuple[str, str, str]:
-    """Return the column that holds a measure, its type, and the expression that takes the measure from it."""
-    if not re.fullmatch(r"(seconds\.)?\w+", measure):
-        raise RecordError(f"{measure}: no name of a figure; known: {', '.join(known())}")
-    if measure in COUNTS:
-        return measure, "INTEGER", measure
-    if measure in METRICS:
-        return "metrics", f'"{measure}" DOUBLE', f'metrics."{measure}"'
-    if measure.startswith("seconds."):
-        step = measure.partition(".")[2]
-        return "seconds", f'"{step}" DOUBLE', f'seconds."{step}"'
-    return "samples", f'"{measure}" DOUBLE[]', f"list_aggregate(samples.\"{measure}\", 'median')"
-
-
-def known() -> list[str]:
-    """Return examples of every kind of figure, for messages."""
-    return [*COUNTS, *METRICS, "seconds.convert", "predict"]
-
-
-def _load(connection: DuckDBPyConnection, files: Sequence[Path], wanted: dict[str, tuple[str, str, str]]) -> None:
-    """Read the columns wanted of all files into the table ``records``."""
-    columns = dict(COLUMNS)
-    structs: dict[str, list[str]] = {}
-    for column, kind, _ in wanted.values():
-        if column in COUNTS:
-            columns[column] = kind
-        else:
-            structs.setdefault(column, []).append(kind)
-    columns |= {column: f"STRUCT({', '.join(fields)})" for column, fields in structs.items()}
-    spec = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
-    figures = ", ".join(f'{expression} AS "{name}"' for name, (_, _, expression) in wanted.items())
-    connection.execute(
-        f"CREATE TEMP TABLE records AS SELECT {', '.join(COLUMNS)}, {figures} FROM read_json(?, "  # noqa: S608 - names are checked
-        f"format = 'newline_delimited', ignore_errors = true, columns = {{{spec}}})",
-        [[str(path) for path in files]],
-    )
-
-
-def _check(connection: DuckDBPyConnection, files: Sequence[Path], damaged: Callable[[str], None] | None) -> None:
-    """Read once more, line by line, what duckdb could not read or does not know: that names the line, or the remedy."""
-    unread, newest = connection.execute(
-        "SELECT count(*) FILTER (run_id IS NULL), max(schema_version) FROM records"
-    ).fetchone() or (0, 0)
-    suspects = files if unread > 0 or (newest or 0) > SCHEMA_VERSION else []
-    torn = [path for path in suspects if not _whole(path)]
-    for path in torn if len(torn) == unread and (newest or 0) <= SCHEMA_VERSION else suspects:
-        for _ in read_records(path, damaged):
-            pass
-
-
-def _whole(path: Path) -> bool:
-    """Whether the last line of a file has its line end."""
-    with path.open("rb") as stream:
-        stream.seek(0, 2)
-        if not stream.tell():
-            return True
-        stream.seek(-1, 2)
-        return stream.read() == b"\n"
-
-
-def _check_models(connection: DuckDBPyConnection, models: Sequence[str]) -> None:
-    if models:
-        found = [name for (name,) in connection.execute("SELECT DISTINCT model FROM records").fetchall()]
-        for model in models:
-            check_name("model", model, found)
+    try:
+        with duckdb.connect() as connection:
+            connection.execute("SET enable_progress_bar = false; SET preserve_insertion_order = false")
+            record_table.load(connection, files, wanted, damaged)
+            record_table.check_models(connection, models)
+            series = _series(connection, wanted, models)
+            for name in measures:
+                if not any(one.measure == name for one in series):
+                    others = f"known: {', '.join(one for one in record_table.known() if one != name)}"
+                    mend = "times come from `ane-harness bench`" if name == "predict" else others
+                    raise RecordError(f"{name}: no record has such a figure; {mend}")
+            return _with_changes(_with_absences(series, connection, results), connection)
+    except duckdb.Error as error:
+        raise RecordError(f"{results / 'runs'}: {str(error).strip().splitlines()[0][:300]}") from None
 
 
 def _series(connection: DuckDBPyConnection, measures: Sequence[str], models: Sequence[str]) -> list[Series]:
     """Return the series of all measures, measure by measure, without their changes."""
-    where = f"AND model IN ({', '.join('?' * len(models))})" if models else ""
-    points = ", ".join(f'"{name}"' for name in ("time", "run_id", *measures))
-    keys = [f"coalesce({name}, '{DEFAULTS[name]}')" for name in (*ROW, "definition")]
-    keys += [f"environment->>'$.{name}'" for name in MACHINE]
+    where = f"WHERE model IN ({', '.join('?' * len(models))})" if models else ""
+    points = ", ".join(f'"{name}"' for name in ("time", "run_id", "status", "reason", *measures))
+    keys = [*_row(), f"coalesce(definition, '{DEFAULTS['definition']}')", *_machine()]
     rows = connection.execute(
         f"SELECT {', '.join(keys)}, list(row({points})) FROM records "  # noqa: S608 - names are checked
-        f"WHERE run_id IS NOT NULL {where} GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}",
+        f"{where} GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}",
         list(models),
     ).fetchall()
     for row in rows:
@@ -170,15 +101,33 @@ def _series(connection: DuckDBPyConnection, measures: Sequence[str], models: Seq
     return [one for of_measure in zip(*by_row, strict=True) for one in of_measure if one is not None]
 
 
+def _row() -> list[str]:
+    """Return the expressions of a row's identity, :attr:`harness.records.schema.Record.row`."""
+    keys = {name: f"coalesce({name}, '{DEFAULTS[name]}')" for name in ROW}
+    keys["checkpoint"] = (
+        "CASE WHEN coalesce(checkpoint, '') = '' OR coalesce(definition, '') = '' "
+        "THEN coalesce(checkpoint, '') ELSE definition END"
+    )
+    return list(keys.values())
+
+
+def _machine() -> list[str]:
+    return [f"environment->>'$.{name}'" for name in MACHINE]
+
+
 def _of_row(
     keys: tuple[Any, ...], measures: Sequence[str], points: Iterable[tuple[Any, ...]]
 ) -> Iterator[Series | None]:
-    """Yield the series of each measure of a row, None for one that no run has; a point is a time, a run and values."""
+    """Yield the series of each measure of a row, None for one that no run has.
+
+    A point is a time, a run, a status, a reason, and values.
+    """
     row = dict(zip(ROW, keys, strict=False))
     title = title_of(*(row[name] for name in ("model", "variant", "lowering", "shape", "compression")))
     machine = ", ".join(filter(None, keys[len(ROW) + 1 :]))
     nights = {point[1]: point for point in points}.values()  # of a row that a run has twice, retried, the last counts
-    for number, measure in enumerate(measures, 2):
+    whys = ["" if night[2] in ("ok", None) else f"{night[2]}: {night[3] or ''}"[:WHY_CHARACTERS] for night in nights]
+    for number, measure in enumerate(measures, 4):
         if all(night[number] is None for night in nights):
             yield None
             continue
@@ -189,91 +138,88 @@ def _of_row(
             measure=measure,
             unit="1" if measure in COUNTS else "" if measure in METRICS else "s",
             machine=machine,
-            points=tuple([Point(night[1], night[0], night[number]) for night in nights]),
+            points=tuple(
+                [
+                    Point(night[1], night[0], night[number], why if night[number] is None else "")
+                    for night, why in zip(nights, whys, strict=True)
+                ]
+            ),
         )
+
+
+def _with_absences(series: Sequence[Series], connection: DuckDBPyConnection, results: Path) -> list[Series]:
+    """Return the series with a point for each night since a row is gone."""
+    query = f"SELECT {', '.join(_machine())}, run_id, min(time) FROM records GROUP BY ALL"  # noqa: S608 - constants
+    begun: dict[str, dict[str, str]] = {}
+    for *machine, run_id, time in connection.execute(query).fetchall():
+        begun.setdefault(", ".join(filter(None, machine)), {})[run_id] = time
+    ended = missing_figures.ended(series, begun)
+    if not ended:
+        return list(series)
+    rows: dict[str, set[tuple[str, ...]]] = {}
+    late = sorted({night for nights in ended.values() for night in nights})
+    query = f"SELECT DISTINCT run_id, {', '.join(_row())} FROM records WHERE run_id IN (SELECT unnest(?))"  # noqa: S608 - constants
+    for run_id, *row in connection.execute(query, [[run_id for _, run_id in late]]).fetchall():
+        rows.setdefault(run_id, set()).add(tuple(row))
+    return missing_figures.with_absences(series, ended, rows, lambda run_id: _others(results, run_id))
+
+
+def _others(results: Path, run_id: str) -> tuple[str, ...] | None:
+    """Return the models that a run was not asked for; None where nobody said."""
+    try:
+        return read_asked(results / "runs" / f"{run_id}.jsonl").others
+    except RecordError:  # the plan is not needed to read records
+        return None
 
 
 def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> list[Series]:
     """Return the series with their changes, and what was between the nights."""
-    import msgspec
-
     from harness.judge.change_points import change_points_of
 
     present = [[point for point in one.points if point.value is not None] for one in series]
     values = [[cast("float", point.value) for point in points] for points in present]
     noisy = [index for index, one in enumerate(series) if one.measure not in COUNTS]
     found = dict(zip(noisy, change_points_of([values[index] for index in noisy]), strict=True))
-    runs_between = _Between(connection)
+    between = Between(connection)
     changed = []
     for index, one in enumerate(series):
         points = found.get(index)
         if points is None:  # counts are not noisy: every difference is a change
             points = [i for i in range(1, len(values[index])) if values[index][i] != values[index][i - 1]]
-        if not points:
-            changed.append(one)
-            continue
         edges = [0, *points, len(values[index])]
         levels = [median(values[index][a:b]) for a, b in pairwise(edges) if b > a]
-        changes = tuple(
-            runs_between.change(one, present[index][at - 1], present[index][at], levels[number], levels[number + 1])
+        changes = [
+            _change(one, present[index][at - 1], present[index][at], (levels[number], levels[number + 1]), between)
             for number, at in enumerate(points)
-        )
-        changed.append(msgspec.structs.replace(one, changes=changes))
+        ]
+        nights = {change.night for change in changes}
+        turns = [pair for pair in missing_figures.turns(one) if pair[1] not in nights]
+        changes += [_turn(one, last, night, between) for last, night in turns]
+        changed.append(msgspec.structs.replace(one, changes=tuple(sorted(changes, key=lambda one: one.night.time))))
     return changed
 
 
-class _Between:
-    """What else changed between two runs."""
-
-    def __init__(self, connection: DuckDBPyConnection) -> None:
-        self._connection = connection
-        self._commits: dict[tuple[str, str], tuple[str, ...]] = {}
-
-    def change(self, series: Series, last: Point, night: Point, before: float, after: float) -> Change:
-        """Return a change of a series from one point to the next."""
-        between, commits = self._between(last.run_id, night.run_id)
-        up = after > before
-        better = up == (series.measure in HIGHER_IS_BETTER)
-        kind = "suspicious" if series.measure in NEITHER else "improvement" if better else "regression"
-        share = f" ({after / before - 1:+.1%})" if before and series.measure not in COUNTS else ""
-        what = f"; {'; '.join(between)}" if between else "; nothing else changed that the records know of"
-        sentence = (
-            f"{series.title}: {series.measure} {series.figure(after)} since {night.run_id}, "
-            f"{series.figure(before)} before{share}{what}"
-        )
-        return Change(kind, night, last, before, after, sentence, between, commits)
-
-    def _between(self, last: str, night: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        import msgspec
-
-        query = "SELECT environment FROM records WHERE run_id = ? LIMIT 1"
-        old, new = (
-            msgspec.json.decode((self._connection.execute(query, [run]).fetchone() or ("{}",))[0], type=Environment)
-            for run in (last, night)
-        )
-        commits = self._log(old.git_commit, new.git_commit) if old.git_commit != new.git_commit else ()
-        return tuple(differences(old, new, len(commits))), commits
-
-    def _log(self, old: str, new: str) -> tuple[str, ...]:
-        """Return the commits between two, newest first, where this checkout has them."""
-        if (old, new) not in self._commits:
-            folder = Path(__file__).parent
-            words = ("git", "-C", str(folder), "log", "--format=%h %s", f"{old}..{new}", "--")
-            known_to_git = re.fullmatch("[0-9a-f]+", old) and re.fullmatch("[0-9a-f]+", new)
-            said = output(*words) if known_to_git else None
-            self._commits[old, new] = tuple((said or "").splitlines())
-        return self._commits[old, new]
+def _change(series: Series, last: Point, night: Point, levels: tuple[float, float], between: Between) -> Change:
+    """Return a change of a series from one level to the next."""
+    before, after = levels
+    better = (after > before) == (series.measure in HIGHER_IS_BETTER)
+    kind = "suspicious" if series.measure in NEITHER else "improvement" if better else "regression"
+    share = f" ({after / before - 1:+.1%})" if before and series.measure not in COUNTS else ""
+    beside, commits = between.between(last.run_id, night.run_id)
+    sentence = (
+        f"{series.title}: {series.measure} {series.figure(after)} since {night.run_id}, "
+        f"{series.figure(before)} before{share}{_beside(beside)}"
+    )
+    return Change(kind, night, last, before, after, sentence, beside, commits)
 
 
-def differences(old: Environment, new: Environment, commits: int = 0) -> Iterator[str]:
-    """Yield what differs between two environments: ``coremltools 9.0 to 9.1``."""
-    if old.git_commit != new.git_commit:
-        many = f" ({commits} commit{'s' * (commits != 1)})" if commits else ""
-        yield f"commit {old.git_commit[:10] or 'unknown'} to {new.git_commit[:10] or 'unknown'}{many}"
-    for name in ("os", "chip"):
-        if getattr(old, name) != getattr(new, name):
-            yield f"{getattr(old, name)} to {getattr(new, name)}"
-    for name in {**old.versions, **new.versions}:
-        before, now = old.versions.get(name), new.versions.get(name)
-        if before != now:
-            yield f"{name} {before or 'none'} to {now or 'none'}"
+def _turn(series: Series, last: Point, night: Point, between: Between) -> Change:
+    """Return the change of a series whose figure goes missing, or is there again."""
+    beside, commits = between.between(last.run_id, night.run_id)
+    sentence = missing_figures.sentence(series, last, night) + _beside(beside)
+    kind = missing_figures.kind(series, night)
+    return Change(kind, night, last, last.value, night.value, sentence, beside, commits)
+
+
+def _beside(changed: Sequence[str]) -> str:
+    return f"; {'; '.join(changed)}" if changed else "; nothing else changed that the records know of"

@@ -166,6 +166,9 @@ def _not_comparable(base: Row, candidate: Row) -> Verdict:
         for name in ROW
         if getattr(base.about, name) != getattr(candidate.about, name)
     ]
+    if not differing:
+        was, now = base.about.definition, candidate.about.definition
+        differing = [f"another definition ({was[:12]} before, {now[:12]} now): the checkpoint or its inputs changed"]
     return Pair(base.about, candidate.about, base.key).verdict("not comparable", "row", "; ".join(differing))
 
 

@@ -7,17 +7,18 @@ executor with a stated tolerance. Times are never in it; they are compared betwe
 from __future__ import annotations
 
 import math
-import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.errors import OutputError, RecordError
-from harness.records import atomic
-from harness.records.schema import ROW, title_of
+from harness.records import atomic, listing
+from harness.records.schema import ROW, row_of, title_of
 from harness.system import limited_read
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from harness.records.schema import Record
@@ -84,7 +85,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     @property
     def row(self) -> tuple[str, ...]:
         """The same as :attr:`harness.records.schema.Record.row` of the records it is about."""
-        return tuple([getattr(self, name) for name in ROW])
+        return row_of(self)
 
     @property
     def title(self) -> str:
@@ -155,16 +156,32 @@ _version = msgspec.json.Decoder(_Version)
 _baseline = msgspec.json.Decoder(Baseline)
 
 
-def read_folder(folder: Path) -> dict[str, Baseline]:
+def read_folder(
+    folder: Path,
+    odd: Callable[[str], None] | None = None,
+    unreadable: Callable[[str, RecordError], None] | None = None,
+) -> dict[str, Baseline]:
     """Return the baselines of a folder by model; none where there is no such folder.
+
+    Parameters
+    ----------
+    folder: where the files are.
+    odd: called with a sentence about each file that is left out because it is no baseline by its name or kind.
+    unreadable: called with the model and the error of each file that cannot be read; without it, the first one is raised.
 
     Raises
     ------
     RecordError: naming the file that cannot be read.
     """
     found = {}
-    for path in sorted(folder.glob("*.json")):
-        found[path.stem] = read(path)
+    for path in listing.tell(listing.baselines(folder), odd):
+        model = unicodedata.normalize("NFC", path.stem)
+        try:
+            found[model] = read(path)
+        except RecordError as error:
+            if unreadable is None:
+                raise
+            unreadable(model, error)
     return found
 
 
@@ -210,6 +227,6 @@ def remove(folder: Path, model: str) -> None:
 
 
 def _path(folder: Path, model: str) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9_][\w.\-]*", model):
+    if not listing.MODEL_KEY.fullmatch(model):
         raise RecordError(f"{model!r}: not a model's key, so no file is named after it")
     return folder / f"{model}.json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from harness.errors import RecordError
-from harness.records import baselines
+from harness.records import baselines, listing
 from harness.records.run_files import read_asked, read_records
 from harness.system import command
 
@@ -31,6 +31,8 @@ class Side:
     baselines: dict[str, Baseline] = field(default_factory=dict)
     others: tuple[str, ...] | None = None
     """Models that a run was not asked for; None where nobody said, and every row of a base is expected in it."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Why a model's baseline cannot be read, by model; whoever needs that model's baseline is to refuse."""
 
 
 def find(name: str, results: Path, damaged: Callable[[str], None] | None = None) -> Side:
@@ -42,21 +44,21 @@ def find(name: str, results: Path, damaged: Callable[[str], None] | None = None)
         latest run), a baseline or a folder of them, a run's id or its beginning, or a git revision, for the baselines
         committed there.
     results: the results folder.
-    damaged: called with a sentence about a half-written last line.
+    damaged: called with a sentence about a half-written last line, and about each file that is left out.
 
     Raises
     ------
     RecordError: if nothing answers to the name, or what does cannot be read.
     """
     if name == BASELINES:
-        return _folder(name, results / "baselines")
+        return _folder(name, results / "baselines", damaged)
     if LATEST.fullmatch(name):
-        return _run(_latest(name, results), damaged)
+        return _run(_latest(name, results, damaged), damaged)
     path = Path(name)
     if (path / "runs").is_dir():
-        return _run(_latest("latest", path), damaged, name)
+        return _run(_latest("latest", path, damaged), damaged, name)
     if path.is_dir():
-        return _folder(name, path)
+        return _folder(name, path, damaged)
     if path.suffix == ".json" and path.exists():
         one = baselines.read(path)
         return Side(name, baselines={one.model: one})
@@ -67,18 +69,32 @@ def find(name: str, results: Path, damaged: Callable[[str], None] | None = None)
         raise RecordError(f"{name}: {len(started)} runs begin so: {', '.join(run.stem for run in started[:3])} ...")
     if started:
         return _run(started[0], damaged)
-    return Side(name, baselines=_at_revision(name, results))
+    return _at_revision(name, results, damaged)
 
 
-def runs(results: Path) -> list[Path]:
-    """Return the files of all runs, oldest first."""
-    return sorted((results / "runs").glob("*.jsonl"))
+def check_readable(base: Side, other: Side, told: Callable[[str], None]) -> None:
+    """Refuse to judge a model whose baseline cannot be read; tell of those that the other side has no row of.
+
+    Raises
+    ------
+    RecordError: for a baseline that the other side needs.
+    """
+    needed = {record.model for record in other.records} | other.baselines.keys()
+    for model, why in base.unreadable.items():
+        if model in needed:
+            raise RecordError(why)
+        told(f"{why}; left out")
 
 
-def _latest(name: str, results: Path) -> Path:
+def runs(results: Path, damaged: Callable[[str], None] | None = None) -> list[Path]:
+    """Return the files of all runs, oldest first; `damaged` is told of each file that is left out."""
+    return list(listing.tell(listing.runs(results), damaged))
+
+
+def _latest(name: str, results: Path, damaged: Callable[[str], None] | None) -> Path:
     match = LATEST.fullmatch(name)
     back = int(match[1] or 0) if match else 0
-    found = runs(results)
+    found = runs(results, damaged)
     if back >= len(found):
         have = f"{len(found)} run{'s' * (len(found) != 1)}"
         raise RecordError(f"{name}: {results / 'runs'} holds {have}; make one with `ane-harness run`")
@@ -89,30 +105,55 @@ def _run(path: Path, damaged: Callable[[str], None] | None, name: str = "") -> S
     return Side(name or path.stem, records=list(read_records(path, damaged)), others=read_asked(path).others)
 
 
-def _folder(name: str, folder: Path) -> Side:
-    found = baselines.read_folder(folder)
-    if not found:
+def baselines_of(folder: Path, damaged: Callable[[str], None] | None, name: str = "") -> Side:
+    """Return the baselines of a folder, and which of them cannot be read."""
+    errors: dict[str, RecordError] = {}
+    found = baselines.read_folder(folder, damaged, errors.__setitem__)
+    return Side(name, baselines=found, unreadable={model: str(error) for model, error in errors.items()})
+
+
+def _folder(name: str, folder: Path, damaged: Callable[[str], None] | None) -> Side:
+    side = baselines_of(folder, damaged, name)
+    if not side.baselines and side.unreadable:
+        raise RecordError(next(iter(side.unreadable.values())))
+    if not side.baselines:
         raise RecordError(f"{folder}: no baselines there; write them with `ane-harness expect --update`")
-    return Side(name, baselines=found)
+    return side
 
 
-def _at_revision(revision: str, results: Path) -> dict[str, Baseline]:
-    """Return the baselines committed at a git revision."""
+def _at_revision(revision: str, results: Path, damaged: Callable[[str], None] | None) -> Side:
+    """Return the baselines committed at a git revision.
+
+    git is asked for names separated by NUL: in lines, it quotes those that are not ASCII.
+    """
     if revision.startswith("-") or _git(results, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
         raise RecordError(
             f"{revision}: no run under {results / 'runs'}, no file, and no git revision of this name; "
             "known too: latest, latest~1, baselines"
         )
-    names = (_git(results, "ls-tree", "--name-only", revision, "baselines/") or "").split()
-    found = {}
-    for name in names:
-        if name.endswith(".json"):
-            text = _git(results, "show", f"{revision}:./{name}")
-            one = baselines.decode((text or "").encode(), f"{revision}:{name}")
-            found[one.model] = one
-    if not found:
+    entries = (_git(results, "ls-tree", "-z", revision, "baselines/") or "").split("\0")
+    side = Side(revision)
+    for entry in filter(None, entries):
+        about, _, name = entry.partition("\t")
+        mode, _, blob = about.split(" ")
+        stem = PurePosixPath(name).stem
+        if stem.startswith(".") or not name.endswith(".json"):
+            continue
+        where = f"{revision}:{name}"
+        if not mode.startswith("100") or not listing.MODEL_KEY.fullmatch(stem):
+            if damaged:
+                damaged(f"{where}: left out: not a file named by a model's key")
+            continue
+        try:
+            one = baselines.decode((_git(results, "cat-file", "blob", blob) or "").encode(), where)
+            side.baselines[one.model] = one
+        except RecordError as error:
+            side.unreadable[stem] = str(error)
+    if not side.baselines and side.unreadable:
+        raise RecordError(next(iter(side.unreadable.values())))
+    if not side.baselines:
         raise RecordError(f"{revision}: this revision has no {results / 'baselines'}/*.json")
-    return found
+    return side
 
 
 def _git(folder: Path, *words: str) -> str | None:

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import RecordError
-from harness.records import atomic
+from harness.records import atomic, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SUFFIX = ".regimes.json"
@@ -30,19 +29,14 @@ def write(results: Path, run_id: str, errors: Sequence[Error]) -> None:
     atomic.write(results / "tables" / f"{run_id}{SUFFIX}", msgspec.json.format(msgspec.json.encode(list(errors))))
 
 
-def newest(results: Path) -> tuple[str, list[Error]] | None:
+def newest(results: Path, odd: Callable[[str], None]) -> tuple[str, list[Error]] | None:
     """Return the id and the errors of the newest run that measured regimes; None if there is none.
 
-    Raises
-    ------
-    RecordError: naming the file, if it is not what :func:`write` writes.
+    `odd` is called with a sentence about each newer file that is not such a table.
     """
-    paths = sorted((results / "tables").glob(f"*{SUFFIX}"))
-    if not paths:
-        return None
-    try:
-        return paths[-1].name.removesuffix(SUFFIX), msgspec.json.decode(paths[-1].read_bytes(), type=list[Error])
-    except (OSError, msgspec.MsgspecError) as error:
-        raise RecordError(
-            f"{paths[-1]}: not a table of regimes: {error}; ane-harness run --regimes makes one"
-        ) from None
+    for path in reversed(listing.tell(listing.tables(results, SUFFIX), odd)):
+        try:
+            return path.name.removesuffix(SUFFIX), msgspec.json.decode(path.read_bytes(), type=list[Error])
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            odd(f"{path}: not a table of regimes: {error}; ane-harness run --regimes makes one")
+    return None

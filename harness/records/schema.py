@@ -189,8 +189,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def row(self) -> tuple[str, ...]:
         """What the row is of: two records of different runs with equal rows are a measurement and its repetition."""
-        found: tuple[str, ...] = _row(self)
-        return found
+        return row_of(self)
 
     @property
     def title(self) -> str:
@@ -218,4 +217,18 @@ ROW = (
     "policy",
 )
 """Names of the fields that say what a row is of."""
-_row = attrgetter(*ROW)
+_fields = attrgetter(*ROW)
+_AT_CHECKPOINT = ROW.index("checkpoint")
+
+
+def row_of(about: object) -> tuple[str, ...]:
+    """Return the identity of a record's or an expectation's row.
+
+    A checkpoint is known by its content: its place in the row holds the digest of what was measured, where there is
+    one, so that neither a folder that was moved nor another spelling of its path makes another row.
+    """
+    found: tuple[str, ...] = _fields(about)
+    definition = getattr(about, "definition", "")
+    if found[_AT_CHECKPOINT] and definition:
+        return (*found[:_AT_CHECKPOINT], definition, *found[_AT_CHECKPOINT + 1 :])
+    return found

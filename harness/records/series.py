@@ -5,13 +5,15 @@ from __future__ import annotations
 import msgspec
 
 
-class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The figure in one run."""
 
     run_id: str
     time: str
     value: float | None
     """A count, a metric, or a median in seconds; None where the run has none, or one that is not finite."""
+    why: str = ""
+    """Why there is no value, where more is known than that: the row's status and reason, or that it is not there."""
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,10 +25,10 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first at the new level."""
     last: Point
     """The last at the level before."""
-    before: float
-    """Median of the level before."""
-    after: float
-    """Median of the new level."""
+    before: float | None
+    """Median of the level before; None where the figure was missing."""
+    after: float | None
+    """Median of the new level; None where the figure is missing from this night on."""
     sentence: str
     """What happened, naming row, night and figures."""
     between: tuple[str, ...] = ()
@@ -48,8 +50,10 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     points: tuple[Point, ...]
     changes: tuple[Change, ...] = ()
 
-    def figure(self, value: float) -> str:
-        """Return a value of this series formatted as a count, a metric, or a time with its unit."""
+    def figure(self, value: float | None) -> str:
+        """Return a value of this series formatted as a count, a metric, or a time with its unit; None is ``missing``."""
+        if value is None:
+            return "missing"
         if self.unit == "1":
             return f"{value:.0f}"
         if self.unit == "s":

@@ -40,6 +40,19 @@ def _flat(one: Series) -> list[str]:
     return [one.title, one.measure, str(len(one.points)), "-", "-", one.figure(median(values)), "unchanged", "-"]
 
 
+def ended(series: Sequence[Series]) -> list[str]:
+    """Return a sentence for each row of which figures are missing in its last night, and since when."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for one in series:
+        if one.changes and one.changes[-1].after is None:
+            night = one.changes[-1].night
+            found.setdefault((one.title, one.machine, night.run_id, night.why), []).append(one.measure)
+    return [
+        f"{title}: {', '.join(measures)} missing since {run_id}{f' ({why})' if why else ''}."
+        for (title, _, run_id, why), measures in found.items()
+    ]
+
+
 def github(series: Sequence[Series], *, everything: bool = False) -> str:
     """Return a GitHub Markdown table."""
     rows = [

@@ -208,7 +208,8 @@ def models_folder() -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.toml"), key=lambda path: path.stem)
+    """Return the zoo files of a folder; hidden ones, such as macOS' ``._llama.toml``, are none."""
+    return sorted((path for path in folder.glob("*.toml") if not path.name.startswith(".")), key=lambda path: path.stem)
 
 
 def all_keys() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +74,17 @@ def changes_of_late(own: dict[int, list[Series]], records: Sequence[Record]) -> 
 
 def _finding(alike: list[tuple[Series, Change]]) -> Finding:
     """Return one line for what several rows did on one night: that of the largest change."""
-    series, change = max(alike, key=lambda one: abs(one[1].after - one[1].before) / (abs(one[1].before) or 1.0))
+    series, change = max(alike, key=lambda one: _size(one[1]))
     line = finding(change.kind, series.model, series.title, change.sentence)
     more = len(alike) - 1
     return replace(line, title=f"{line.title} and {more} more row{'s' * (more > 1)}") if more else line
+
+
+def _size(change: Change) -> float:
+    """Return by how much of itself a figure changed; one that goes missing changed more than any."""
+    if change.before is None or change.after is None:
+        return math.inf
+    return abs(change.after - change.before) / (abs(change.before) or 1.0)
 
 
 def _values(series: Series, place: dict[str, int], record: Record) -> dict[str, Any]:
@@ -88,8 +96,8 @@ def _values(series: Series, place: dict[str, int], record: Record) -> dict[str, 
     steps = [
         {
             "night": place[change.night.run_id],
-            "before": change.before * scale,
-            "after": change.after * scale,
+            "before": None if change.before is None else change.before * scale,
+            "after": None if change.after is None else change.after * scale,
             "between": change.between,
             "commits": change.commits,
         }

@@ -113,11 +113,11 @@ def test_nights_before_are_in_the_file_with_their_changes(tmp_path):
     assert [step["night"] for step in by_metric["ops_after"]["steps"]] == [2]
 
 
-def test_a_run_that_cannot_be_read_costs_the_history_alone_and_is_named(results):
+def test_a_run_that_cannot_be_read_is_named_and_the_others_are_read(results):
     (results / "runs" / "20251231T000000.000000Z.jsonl").write_text('{"no": "record"}\n')
     done = harness("report", "--results", results, "-o", results / "x.html")
     assert done.returncode == 0, done.stderr
-    assert "the history is left out" in done.stderr
+    assert "20251231T000000.000000Z.jsonl:1: not a record" in done.stderr
     assert "20251231T000000.000000Z.jsonl:1: not a record" in (results / "x.html").read_text(encoding="utf-8")
 
 
@@ -133,9 +133,9 @@ def test_errors_by_regime_are_taken_from_the_newest_run_that_measured_them(resul
     }
 
 
-def test_a_damaged_table_of_regimes_is_one_line(results):
+def test_a_damaged_table_of_regimes_is_a_note(results):
     (results / "tables").mkdir()
     (results / "tables" / f"x{regime_errors.SUFFIX}").write_text("[{")
     done = harness("report", "--results", results)
-    assert done.returncode == 2
+    assert done.returncode == 0
     assert f"x{regime_errors.SUFFIX}: not a table of regimes" in done.stderr

@@ -1,0 +1,175 @@
+"""The records of all runs as a table of duckdb, of the columns that some figures need.
+
+One odd file never costs the others: what cannot be read is told in a sentence, and the rest is the table.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from harness.errors import RecordError, check_name
+from harness.measure.metrics import METRICS
+from harness.records.baselines import COUNTS
+from harness.records.run_files import read_records
+from harness.records.schema import ROW, SCHEMA_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from duckdb import DuckDBPyConnection
+
+COLUMNS = {
+    "run_id": "VARCHAR",
+    "time": "VARCHAR",
+    "schema_version": "INTEGER",
+    "definition": "VARCHAR",
+    "status": "VARCHAR",
+    "reason": "VARCHAR",
+    **dict.fromkeys(ROW, "VARCHAR"),
+    "environment": "JSON",
+}
+_RECORD = "run_id IS NOT NULL AND time IS NOT NULL AND model IS NOT NULL AND environment IS NOT NULL"
+"""What every record has, of whichever version."""
+
+
+def _column(measure: str) -> tuple[str, str, str]:
+    """Return the column that holds a measure, its type, and the expression that takes the measure from it."""
+    if not re.fullmatch(r"(seconds\.)?\w+", measure):
+        raise RecordError(f"{measure}: no name of a figure; known: {', '.join(known())}")
+    if measure in COUNTS:
+        return measure, "INTEGER", measure
+    if measure in METRICS:
+        return "metrics", f'"{measure}" DOUBLE', f'metrics."{measure}"'
+    if measure.startswith("seconds."):
+        step = measure.partition(".")[2]
+        return "seconds", f'"{step}" DOUBLE', f'seconds."{step}"'
+    return "samples", f'"{measure}" DOUBLE[]', f"list_aggregate(samples.\"{measure}\", 'median')"
+
+
+def known() -> list[str]:
+    """Return examples of every kind of figure, for messages."""
+    return [*COUNTS, *METRICS, "seconds.convert", "predict"]
+
+
+def load(
+    connection: DuckDBPyConnection,
+    files: Sequence[Path],
+    measures: Sequence[str],
+    damaged: Callable[[str], None] | None = None,
+) -> None:
+    """Read what some measures need of all files into the table ``records``, a column for each measure.
+
+    Parameters
+    ----------
+    connection: where the table is made.
+    files: of records.
+    measures: names of figures, see `harness.judge.nightly_series.history`.
+    damaged: told of each half-written last line, and of each file with a part that cannot be read; without it, a file
+        that cannot be read is an error.
+
+    Raises
+    ------
+    RecordError: if nothing can be read; without ``damaged``, for the first file that cannot be read whole.
+    """
+    import duckdb
+
+    query = _query({name: _column(name) for name in measures})
+    names = [str(path) for path in files]
+    try:
+        connection.execute(f"CREATE TEMP TABLE records AS {query}", [names])
+    except duckdb.Error as error:
+        if damaged is None:
+            raise RecordError(f"{files[0].parent}: {_first_line(error)}") from None
+        _load_one_by_one(connection, query, names, damaged)
+    unread = _check(connection, files, damaged)
+    unreadable = f"NOT ({_RECORD}) OR coalesce(schema_version, 0) > {SCHEMA_VERSION}"
+    connection.execute(f"DELETE FROM records WHERE {unreadable}")  # noqa: S608 - constants
+    if unread is not None and connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None:
+        raise unread
+
+
+def _query(wanted: dict[str, tuple[str, str, str]]) -> str:
+    """Return the query of the columns and figures wanted from files given as its parameter."""
+    columns = dict(COLUMNS)
+    structs: dict[str, list[str]] = {}
+    for column, kind, _ in wanted.values():
+        if column in COUNTS:
+            columns[column] = kind
+        else:
+            structs.setdefault(column, []).append(kind)
+    columns |= {column: f"STRUCT({', '.join(fields)})" for column, fields in structs.items()}
+    spec = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
+    figures = ", ".join(f'{expression} AS "{name}"' for name, (_, _, expression) in wanted.items())
+    return (
+        f"SELECT {', '.join(COLUMNS)}, {figures} FROM read_json(?, "  # noqa: S608 - names are checked
+        f"format = 'newline_delimited', ignore_errors = true, columns = {{{spec}}})"
+    )
+
+
+def _load_one_by_one(
+    connection: DuckDBPyConnection, query: str, names: Sequence[str], damaged: Callable[[str], None]
+) -> None:
+    """Read file by file, which tells which one cannot be read."""
+    import duckdb
+
+    made, first = False, ""
+    for name in names:
+        try:
+            connection.execute(
+                f"INSERT INTO records {query}" if made else f"CREATE TEMP TABLE records AS {query}", [[name]]
+            )
+            made = True
+        except duckdb.Error as error:
+            first = first or f"{name}: cannot be read: {_first_line(error)}"
+            damaged(f"{name}: left out: {_first_line(error)}")
+    if not made:
+        raise RecordError(first)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:300]
+
+
+def _check(
+    connection: DuckDBPyConnection, files: Sequence[Path], damaged: Callable[[str], None] | None
+) -> RecordError | None:
+    """Read once more, line by line, what duckdb could not read or does not know: that names the line, or the remedy.
+
+    The first error is raised, or told and returned.
+    """
+    unread, newest = connection.execute(
+        f"SELECT count(*) FILTER (NOT ({_RECORD})), max(schema_version) FROM records"  # noqa: S608 - constants
+    ).fetchone() or (0, 0)
+    suspects = list(files) if unread > 0 or (newest or 0) > SCHEMA_VERSION else []
+    torn = [path for path in suspects if not _whole(path)]
+    first: RecordError | None = None
+    for path in torn if len(torn) == unread and (newest or 0) <= SCHEMA_VERSION else suspects:
+        try:
+            for _ in read_records(path, damaged):
+                pass
+        except RecordError as error:
+            if damaged is None:
+                raise
+            damaged(f"{error}; left out")
+            first = first or error
+    return first
+
+
+def _whole(path: Path) -> bool:
+    """Whether the last line of a file has its line end."""
+    with path.open("rb") as stream:
+        stream.seek(0, 2)
+        if not stream.tell():
+            return True
+        stream.seek(-1, 2)
+        return stream.read() == b"\n"
+
+
+def check_models(connection: DuckDBPyConnection, models: Sequence[str]) -> None:
+    """Raise UnknownNameError for a model that no record is of."""
+    if models:
+        found = [name for (name,) in connection.execute("SELECT DISTINCT model FROM records").fetchall()]
+        for model in models:
+            check_name("model", model, found)
