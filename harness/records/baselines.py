@@ -167,7 +167,7 @@ def read_folder(
     ----------
     folder: where the files are.
     odd: called with a sentence about each file that is left out because it is no baseline by its name or kind.
-    unreadable: called with the model and the error of each file that cannot be read; without it, the first one is raised.
+    unreadable: called with the model and the error of each file that cannot be read; without it, the first is raised.
 
     Raises
     ------

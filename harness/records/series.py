@@ -51,7 +51,7 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     changes: tuple[Change, ...] = ()
 
     def figure(self, value: float | None) -> str:
-        """Return a value of this series formatted as a count, a metric, or a time with its unit; None is ``missing``."""
+        """Return a value of this series as a count, a metric, or a time with its unit; ``missing`` for None."""
         if value is None:
             return "missing"
         if self.unit == "1":

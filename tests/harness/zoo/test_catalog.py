@@ -117,7 +117,7 @@ def test_null_means_none() -> None:
 
 
 def test_installed_models_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalog, "__file__", str(tmp_path / "harness" / "zoo.py"))
+    monkeypatch.setattr(catalog, "__file__", str(tmp_path / "harness" / "zoo" / "catalog.py"))
     assert catalog.models_folder() == tmp_path / "models"
     (tmp_path / "harness" / "_models").mkdir(parents=True)
     assert catalog.models_folder() == tmp_path / "harness" / "_models"
