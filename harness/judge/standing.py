@@ -32,15 +32,16 @@ class Standing:
     """The change with which the series left the reference."""
     before: float
     """The reference level."""
-    after: float
-    """The present level."""
+    after: float | None
+    """The present level; None if the figure is missing."""
     accepted: Accepted | None
     """The entry that accepts the present level; None if it is not accepted."""
 
     def verdict(self) -> Verdict:
         """Return the verdict of the night: a regression, or ``accepted`` with the reason."""
         series = self.series
-        share = f" ({self.after / self.before - 1:+.1%})" if self.before and series.unit != "1" else ""
+        ratio = self.after / self.before if self.before and self.after is not None else None
+        share = f" ({ratio - 1:+.1%})" if ratio is not None and series.unit != "1" else ""
         between = f"; {'; '.join(self.change.between)}" if self.change.between else ""
         told = f"; accepted: {self.accepted.reason}" if self.accepted else ""
         return Verdict(
@@ -53,7 +54,7 @@ class Standing:
             row=series.row,
             base=self.before,
             candidate=self.after,
-            ratio=self.after / self.before if series.unit == "s" and self.before else None,
+            ratio=ratio if series.unit == "s" else None,
         )
 
 
@@ -82,21 +83,29 @@ def standing(series: Iterable[Series], accepted: Sequence[Accepted] = ()) -> lis
 def _last(series: Series, entry: Accepted | None) -> Standing | None:
     """Follow the levels of one series."""
     judged = [change for change in series.changes if change.kind != "suspicious"]
-    if not judged:
+    if judged and judged[-1].after is None and judged[-1].before is not None:
+        accepted = entry if entry is not None and entry.after is None else None
+        return Standing(series, judged[-1], judged[-1].before, None, accepted)
+    steps = [
+        (change, change.before, change.after)
+        for change in judged
+        if change.before is not None and change.after is not None
+    ]
+    if not steps:
         return None
-    upward = judged[0].after > judged[0].before
-    sign = 1.0 if upward == (judged[0].kind == "regression") else -1.0  # of the direction that is worse
-    best, left, covered = judged[0].before, None, None
-    for change in judged:
-        if not worse(best, change.after, sign, series.unit):
-            best, left, covered = min(best, change.after, key=lambda level: sign * level), None, None
+    first, best, level = steps[0]
+    sign = 1.0 if (level > best) == (first.kind == "regression") else -1.0  # of the direction that is worse
+    left, covered = None, None
+    for change, _, level in steps:
+        if not worse(best, level, sign, series.unit):
+            best, left, covered = min(best, level, key=lambda one: sign * one), None, None
             continue
         left = left or change
-        if entry is not None and covers(entry, change.after, sign, series.unit):
-            covered = Standing(series, left, best, change.after, entry)
-            best, left = change.after, None
+        if entry is not None and covers(entry, level, sign, series.unit):
+            covered = Standing(series, left, best, level, entry)
+            best, left = level, None
     if left is not None:
-        return Standing(series, left, best, judged[-1].after, None)
+        return Standing(series, left, best, level, None)
     return covered
 
 

@@ -6,10 +6,12 @@ from itertools import pairwise
 
 import pytest
 
+from harness.judge.nightly_series import history
 from harness.judge.standing import standing, with_standing
 from harness.records.accepted import Accepted
 from harness.records.series import Change, Point, Series
 from harness.records.verdicts import Verdict
+from tests.harness.example_records import METRICS, record, write_run
 
 ROW = ("llama", "on")
 
@@ -90,3 +92,18 @@ def test_what_a_gate_refuses_can_be_accepted_too():
     assert (one.kind, one.sentence) == ("accepted", "llama on: rel_l2 2e-3; accepted: a new torch")
     worse = Verdict("regression", "llama", "llama on", "rel_l2", "llama on: rel_l2 9e-3", ROW, 1e-3, 9e-3)
     assert with_standing([worse], [], [accepted(2e-3, measure="rel_l2", machine="")]) == [worse]
+
+
+def test_a_figure_that_is_missing_stands_until_it_is_there_again_or_accepted(tmp_path):
+    def night(day, value):
+        one = record(metrics={**METRICS, "rel_l2": value}, time=f"2026-01-{day:02}T00:00:00+00:00")
+        write_run(tmp_path, f"202601{day:02}T000000.000000Z", [one])
+
+    for day, value in enumerate([1e-3, 1e-3, None, None], 1):
+        night(day, value)
+    (series,) = history(tmp_path, measures=["rel_l2"])
+    (stands,) = standing([series])
+    assert (stands.before, stands.after, stands.verdict().kind) == (1e-3, None, "regression")
+    assert "rel_l2 missing since 2026-01-03, 1.00e-03 before" in stands.verdict().sentence
+    night(5, 1e-3)
+    assert standing(history(tmp_path, measures=["rel_l2"])) == []
