@@ -90,6 +90,27 @@ class RmsNorm:
     others: tuple[tuple[mil.Var, int], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LoweredNorm:
+    """One RMSNorm that stands lowered: ``value``, which ``op`` computes, is that of ``x``.
+
+    ``axes`` and ``gamma`` are as in :class:`RmsNorm`, of the result; ``form`` is the lowering's name, or
+    ``layer_norm_primitives``. ``permutation`` moves the axes of ``x`` into the result's, where they differ. ``root``
+    is the op that takes the root where the form shows one, ``interior`` the multiplications behind it.
+    """
+
+    op: mil.Op
+    value: mil.Var
+    x: mil.Var
+    axes: tuple[int, ...]
+    gamma: npt.NDArray[np.float64] | None
+    epsilon: float
+    form: str
+    root: mil.Op | None = None
+    permutation: tuple[int, ...] | None = None
+    interior: tuple[mil.Op, ...] = ()
+
+
 def same(a: mil.Var, b: mil.Var) -> bool:
     """Return whether two variables are one value, but for casts between float types."""
     return mil.base(a) is mil.base(b)

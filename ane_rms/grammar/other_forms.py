@@ -1,0 +1,154 @@
+r"""Two lowered forms that are no layer norm.
+
+``l2_norm``: :math:`c \cdot x / \sqrt{\sum x^2 + e}` by MIL's op, which is an RMSNorm with gamma :math:`c / \sqrt d` and
+epsilon :math:`e / d`. The op normalises the last three axes; all but the last are of length 1.
+
+``max_abs``: :math:`x / (m \sqrt{\operatorname{mean}((x/m)^2) + \tfrac am \tfrac bm})`, which is an RMSNorm with epsilon
+``ab`` whatever positive number m a row has.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ane_rms import mil
+from ane_rms.grammar.forms import LoweredNorm, Quadratic, same
+from ane_rms.grammar.product import Product, product
+from ane_rms.grammar.quadratic import reduction
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+REGROUPED = ("reshape", "expand_dims", "squeeze")
+UNIT = 2.0**-9
+"""A gamma nearer to 1 than this is none: sqrt(d) and its product are rounded in float16."""
+
+
+def other_form(op: mil.Op) -> LoweredNorm | None:
+    """Return the RMSNorm in one of these forms whose last multiplication or division is ``op``."""
+    if op.op_type not in ("mul", "real_div"):
+        return None
+    flat = product(op)
+    return _l2_norm(op, flat) or _max_abs(op, flat)
+
+
+def _l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
+    if len(flat.factors) != 1 or not flat.constants or flat.factors[0][1] != 1:
+        return None
+    value = flat.factors[0][0]
+    normal = mil.producer(_ungrouped(value), "l2_norm")
+    if normal is None:
+        return None
+    x, width, epsilon = _ungrouped(normal.x), mil.shape(normal.x)[-1], mil.scalar(normal.epsilon)
+    ones = mil.shape(normal.x)[-3:-1]
+    if x.rank == 0 or not isinstance(width, int) or ones != (1, 1) or epsilon is None:
+        return None
+    if mil.shape(x)[-1] != width or mil.shape(value) != mil.shape(x) or mil.shape(op.outputs[0]) != mil.shape(x):
+        return None
+    made = _gamma(flat, 1 / math.sqrt(width), mil.shape(x), (x.rank - 1,))
+    if made is None:
+        return None
+    return LoweredNorm(
+        op=op, value=op.outputs[0], x=x, axes=(-1,), gamma=made[0], epsilon=epsilon / width, form="l2_norm"
+    )
+
+
+def _ungrouped(var: mil.Var) -> mil.Var:
+    """Return what ``var`` was before ops that only change how its elements are grouped into axes."""
+    while (op := mil.producer(mil.base(var), *REGROUPED)) is not None:
+        var = op.x
+    return mil.base(var)
+
+
+def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
+    if len(flat.factors) != 3:
+        return None
+    roots = [
+        (at, taken)
+        for at, (var, power) in enumerate(flat.factors)
+        if power == -1 and (taken := mil.producer(mil.base(var), "sqrt")) is not None
+    ]
+    for at, taken in roots:
+        rest = flat.factors[:at] + flat.factors[at + 1 :]
+        values = [var for var, power in rest if power == 1]
+        scales = [var for var, power in rest if power == -1]
+        if len(values) != 1 or len(scales) != 1:
+            continue
+        found = _scaled_mean(taken, values[0], scales[0])
+        if found is None:
+            continue
+        mean, epsilon = found
+        x = mil.base(values[0])
+        made = _gamma(flat, 1.0, mil.shape(x), mean.axes)
+        if made is not None and mean.kept:
+            axes = tuple(mil.signed_axis(axis, x.rank) for axis in mean.axes)
+            return LoweredNorm(
+                op=op,
+                value=op.outputs[0],
+                x=x,
+                axes=axes,
+                gamma=made[0],
+                epsilon=epsilon,
+                form="max_abs",
+                root=taken,
+                interior=tuple(flat.ops),
+            )
+    return None
+
+
+def _scaled_mean(taken: mil.Op, x: mil.Var, scale: mil.Var) -> tuple[Quadratic, float] | None:
+    """Return (mean of (x / scale)^2, epsilon) where a root is taken of it plus ``a / scale * b / scale``."""
+    under, epsilon = mil.base(taken.x), 0.0
+    total = mil.producer(under, "add")
+    if total is not None:
+        for one, other in ((total.x, total.y), (total.y, total.x)):
+            product_of = _product_over(other, scale)
+            if product_of is not None:
+                under, epsilon = mil.base(one), product_of
+                break
+        else:
+            return None
+    mean = mil.producer(under, "reduce_mean")
+    found = None if mean is None else reduction(mean)
+    if not isinstance(found, Quadratic):
+        return None
+    unit = mil.producer(mil.base(found.x), "real_div")
+    if unit is None or not same(unit.x, x) or not same(unit.y, scale):
+        return None
+    return found, epsilon
+
+
+def _product_over(var: mil.Var, scale: mil.Var) -> float | None:
+    """Return ``a * b`` where ``var`` is ``a / scale * (b / scale)``."""
+    op = mil.producer(mil.base(var), "mul")
+    if op is None:
+        return None
+    parts = [mil.producer(mil.base(one), "real_div") for one in (op.x, op.y)]
+    total = 1.0
+    for part in parts:
+        number = None if part is None or not same(part.y, scale) else mil.scalar(part.x)
+        if number is None:
+            return None
+        total *= number
+    return total
+
+
+def _gamma(
+    flat: Product, scale: float, shape: tuple[int | str, ...], axes: tuple[int, ...]
+) -> tuple[npt.NDArray[np.float64] | None] | None:
+    """Return (gamma,) that the constants of a product make, (None,) where it is 1, or None where it is no gamma."""
+    total: npt.NDArray[np.float64] = np.full((1,) * len(shape), scale)
+    for constant, power in flat.constants:
+        total = total * constant if power == 1 else total / constant
+    if total.ndim != len(shape) or any(n != 1 for axis, n in enumerate(total.shape) if axis not in axes):
+        return None
+    if np.all(np.abs(total - 1.0) <= UNIT):
+        return (None,)
+    sizes = [shape[axis] for axis in axes]
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    whole = [int(shape[axis]) if axis in axes else 1 for axis in range(len(shape))]
+    return (np.broadcast_to(total, whole).reshape([int(size) for size in sizes]),)

@@ -1,0 +1,28 @@
+"""What MIL fills in for inputs that an op leaves out, where the grammar asks for them.
+
+coremltools serialises most of these; other tools need not.
+
+Source: coremltools 9.0, the op definitions under ``coremltools/converters/mil/mil/ops/defs``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_KEEP = {"keep_dims": np.bool_(False)}
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "rsqrt": {"epsilon": np.float32(1e-12)},
+    "inverse": {"epsilon": np.float32(1e-4)},
+    "log": {"epsilon": np.float32(1e-45)},
+    "layer_norm": {"epsilon": np.float32(1e-5)},
+    "l2_norm": {"epsilon": np.float32(1e-6)},
+    "concat": {"interleave": np.bool_(False)},
+    "matmul": {"transpose_x": np.bool_(False), "transpose_y": np.bool_(False)},
+    "ane_rms_norm": {"epsilon": np.float32(1e-5), "axes": np.array([-1], np.int32)},
+    "clip": {"alpha": np.float32(np.finfo(np.float32).min), "beta": np.float32(np.finfo(np.float32).max)},
+    **{name: _KEEP for name in ("reduce_mean", "reduce_sum", "reduce_sum_square", "reduce_l2_norm", "reduce_max")},
+}
+"""By op and input. An input without an entry is None where it is left out."""

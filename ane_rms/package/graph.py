@@ -1,0 +1,235 @@
+"""A serialised MIL program seen as the graph that :mod:`ane_rms.grammar` reads.
+
+The views here answer what :mod:`ane_rms.mil` asks of coremltools' ops and variables, from the protobuf alone: no
+type inference, no copy of a weight (constants are mapped from the weights file when something asks for their value),
+and no refusal of an op that coremltools does not know. A dimension unknown until run time is one symbol everywhere.
+
+Source: coremltools 9.0, ``mlmodel/format/MIL.proto``.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coremltools.converters.mil.mil import types
+from coremltools.converters.mil.mil.program import get_new_symbol
+
+from ane_rms.package.defaults import DEFAULTS
+from ane_rms.package.folding import folded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    from ane_rms.package.weights import Weights
+
+ANY_SIZE = get_new_symbol("any_size")
+"""The symbol of every dimension that a program leaves open."""
+
+
+class VarView:
+    """One value: its type as the program declares it, what makes it, and what reads it."""
+
+    def __init__(self, name: str, declared: Any, op: OpView | None, read: Callable[[], Any] | None = None) -> None:
+        self.name = name
+        self.op = op
+        self.declared = declared
+        self.child_ops: list[OpView] = []
+        self.consuming_blocks: list[BlockView] = []
+        self.dtype, self.shape = declared_type(declared)
+        self._read = read
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @cached_property
+    def val(self) -> Any:
+        """The value of a constant, or None."""
+        return None if self._read is None else self._read()
+
+
+class OpView:
+    """One op. Its inputs are attributes, as coremltools has them; those left out have the op's default."""
+
+    def __init__(self, proto: Any, block: BlockView) -> None:
+        self.proto = proto
+        self.op_type = str(proto.type)
+        self.enclosing_block = block
+        self.scopes: dict[Any, Any] = {}
+        self.inputs: dict[str, Any] = {}
+        self.outputs: list[VarView] = []
+        self.blocks: list[BlockView] = []
+
+    @property
+    def name(self) -> str:
+        """The name of its first result, or of its type where it has none."""
+        return self.outputs[0].name if self.outputs else self.op_type
+
+    def given(self) -> Iterator[VarView]:
+        """Every variable that it reads, as often as it does."""
+        for value in self.inputs.values():
+            yield from value if isinstance(value, tuple) else (value,)
+
+    def get_flattened_inputs(self) -> list[VarView]:
+        """Return every variable that it reads, as coremltools' ops do."""
+        return list(self.given())
+
+    def __getattr__(self, key: str) -> Any:
+        if key.startswith("__"):
+            raise AttributeError(key)
+        if key in self.inputs:
+            return self.inputs[key]
+        default = DEFAULTS.get(self.op_type, {}).get(key)
+        return None if default is None else literal(default)
+
+
+class BlockView:
+    """A function's block, or one inside ``cond`` or ``while_loop``; ``proto`` is where it is serialised."""
+
+    def __init__(self, proto: Any, outer_op: OpView | None) -> None:
+        self.proto = proto
+        self.outer_op = outer_op
+        self.operations: list[OpView] = []
+        self.inputs: list[VarView] = []
+        self.outputs: list[VarView] = []
+
+
+class ProgramView:
+    """The functions of a serialised program; ``opsets`` tells that of each, by the same keys."""
+
+    def __init__(self) -> None:
+        self.functions: dict[str, BlockView] = {}
+        self.opsets: dict[str, str] = {}
+        self.names: dict[str, set[str]] = {}
+        """Every name that a function uses."""
+
+
+def program_view(program: Any, weights: Weights, only: str | None = None) -> ProgramView:
+    """Return the view of a serialised program.
+
+    Parameters
+    ----------
+    program: the ``MIL_pb2.Program``, which the views refer to.
+    weights: where constants that are not in the program are read from.
+    only: the one function to view. Default: all. A function specialised for several opsets is viewed once for each.
+
+    Raises
+    ------
+    ValueError: if a function reads a value that it does not define.
+    """
+    view = ProgramView()
+    for name, function in program.functions.items():
+        if only not in (None, name):
+            continue
+        for opset, block in function.block_specializations.items():
+            key = name if opset == function.opset else f"{name} ({opset})"
+            reader = _Reader(weights, name)
+            view.functions[key] = reader.function(function, block)
+            view.opsets[key] = str(opset)
+            view.names[key] = reader.names
+    return view
+
+
+class _Reader:
+    """What reading one function carries: the values known so far, and every name."""
+
+    def __init__(self, weights: Weights, function: str) -> None:
+        self.weights = weights
+        self.where = function
+        self.known: dict[str, VarView] = {}
+        self.names: set[str] = set()
+
+    def function(self, function: Any, block: Any) -> BlockView:
+        view = BlockView(block, None)
+        view.inputs = [self.define(VarView(one.name, one.type, None)) for one in function.inputs]
+        self.fill(view, block)
+        return view
+
+    def define(self, var: VarView) -> VarView:
+        self.known[var.name] = var
+        self.names.add(var.name)
+        return var
+
+    def lookup(self, name: str) -> VarView:
+        if name not in self.known:
+            raise ValueError(f"the function {self.where!r} reads {name!r}, which nothing before defines")
+        return self.known[name]
+
+    def fill(self, view: BlockView, block: Any) -> None:
+        """Read the ops of a block; what an inner block defines is not seen after it."""
+        for proto in block.operations:
+            view.operations.append(self.op(proto, view))
+        view.outputs = [self.lookup(name) for name in block.outputs]
+        for var in view.outputs:
+            var.consuming_blocks.append(view)
+
+    def op(self, proto: Any, block: BlockView) -> OpView:
+        op = OpView(proto, block)
+        for key, argument in proto.inputs.items():
+            bound = tuple(self.bound(binding) for binding in argument.arguments)
+            op.inputs[key] = bound[0] if len(bound) == 1 and key != "values" else bound
+        for key, value in proto.attributes.items():
+            if key not in ("name", "val"):
+                op.inputs.setdefault(key, self.anonymous(value))
+        for var in op.given():
+            var.child_ops.append(op)
+        for inner in proto.blocks:
+            outside = dict(self.known)
+            view = BlockView(inner, op)
+            view.inputs = [self.define(VarView(one.name, one.type, None)) for one in inner.inputs]
+            self.fill(view, inner)
+            self.known = outside
+            op.blocks.append(view)
+        reads = [self.reading(proto, op, declared) for declared in proto.outputs]
+        op.outputs = [
+            self.define(VarView(one.name, one.type, op, read)) for one, read in zip(proto.outputs, reads, strict=True)
+        ]
+        return op
+
+    def reading(self, proto: Any, op: OpView, declared: Any) -> Callable[[], Any] | None:
+        if op.op_type != "const":
+            return lambda: folded(op, declared_type(declared.type))
+        value = proto.attributes["val"] if "val" in proto.attributes else None
+        return None if value is None else lambda: self.weights.value(value)
+
+    def bound(self, binding: Any) -> VarView:
+        return self.anonymous(binding.value) if binding.WhichOneof("binding") == "value" else self.lookup(binding.name)
+
+    def anonymous(self, value: Any) -> VarView:
+        return VarView("", value.type, None, lambda: self.weights.value(value))
+
+
+def declared_type(declared: Any) -> tuple[Any, tuple[Any, ...]]:
+    """Return (element type, shape) of a serialised type: a list has no shape, a state that of what it wraps."""
+    kind = declared.WhichOneof("type")
+    if kind == "stateType":
+        return declared_type(declared.stateType.wrappedType)
+    if kind != "tensorType":
+        return types.str, ()
+    tensor = declared.tensorType
+    sizes = (int(d.constant.size) if d.WhichOneof("dimension") == "constant" else ANY_SIZE for d in tensor.dimensions)
+    return types.PROTO_TO_BUILTIN_TYPE.get(tensor.dataType, types.str), tuple(sizes)
+
+
+class _Literal:
+    """A constant that no program holds: the default of an input left out."""
+
+    op = None
+
+    def __init__(self, value: npt.NDArray[Any] | np.generic | str) -> None:
+        self.val = value
+        self.shape = np.shape(value)
+        self.rank = len(self.shape)
+        self.child_ops: list[OpView] = []
+        self.consuming_blocks: list[BlockView] = []
+        self.dtype = types.str if isinstance(value, str) else types.numpy_type_to_builtin_type(np.asarray(value).dtype)
+
+
+def literal(value: Any) -> _Literal:
+    """Return a constant of ``value``."""
+    return _Literal(value if isinstance(value, str) else np.asarray(value)[()])
