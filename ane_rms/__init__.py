@@ -10,11 +10,13 @@ from ane_rms.conversion import convert
 from ane_rms.find import find
 from ane_rms.installation import install, installed, uninstall
 from ane_rms.pipeline import pipeline
-from ane_rms.report import Caution, FusionReport, Miss, Site, report
+from ane_rms.reading import report
+from ane_rms.report import Caution, FusionReport, LoweredSite, Miss, Site
 
 __all__ = [
     "Caution",
     "FusionReport",
+    "LoweredSite",
     "Miss",
     "Site",
     "convert",

@@ -13,8 +13,9 @@ from coremltools.converters import _converters_entry
 from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
 from ane_rms.coremltools_patches.lean import leaner
 from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
-from ane_rms.pipeline import FUSE, extended, settings
-from ane_rms.report import METADATA_KEY, FusionReport, kept_report
+from ane_rms.idle import idle_report
+from ane_rms.pipeline import FUSE, extended, removed_from, settings
+from ane_rms.report import METADATA_KEY, kept_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ plain_convert: Callable[..., Any] = _converters_entry.convert
 
 UNSET: Mapping[str, Any] = {"source": "auto", "skip_model_load": False, "debug": False}
 """The defaults of ``ct.convert`` that are not None; an argument that has its default is not handed on."""
+
+REMOVED = f"{FUSE} was removed from the pipeline"
+"""Why the passes did not act where a user took one out."""
 
 _handed_over: ContextVar[ct.PassPipeline | None] = ContextVar("_handed_over", default=None)
 """The pipeline that a conversion of ours has given to the function it calls."""
@@ -126,7 +130,10 @@ def convert_through(
             converted.validate()  # the last pass of a lean conversion is not followed by a validation
         return converted  # convert_to="milinternal" gives a program, which holds no metadata
     program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
-    found = (kept_report(program) if program is not None else None) or FusionReport(compute_units=asked.compute_units)
+    found = kept_report(program) if program is not None else None
+    if found is None:
+        removed = FUSE in removed_from(base)
+        found = idle_report(program, asked.compute_units, axes=asked.axes, why=REMOVED if removed else "")
     converted.user_defined_metadata[METADATA_KEY] = found.to_json()
     if arguments.get("package_dir") is not None:
         _rewrite_spec(Path(arguments["package_dir"]), converted)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import coremltools as ct
+from ane_rms.text_table import table
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping
 
     from ane_rms import mil
@@ -73,17 +71,61 @@ class Caution:
 
 
 @dataclass(frozen=True, slots=True)
+class LoweredSite:
+    """One RMSNorm that stands lowered: by hand, or by a conversion before."""
+
+    name: str
+    """The name of the value computed, as in the program."""
+    form: str
+    """The name of the lowering, or ``layer_norm_primitives`` for a layer norm that is not one op."""
+    shape: tuple[int | str, ...]
+    """Shape of the input; a dimension unknown until run time is its symbol's name."""
+    axes: tuple[int, ...]
+    """Normalised axes, counted from the back: -1 is the last."""
+    epsilon: float
+    """Added to the mean square."""
+    has_gamma: bool
+    """Whether a scale is part of the site, inside or after."""
+    module: str = ""
+    """Path of the torch module it came from, where coremltools knows it."""
+
+
+@dataclass(frozen=True, slots=True)
 class FusionReport:
-    """Every norm site of a program: fused, or missed with its reason."""
+    """Every norm site of a program: fused, lowered before, or missed with its reason."""
 
     fused: tuple[Site, ...] = ()
+    """Sites that the conversion fused; in a report that is not of a conversion, those that would fuse."""
     missed: tuple[Miss, ...] = ()
     compute_units: str = ""
     """The compute units asked for at conversion; empty where the report is not of a conversion."""
     lowering: str = ""
     """The lowering strategy of the conversion; empty where nothing was lowered."""
     warnings: tuple[Caution, ...] = ()
-    """Guard rails that fused sites touch."""
+    """Guard rails that fused sites touch; and, without a site's name, remarks on the whole program."""
+    lowered: tuple[LoweredSite, ...] = ()
+    """Sites that stood lowered before the conversion, or in a report that is not of a conversion, that stand so."""
+    acting: bool = False
+    """Whether the passes acted: for ``CPU_AND_NE``, or by the user's word."""
+
+    def __str__(self) -> str:
+        """Return the report as a table, with a last line of counts."""
+        rows = [*map(_fused_row, self.fused), *map(_lowered_row, self.lowered), *map(_missed_row, self.missed)]
+        lines = [] if not rows else [table(("site", "", "form", "axes", "epsilon", "gamma", "shape", "remark"), rows)]
+        lines += [f"warning: {': '.join(filter(None, (one.name, one.reason)))}" for one in self.warnings]
+        return "\n".join([*lines, self.counts()])
+
+    def counts(self) -> str:
+        """Return the counts, and what the report is of, in one line."""
+        numbers = [f"{len(self.fused)} fused", f"{len(self.missed)} missed"]
+        numbers += [f"{len(self.lowered)} lowered before"] if self.lowered else []
+        if self.acting:
+            how = ", ".join(filter(None, (self.compute_units or "unset compute units", self.lowering)))
+            return f"{', '.join(numbers)} (converted for {how})"
+        if self.compute_units:
+            return f"{', '.join(numbers)} (converted for {self.compute_units}: the passes did not act)"
+        origin = "" if self.lowered else "it was not converted through ane_rms, and "
+        return f"{', '.join(numbers)} (as this program stands: {origin}`fused` means it would be)"
 
     def to_json(self) -> str:
         """Return the report as JSON, with the version of its form."""
@@ -114,6 +156,8 @@ class FusionReport:
                 warnings=tuple(_record(Caution, item) for item in data.get("warnings", ())),
                 compute_units=str(data["compute_units"]),
                 lowering=str(data["lowering"]),
+                lowered=tuple(_record(LoweredSite, item) for item in data.get("lowered", ())),
+                acting=bool(data.get("acting", data["compute_units"] == "CPU_AND_NE")),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a fusion report: {error!r}") from None
@@ -125,6 +169,25 @@ def _record(kind: type[Any], item: Mapping[str, Any]) -> Any:
     if unknown := set(item) - names:
         raise TypeError(f"unknown keys {sorted(unknown)}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in item.items()})
+
+
+def _fused_row(site: Site) -> tuple[str, ...]:
+    bound = f"deviates by up to {site.deviation_bound:.1e}" if site.deviation_bound else ""
+    given = (site.spelling, _plain(site.axes), f"{site.epsilon:g}", "yes" if site.has_gamma else "no")
+    return (site.name, "fused", *given, _plain(site.shape), bound)
+
+
+def _lowered_row(site: LoweredSite) -> tuple[str, ...]:
+    given = (site.form, _plain(site.axes), f"{site.epsilon:g}", "yes" if site.has_gamma else "no")
+    return (site.name, "lowered", *given, _plain(site.shape), "")
+
+
+def _missed_row(miss: Miss) -> tuple[str, ...]:
+    return (miss.name, "missed", miss.op_type, "", "", "", _plain(miss.shape), miss.reason)
+
+
+def _plain(values: tuple[int | str, ...]) -> str:
+    return ", ".join(map(str, values))
 
 
 _live: WeakKeyDictionary[mil.Program, FusionReport] = WeakKeyDictionary()
@@ -139,33 +202,3 @@ def keep_report(program: mil.Program, found: FusionReport) -> None:
 def kept_report(program: mil.Program) -> FusionReport | None:
     """Return the report kept for ``program``, or None."""
     return _live.get(program)
-
-
-def report(model: ct.models.MLModel | str | os.PathLike[str]) -> FusionReport:
-    """Return the fusion report of a converted model.
-
-    Parameters
-    ----------
-    model: an ``MLModel``, or the path of an ``.mlpackage``.
-
-    Raises
-    ------
-    FileNotFoundError: if there is no package at the path.
-    ValueError: if the model was not converted through ``ane_rms``, or its report cannot be read.
-    """
-    if isinstance(model, ct.models.MLModel):
-        name, spec = "the model", model._spec  # noqa: SLF001 - get_spec() would copy every weight held in it
-        kept = kept_report(model._mil_program) if model._mil_program is not None else None  # noqa: SLF001
-    else:
-        path = Path(model)
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such package")
-        name, kept, spec = str(path), None, ct.models.utils.load_spec(str(path))
-    text = spec.description.metadata.userDefined.get(METADATA_KEY)
-    if text:
-        return FusionReport.from_json(text)
-    if kept is None:
-        raise ValueError(
-            f"{name} holds no fusion report: convert it with ane_rms.convert(), or with ane_rms.install() in effect"
-        )
-    return kept

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar import Refusal, RmsNorm, rms_norm, rms_norm_within
-from ane_rms.report import FusionReport, Miss, Site
+from ane_rms.grammar import LoweredNorm, Refusal, RmsNorm, lowered_norms, rms_norm, rms_norm_within
+from ane_rms.report import FusionReport, LoweredSite, Miss, Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Scan:
-    """What a walk found: ``norms`` and ``refusals`` in program order, and ops ``ane_rms_norm`` that stand already."""
+    """What a walk found, in program order.
+
+    Norms that would fuse, refusals, ops ``ane_rms_norm`` that stand already, and norms that stand lowered.
+    """
 
     norms: list[RmsNorm] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     standing: list[mil.Op] = field(default_factory=list)
+    lowered: list[LoweredNorm] = field(default_factory=list)
 
     def report(self) -> FusionReport:
         """Return the sites as users read them."""
-        return FusionReport(fused=tuple(self._sites()), missed=tuple(_miss(one) for one in self.refusals))
+        return FusionReport(
+            fused=tuple(self._sites()),
+            missed=tuple(_miss(one) for one in self.refusals),
+            lowered=tuple(_lowered_site(norm) for norm in self.lowered),
+        )
 
     def largest_gammas(self) -> dict[str, float]:
         """Return the largest magnitude of gamma, by the site's name."""
@@ -65,6 +73,18 @@ class Scan:
             )
 
 
+def _lowered_site(norm: LoweredNorm) -> LoweredSite:
+    return LoweredSite(
+        name=norm.value.name,
+        form=norm.form,
+        shape=mil.shape(norm.x),
+        axes=norm.axes,
+        epsilon=norm.epsilon,
+        has_gamma=norm.gamma is not None,
+        module=mil.module_path(norm.op),
+    )
+
+
 def _miss(refusal: Refusal) -> Miss:
     assert refusal.op is not None  # noqa: S101 - every refusal that reaches a report names its root
     value = refusal.op.outputs[0]
@@ -92,7 +112,10 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
         found.norms.extend(norms)
         found.refusals.extend(refusals)
         found.standing.extend(op for op in ops if op.op_type == "ane_rms_norm")
-    roots = {id(norm.root) for norm in found.norms}
+        found.lowered.extend(lowered_norms(ops))
+    lowered = {id(op) for norm in found.lowered for op in norm.roots}
+    found.norms = [norm for norm in found.norms if id(norm.root) not in lowered]
+    roots = {id(norm.root) for norm in found.norms} | lowered
     found.refusals = [one for one in found.refusals if id(one.op) not in roots]
     return found
 

@@ -14,12 +14,15 @@ Scales are carried exactly, so that ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * 
 mean are one thing. Casts between float types are looked through. Two values are the same when they are the same
 variable before such casts.
 
+What stands lowered already is recognised apart (:func:`lowered_norms`).
+
 What is not exactly an RMSNorm carries a bound of the relative deviation (:mod:`ane_rms.grammar.deviation`), and is
 refused when that bound is too large.
 """
 
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR
-from ane_rms.grammar.forms import SMALLEST_FP16, Product, Quadratic, Refusal, RmsNorm, Root
+from ane_rms.grammar.forms import SMALLEST_FP16, LoweredNorm, Product, Quadratic, Refusal, RmsNorm, Root
+from ane_rms.grammar.lowered import lowered_norms
 from ane_rms.grammar.norm import rms_norm, rms_norm_within
 from ane_rms.grammar.product import product
 from ane_rms.grammar.quadratic import quadratic
@@ -29,11 +32,13 @@ __all__ = [
     "DEVIATION_LIMIT",
     "RMS_FLOOR",
     "SMALLEST_FP16",
+    "LoweredNorm",
     "Product",
     "Quadratic",
     "Refusal",
     "RmsNorm",
     "Root",
+    "lowered_norms",
     "product",
     "quadratic",
     "rms_norm",

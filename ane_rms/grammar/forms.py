@@ -95,8 +95,8 @@ class LoweredNorm:
     """One RMSNorm that stands lowered: ``value``, which ``op`` computes, is that of ``x``.
 
     ``axes`` and ``gamma`` are as in :class:`RmsNorm`, of the result; ``form`` is the lowering's name, or
-    ``layer_norm_primitives``. ``permutation`` moves the axes of ``x`` into the result's, where they differ. ``root``
-    is the op that takes the root where the form shows one, ``interior`` the multiplications behind it.
+    ``layer_norm_primitives``. ``permutation`` moves the axes of ``x`` into the result's, where they differ. ``roots``
+    are the ops that take a root where the form shows any, ``interior`` the multiplications behind them.
     """
 
     op: mil.Op
@@ -106,7 +106,7 @@ class LoweredNorm:
     gamma: npt.NDArray[np.float64] | None
     epsilon: float
     form: str
-    root: mil.Op | None = None
+    roots: tuple[mil.Op, ...] = ()
     permutation: tuple[int, ...] | None = None
     interior: tuple[mil.Op, ...] = ()
 

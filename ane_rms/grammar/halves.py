@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,24 +13,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def kept_halves(value: mil.Var, axis: int, width: int) -> Iterator[tuple[mil.Var, int]]:
-    """Yield every value that is the first (0) or second (1) half of ``value``, and which.
+@dataclass(frozen=True, slots=True)
+class Half:
+    """A value that is the first (0) or second (1) half of a doubled row; its axis i is axis ``order[i]`` of the row."""
+
+    value: mil.Var
+    which: int
+    order: tuple[int, ...]
+
+
+def kept_halves(value: mil.Var, axis: int, width: int, order: tuple[int, ...] | None = None) -> Iterator[Half]:
+    """Yield every value that is a half of ``value``.
 
     Parameters
     ----------
-    value: the doubled row; casts between float types are looked through.
+    value: the doubled row; casts between float types and transposes are looked through.
     axis: along which it is doubled, from the front.
     width: elements of a half.
+    order: that of the axes so far. Default: as they stand.
     """
+    order = tuple(range(value.rank)) if order is None else order
     for op in value.child_ops:
         if op.op_type == "cast" and mil.is_float(op.outputs[0]):
-            yield from kept_halves(op.outputs[0], axis, width)
+            yield from kept_halves(op.outputs[0], axis, width, order)
+        elif op.op_type == "transpose" and (given := mil.const_value(op.perm)) is not None:
+            moved = [int(one) % value.rank for one in given]
+            yield from kept_halves(op.outputs[0], moved.index(axis), width, tuple(order[one] for one in moved))
         elif op.op_type == "split":
-            yield from _of_split(op, axis, width)
+            yield from (Half(one, which, order) for one, which in _of_split(op, axis, width))
         elif op.op_type in ("slice_by_index", "slice_by_size"):
             start = _start_by_index(op, axis, width) if op.op_type == "slice_by_index" else _start(op, axis, width)
             if start in (0, width):
-                yield op.outputs[0], int(start > 0)
+                yield Half(op.outputs[0], int(start > 0), order)
 
 
 def _of_split(op: mil.Op, axis: int, width: int) -> Iterator[tuple[mil.Var, int]]:

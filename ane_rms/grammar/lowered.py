@@ -20,6 +20,7 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.deviation import normalised
+from ane_rms.grammar.doubled import UNIFORM, doubled
 from ane_rms.grammar.forms import LoweredNorm, Root, same
 from ane_rms.grammar.halves import kept_halves
 from ane_rms.grammar.other_forms import other_form
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-UNIFORM = 2.0**-10
-"""A gamma nearer to 1 than this is none: what the constants of a lowering round to in float16."""
+    from ane_rms.grammar.doubled import Doubled
+    from ane_rms.grammar.halves import Half
+
+MOST_OPS = 32
+"""Ops that lie between a row and the scale of its own that a lowering divides it by; there are 12."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +52,33 @@ class LayerNormed:
     root: mil.Op | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Doubled:
-    """A row and its negative, joined along ``axis`` of the layer norm's input; ``pads`` follow them."""
-
-    halves: tuple[mil.Var, mil.Var]
-    axis: int
-    pads: npt.NDArray[np.float64] | None
-    scale: mil.Var | None
-    """What the row and the pads are divided by, where there are pads."""
-    permutation: tuple[int, ...] | None
-    """How the axes of the joined row are moved before the layer norm, or None."""
-
-
 def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
     """Return the RMSNorms of one block that stand lowered, in the order of its ops."""
     found: dict[int, LoweredNorm] = {}
-    for op in ops:
-        if op.op_type in ("layer_norm", "mul", "real_div"):
+    present = {op.op_type for op in ops}
+    joined, other = "concat" in present, bool(present & {"l2_norm", "exp2"})
+    for op in ops if joined or other else ():
+        if joined and op.op_type in ("layer_norm", "mul", "real_div"):
             for one in _in_layer_norm(op):
                 found[id(one.op)] = one
-        other = other_form(op)
-        if other is not None:
-            for part in other.interior:
+        elsewhere = other_form(op) if other else None
+        if elsewhere is not None:
+            for part in elsewhere.interior:
                 found.pop(id(part), None)
-            found[id(op)] = other
+            found[id(op)] = elsewhere
     return [found[id(op)] for op in ops if id(op) in found]
 
 
 def _in_layer_norm(op: mil.Op) -> Iterator[LoweredNorm]:
     normal = _layer_norm(op) if op.op_type == "layer_norm" else _primitives(op)
-    row = None if normal is None else _doubled(normal.source)
+    row = None if normal is None else doubled(normal.source)
     if normal is None or row is None or row.axis not in normal.axes:
         return
     width = mil.shape(row.halves[0])[row.axis if row.permutation is None else row.permutation[row.axis]]
     if not isinstance(width, int) or (row.pads is not None and (normal.epsilon or row.scale is None)):
         return
-    for value, half in kept_halves(normal.value, row.axis, width):
-        norm = _kept(normal, row, value, half, width)
+    for half in kept_halves(normal.value, row.axis, width):
+        norm = _kept(normal, row, half, width)
         if norm is not None:
             yield norm
 
@@ -130,87 +123,49 @@ def _primitives(op: mil.Op) -> LayerNormed | None:
     return None
 
 
-def _doubled(var: mil.Var) -> Doubled | None:
-    """Return the row that ``var`` joins with its negative, looking through transposes."""
-    permutation: tuple[int, ...] | None = None
-    while (moved := mil.producer(mil.base(var), "transpose")) is not None:
-        given = mil.const_value(moved.perm)
-        if given is None:
-            return None
-        step = tuple(int(axis) % var.rank for axis in given)
-        permutation = step if permutation is None else tuple(step[axis] for axis in permutation)
-        var = moved.x
-    join = mil.producer(mil.base(var), "concat")
-    if join is None or len(join.values) not in (2, 3) or (join.interleave is not None and bool(join.interleave.val)):
-        return None
-    first, second, *more = join.values
-    axis = mil.scalar(join.axis)
-    if axis is None or not (_is_negative(second, first) or _is_negative(first, second)):
-        return None
-    at = int(axis) % join.outputs[0].rank
-    at = at if permutation is None else permutation.index(at)
-    if not more:
-        return Doubled((first, second), at, None, None, permutation)
-    pads = _pads(more[0], first)
-    return None if pads is None else Doubled((first, second), at, pads[0], pads[1], permutation)
-
-
-def _is_negative(var: mil.Var, of: mil.Var) -> bool:
-    """Return whether ``var`` is ``-of``."""
-    op = mil.producer(mil.base(var), "mul", "sub", "real_div")
-    if op is None:
-        return False
-    if op.op_type == "sub":
-        return mil.scalar(op.x) == 0 and same(op.y, of)
-    if op.op_type == "real_div":
-        return mil.scalar(op.y) == -1 and same(op.x, of)
-    return any(same(one, of) and _is_minus_one(other) for one, other in ((op.x, op.y), (op.y, op.x)))
-
-
-def _is_minus_one(var: mil.Var) -> bool:
-    value = mil.floats(var)
-    return value is not None and value.size > 0 and bool((value == -1).all())
-
-
-def _pads(var: mil.Var, row: mil.Var) -> tuple[npt.NDArray[np.float64], mil.Var] | None:
-    """Return constants whose sum is 0, and what both they and the row are divided by."""
-    over, of_row = mil.producer(mil.base(var), "real_div"), mil.producer(mil.base(row), "real_div")
-    if over is None or of_row is None or not same(over.y, of_row.y):
-        return None
-    pads = mil.floats(over.x)
-    return (pads, over.y) if pads is not None and abs(float(pads.sum())) <= UNIFORM * float(np.abs(pads).sum()) else None
-
-
-def _kept(normal: LayerNormed, row: Doubled, value: mil.Var, half: int, width: int) -> LoweredNorm | None:
+def _kept(normal: LayerNormed, row: Doubled, half: Half, width: int) -> LoweredNorm | None:
     """Return the norm that a kept half of a layer norm is, with the gamma behind it."""
-    x, shape = row.halves[half], list(mil.shape(normal.value))
-    shape[row.axis] = width
-    epsilon, stretch, form = normal.epsilon, 1.0, normal.form
+    x, (gamma, stretch, epsilon, form) = row.halves[half.which], (None, 1.0, normal.epsilon, normal.form)
     if row.pads is not None:
         scaled = mil.producer(mil.base(x), "real_div")
-        if scaled is None or half != 0:
+        if scaled is None or half.which != 0 or normal.gamma is None:
             return None
         x, epsilon, form = scaled.x, float(np.sum(row.pads**2)) / (2 * width), "layer_norm_prescaled"
         stretch = math.sqrt((2 * width + row.pads.size) / (2 * width))
-    gamma: npt.NDArray[np.float64] | None = None
+    axes = tuple(sorted(half.order.index(axis) for axis in normal.axes))
+    if [half.order[axis] for axis in axes] != list(normal.axes):
+        return None  # axes of one gamma would have to change places
     if normal.gamma is not None:
-        at = normal.axes.index(row.axis)
-        gamma = np.take(normal.gamma, range(half * width, half * width + width), axis=at) * stretch
+        start = half.which * width
+        gamma = np.take(normal.gamma, range(start, start + width), axis=normal.axes.index(row.axis)) * stretch
         gamma = None if _is_uniform(gamma) else gamma
-    elif stretch != 1.0:
-        return None
+    sources = half.order if row.permutation is None else tuple(row.permutation[axis] for axis in half.order)
     norm = LoweredNorm(
-        op=value.op,
-        value=value,
+        op=half.value.op,
+        value=half.value,
         x=x,
-        axes=tuple(mil.signed_axis(axis, len(shape)) for axis in normal.axes),
+        axes=tuple(mil.signed_axis(axis, x.rank) for axis in axes),
         gamma=gamma,
         epsilon=epsilon,
         form=form,
-        root=normal.root,
-        permutation=row.permutation,
+        roots=(normal.root,) if normal.root is not None else _roots_of_scale(row.scale, x),
+        permutation=None if sources == tuple(range(x.rank)) else sources,
     )
-    return norm if gamma is not None else _scaled(norm, tuple(shape), normal.axes)
+    return norm if gamma is not None else _scaled(norm, mil.shape(half.value), axes)
+
+
+def _roots_of_scale(scale: mil.Var | None, x: mil.Var) -> tuple[mil.Op, ...]:
+    """Return the roots that make a row's scale, on the way back to x."""
+    found: list[mil.Op] = []
+    pending, seen = [scale] if scale is not None else [], {id(mil.base(x))}
+    while pending and len(seen) < MOST_OPS:
+        var = mil.base(pending.pop())
+        if id(var) in seen or var.op is None or var.op.op_type == "const":
+            continue
+        seen.add(id(var))
+        found += [var.op] if var.op.op_type in ("sqrt", "rsqrt") else []
+        pending += var.op.get_flattened_inputs()
+    return tuple(found)
 
 
 def _scaled(norm: LoweredNorm, shape: tuple[int | str, ...], axes: tuple[int, ...]) -> LoweredNorm:

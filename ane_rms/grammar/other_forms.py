@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import LoweredNorm, Quadratic, same
-from ane_rms.grammar.product import Product, product
+from ane_rms.grammar.forms import LoweredNorm, Product, Quadratic, same
+from ane_rms.grammar.product import product
 from ane_rms.grammar.quadratic import reduction
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
                 gamma=made[0],
                 epsilon=epsilon,
                 form="max_abs",
-                root=taken,
+                roots=(taken,),
                 interior=tuple(flat.ops),
             )
     return None

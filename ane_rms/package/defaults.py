@@ -23,6 +23,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "matmul": {"transpose_x": np.bool_(False), "transpose_y": np.bool_(False)},
     "ane_rms_norm": {"epsilon": np.float32(1e-5), "axes": np.array([-1], np.int32)},
     "clip": {"alpha": np.float32(np.finfo(np.float32).min), "beta": np.float32(np.finfo(np.float32).max)},
-    **{name: _KEEP for name in ("reduce_mean", "reduce_sum", "reduce_sum_square", "reduce_l2_norm", "reduce_max")},
+    **dict.fromkeys(("reduce_mean", "reduce_sum", "reduce_sum_square", "reduce_l2_norm", "reduce_max"), _KEEP),
 }
 """By op and input. An input without an entry is None where it is left out."""

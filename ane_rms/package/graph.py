@@ -194,7 +194,7 @@ class _Reader:
     def reading(self, proto: Any, op: OpView, declared: Any) -> Callable[[], Any] | None:
         if op.op_type != "const":
             return lambda: folded(op, declared_type(declared.type))
-        value = proto.attributes["val"] if "val" in proto.attributes else None
+        value = proto.attributes.get("val")
         return None if value is None else lambda: self.weights.value(value)
 
     def bound(self, binding: Any) -> VarView:

@@ -71,7 +71,9 @@ class fuse_rms_norm(AbstractGraphPass):
         rewrite_each([norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
 
     def _report(self, prog: mil.Program, found: Scan) -> FusionReport:
-        report = replace(found.report(), compute_units=units_name(self.compute_units), lowering=self.lowering)
+        report = replace(
+            found.report(), compute_units=units_name(self.compute_units), lowering=self.lowering, acting=True
+        )
         warnings = cautions(
             report,
             found.largest_gammas(),

@@ -41,24 +41,22 @@ def explain(
     if rows:
         say(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
     for warning in report.warnings:
-        say(f"warning: {warning.name}: {warning.reason}")
-    say(f"{len(report.fused)} fused, {len(report.missed)} missed{_how(report)}")
-
-
-def _how(report: ane_rms.FusionReport) -> str:
-    if not report.compute_units:
-        return " (as this program stands: it was not converted through ane_rms, and `fused` means it would be)"
-    return f" (converted for {report.compute_units}{', ' + report.lowering if report.lowering else ''})"
+        say(f"warning: {': '.join(filter(None, (warning.name, warning.reason)))}")
+    say(report.counts())
 
 
 def _rows(report: ane_rms.FusionReport) -> Any:
     for site in report.fused:
         bound = f"deviates by up to {site.deviation_bound:.1e}" if site.deviation_bound else ""
-        gamma = "yes" if site.has_gamma else "no"
-        axes, shape = _plain(site.axes), _plain(site.shape)
-        yield [site.name, site.module, "fused", site.spelling, axes, f"{site.epsilon:g}", gamma, shape, bound]
+        yield [site.name, site.module, "fused", site.spelling, *_numbers(site), bound]
+    for one in report.lowered:
+        yield [one.name, one.module, "lowered", one.form, *_numbers(one), ""]
     for miss in report.missed:
         yield [miss.name, miss.module, "missed", miss.op_type, "", "", "", _plain(miss.shape), miss.reason]
+
+
+def _numbers(site: ane_rms.Site | ane_rms.LoweredSite) -> list[str]:
+    return [_plain(site.axes), f"{site.epsilon:g}", "yes" if site.has_gamma else "no", _plain(site.shape)]
 
 
 def _plain(values: tuple[int | str, ...]) -> str:

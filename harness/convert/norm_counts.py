@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
-from harness.convert.conversion import Converted, difference, iterate_ops
+from ane_rms.guards import LAYER_NORM_FORMS
+from ane_rms.scan import scan
+from harness.convert.conversion import Converted, difference
 from harness.records.schema import SiteRecord
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Counts:
             "fused": len(self.report.fused),
             "missed": self.missed,
             "sites": tuple(site_records(self)),
-            "warnings": tuple(f"{warning.name}: {warning.reason}" for warning in self.report.warnings),
+            "warnings": tuple(f"{warning.name}: {warning.reason}" for warning in self.report.warnings if warning.name),
         }
 
 
@@ -81,27 +83,8 @@ def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lo
 
 
 def lowered_sites(program: Any) -> int:
-    """Count the places where a program layer-normalises ``concat(x, -1 * x)``: RMSNorm in the layer-norm form."""
-    return sum(
-        op.op_type == "layer_norm" and _is_doubled(op.x.op)
-        for function in program.functions.values()
-        for op in iterate_ops(function)
-    )
-
-
-def _is_doubled(concat: Any) -> bool:
-    while concat is not None and concat.op_type == "transpose":  # coremltools moves transposes past the concat
-        concat = concat.x.op
-    if concat is None or concat.op_type != "concat" or len(concat.values) != 2:
-        return False
-    first, second = concat.values
-    negation = second.op
-    if negation is None or negation.op_type != "mul":
-        return False
-    return any(
-        one is first and other.val is not None and (other.val == -1).all()
-        for one, other in ((negation.x, negation.y), (negation.y, negation.x))
-    )
+    """Count the places of a MIL program, or of a view of one, where an RMSNorm stands in a layer-norm form."""
+    return sum(site.form in LAYER_NORM_FORMS for site in scan(program, any_axes=True).report().lowered)
 
 
 def verdict(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ane_rms
 from harness.errors import PackageError, check_name
@@ -44,35 +44,14 @@ def of_model(key: str, frontend: str = "trace", *, axes: str = "last", calibrate
 
 
 def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:
-    """Return the report stored in a package, or, for a package of other tools, what would fuse in its program.
+    """Return the report of a package: the stored one, or what its program holds and would fuse.
 
     Raises
     ------
     PackageError: if there is no package, or it cannot be read.
     """
-    if not path.exists():
-        raise PackageError(f"{path}: no such package")
     try:
-        return ane_rms.report(path)
-    except ValueError as error:
-        if "holds no fusion report" not in str(error):
-            raise PackageError(f"{path}: {error}") from None
-    except Exception as error:  # noqa: BLE001 - the loader raises errors of several libraries, all of them about the package
-        raise PackageError(f"{path}: not a Core ML package: {' '.join(str(error).split())}") from None
-    return ane_rms.find(_program(path), axes=axes)
-
-
-def _program(path: Path) -> Any:
-    """Return a package's program in MIL."""
-    import coremltools as ct
-    from coremltools.converters.mil.frontend.milproto.load import load
-
-    model = ct.models.MLModel(str(path), skip_model_load=True)
-    spec = model.get_spec()
-    if spec.WhichOneof("Type") != "mlProgram":
-        raise PackageError(f"{path}: not an ML program, so there is no MIL to look at")
-    return load(
-        spec,
-        specification_version=spec.specificationVersion,
-        file_weights_dir=model.weights_dir,
-    )
+        return ane_rms.report(path, axes=axes)
+    except (OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise PackageError(said if said.startswith(str(path)) else f"{path}: {said}") from None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import ane_rms
 from ane_rms.report import METADATA_KEY
 from tests.ane_rms.spellings import LOOK_ALIKES, SPELLINGS, D
-from tests.mil_tools import NE, Norm, inputs, options, torch_program
+from tests.mil_tools import NE, UNITS, Norm, inputs, options, torch_program
 
 SHAPE = (2, 8, D)
 ARGUMENTS = options(NE, minimum_deployment_target=ct.target.iOS17)
@@ -45,15 +45,50 @@ def test_it_is_in_a_package_that_convert_itself_wrote(tmp_path):
     assert len(ane_rms.report(path).fused) == 1
 
 
-def test_a_model_of_plain_coremltools_has_none(tmp_path):
+def test_a_model_of_plain_coremltools_is_read_from_its_program(tmp_path):
     plain = ct.convert(torch_program(Norm(two_sites), SHAPE), inputs=inputs(SHAPE), **ARGUMENTS)
-    with pytest.raises(ValueError, match="holds no fusion report: convert it with ane_rms"):
-        ane_rms.report(plain)
     plain.save(str(tmp_path / "plain.mlpackage"))
-    with pytest.raises(ValueError, match=r"plain\.mlpackage holds no fusion report"):
-        ane_rms.report(tmp_path / "plain.mlpackage")
+    for one in (plain, tmp_path / "plain.mlpackage"):
+        found = ane_rms.report(one)
+        assert ([site.spelling for site in found.fused], len(found.missed)) == (["mean_rsqrt_mul"], 1)
+        assert (found.acting, found.compute_units, found.lowered) == (False, "", ())
     with pytest.raises(FileNotFoundError, match="no such package"):
         ane_rms.report(tmp_path / "absent.mlpackage")
+
+
+def test_metadata_of_another_program_give_way_to_the_program(tmp_path):
+    plain = ct.convert(torch_program(Norm(lambda x, w: x * w), SHAPE), inputs=inputs(SHAPE), **ARGUMENTS)
+    told = ane_rms.convert(torch_program(Norm(two_sites), SHAPE), inputs=inputs(SHAPE), **ARGUMENTS)
+    plain.user_defined_metadata[METADATA_KEY] = told.user_defined_metadata[METADATA_KEY]
+    plain.save(str(tmp_path / "changed.mlpackage"))
+    found = ane_rms.report(tmp_path / "changed.mlpackage")
+    assert (found.fused, found.lowered) == ((), ())
+    assert "tell of 1 norms and the program holds 0" in found.warnings[0].reason
+
+
+def test_it_prints_as_a_table(model):
+    lines = str(ane_rms.report(model)).splitlines()
+    assert lines[0].split() == ["site", "form", "axes", "epsilon", "gamma", "shape", "remark"]
+    assert "mean_rsqrt_mul" in lines[2]
+    assert "missed" in lines[3]
+    assert lines[-1] == "1 fused, 1 missed (converted for CPU_AND_NE, layer_norm)"
+
+
+@pytest.mark.parametrize("units", [unit for unit in UNITS if unit is not NE], ids=str)
+def test_a_conversion_that_did_not_act_says_so(units):
+    arguments = options(units, minimum_deployment_target=ct.target.iOS17)
+    found = ane_rms.report(ane_rms.convert(torch_program(Norm(two_sites), SHAPE), inputs=inputs(SHAPE), **arguments))
+    (said,) = found.warnings
+    name = "unset" if units is None else units.name
+    assert said.reason == (
+        f"compute_units={name}: the passes did not act, and 1 RMSNorm stands as written that would fuse: "
+        "they act for CPU_AND_NE, or with for_ane=True"
+    )
+    assert not found.acting
+    acted = ane_rms.report(
+        ane_rms.convert(torch_program(Norm(two_sites), SHAPE), inputs=inputs(SHAPE), for_ane=True, **arguments)
+    )
+    assert (acted.acting, len(acted.fused)) == (True, 1)
 
 
 def test_a_module_path_is_given_where_coremltools_knows_it():
@@ -115,6 +150,28 @@ misses = st.builds(
 )
 
 
-@given(st.builds(ane_rms.FusionReport, st.lists(sites).map(tuple), st.lists(misses).map(tuple), st.text(), st.text()))
+lowered = st.builds(
+    ane_rms.LoweredSite,
+    name=st.text(),
+    form=st.text(),
+    shape=st.lists(st.integers(1, 9) | st.text(min_size=1)).map(tuple),
+    axes=st.lists(st.integers(-5, -1)).map(tuple),
+    epsilon=st.floats(0, 1),
+    has_gamma=st.booleans(),
+    module=st.text(),
+)
+
+
+@given(
+    st.builds(
+        ane_rms.FusionReport,
+        st.lists(sites).map(tuple),
+        st.lists(misses).map(tuple),
+        st.text(),
+        st.text(),
+        lowered=st.lists(lowered).map(tuple),
+        acting=st.booleans(),
+    )
+)
 def test_json_keeps_every_field(report):
     assert ane_rms.FusionReport.from_json(report.to_json()) == report

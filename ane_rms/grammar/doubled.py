@@ -1,0 +1,83 @@
+"""A row joined with its own negative, ``[x, -x]`` or ``[-x, x]``, which a layer norm then normalises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ane_rms import mil
+from ane_rms.grammar.forms import same
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+UNIFORM = 2.0**-10
+"""A gamma nearer to 1 than this is none: what the constants of a lowering round to in float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doubled:
+    """A row and its negative, joined along ``axis`` of the layer norm's input; ``pads`` follow them."""
+
+    halves: tuple[mil.Var, mil.Var]
+    axis: int
+    pads: npt.NDArray[np.float64] | None
+    scale: mil.Var | None
+    """What the row and the pads are divided by, where there are pads."""
+    permutation: tuple[int, ...] | None
+    """How the axes of the joined row are moved before the layer norm, or None."""
+
+
+def doubled(var: mil.Var) -> Doubled | None:
+    """Return the row that ``var`` joins with its negative, looking through transposes."""
+    permutation: tuple[int, ...] | None = None
+    while (moved := mil.producer(mil.base(var), "transpose")) is not None:
+        given = mil.const_value(moved.perm)
+        if given is None:
+            return None
+        step = tuple(int(axis) % var.rank for axis in given)
+        permutation = step if permutation is None else tuple(step[axis] for axis in permutation)
+        var = moved.x
+    join = mil.producer(mil.base(var), "concat")
+    if join is None or len(join.values) not in (2, 3) or (join.interleave is not None and bool(join.interleave.val)):
+        return None
+    first, second, *more = join.values
+    axis = mil.scalar(join.axis)
+    if axis is None or not (_is_negative(second, first) or _is_negative(first, second)):
+        return None
+    at = int(axis) % join.outputs[0].rank
+    at = at if permutation is None else permutation.index(at)
+    if not more:
+        return Doubled((first, second), at, None, None, permutation)
+    pads = _pads(more[0], first)
+    return None if pads is None else Doubled((first, second), at, pads[0], pads[1], permutation)
+
+
+def _is_negative(var: mil.Var, of: mil.Var) -> bool:
+    """Return whether ``var`` is ``-of``."""
+    op = mil.producer(mil.base(var), "mul", "sub", "real_div")
+    if op is None:
+        return False
+    if op.op_type == "sub":
+        return mil.scalar(op.x) == 0 and same(op.y, of)
+    if op.op_type == "real_div":
+        return mil.scalar(op.y) == -1 and same(op.x, of)
+    return any(same(one, of) and _is_minus_one(other) for one, other in ((op.x, op.y), (op.y, op.x)))
+
+
+def _is_minus_one(var: mil.Var) -> bool:
+    value = mil.floats(var)
+    return value is not None and value.size > 0 and bool((value == -1).all())
+
+
+def _pads(var: mil.Var, row: mil.Var) -> tuple[npt.NDArray[np.float64], mil.Var] | None:
+    """Return constants whose sum is 0, and what both they and the row are divided by."""
+    over, of_row = mil.producer(mil.base(var), "real_div"), mil.producer(mil.base(row), "real_div")
+    if over is None or of_row is None or not same(over.y, of_row.y):
+        return None
+    pads = mil.floats(over.x)
+    return (
+        (pads, over.y) if pads is not None and abs(float(pads.sum())) <= UNIFORM * float(np.abs(pads).sum()) else None
+    )
