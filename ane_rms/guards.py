@@ -1,4 +1,4 @@
-"""Guard rails: what may go wrong with a fused norm on the device, said in the report with the reason.
+"""Guard rails: report what may go wrong with a fused norm on the device, with the reason.
 
 Nothing here changes a program.
 """
@@ -14,7 +14,7 @@ import numpy as np
 from ane_rms.report import Caution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ane_rms import mil
     from ane_rms.report import FusionReport, Site
@@ -23,14 +23,19 @@ WIDTH_LIMIT = 16_384
 """Elements of one axis that a Neural Engine before A16 takes; the layer-norm form doubles the normalised axis."""
 
 EPSILON_TOLERANCE = 0.1
-"""A relative change of epsilon by float16 beyond this is said."""
+"""A relative change of epsilon by float16 beyond this is reported."""
 
-LAYER_NORM_FORMS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled")
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
 def cautions(
-    report: FusionReport, gammas: Mapping[str, float], *, lowering: str, float16: bool, enumerated: bool
+    report: FusionReport,
+    gammas: Mapping[str, float],
+    *,
+    doubles_axis: bool,
+    narrower: Sequence[str],
+    float16: bool,
+    enumerated: bool,
 ) -> tuple[Caution, ...]:
     """Return the cautions of a conversion.
 
@@ -38,37 +43,43 @@ def cautions(
     ----------
     report: its sites.
     gammas: largest magnitude of gamma, by site.
-    lowering: the strategy.
+    doubles_axis: whether the lowering doubles the normalised axis.
+    narrower: names of the lowerings to use instead, which do not.
     float16: whether the program computes in float16.
     enumerated: whether an input has enumerated shapes.
     """
     return tuple(
         Caution(name=site.name, reason=reason)
         for site in report.fused
-        for reason in _reasons(site, gammas.get(site.name, 0.0), lowering, float16=float16, enumerated=enumerated)
+        for reason in (
+            *(_layer_norm_reasons(site, narrower, enumerated=enumerated) if doubles_axis else ()),
+            *(_float16_reasons(site, gammas.get(site.name, 0.0)) if float16 else ()),
+        )
     )
 
 
-def _reasons(site: Site, gamma: float, lowering: str, *, float16: bool, enumerated: bool) -> Iterator[str]:
-    if lowering in LAYER_NORM_FORMS:
-        size = site.shape[site.axes[-1]]
-        if isinstance(size, int) and 2 * size > WIDTH_LIMIT:
-            yield (
-                f"the doubled axis has {2 * size:,} elements; a Neural Engine before A16 takes {WIDTH_LIMIT:,}: "
-                "lowering='max_abs' does not double it"
-            )
-        if enumerated:
-            yield (
-                "an input has EnumeratedShapes: a layer norm is reported to leave the Neural Engine then; "
-                "convert fixed shapes or a RangeDim, and look at the placement"
-            )
-    if float16:
-        with np.errstate(over="ignore"):
-            stored = float(np.float16(site.epsilon)) or (2.0**-24 if site.epsilon > 0 else 0.0)
-        if not math.isclose(stored, site.epsilon, rel_tol=EPSILON_TOLERANCE):
-            yield f"epsilon {site.epsilon:g} is {stored:.3g} in float16: rows whose mean square is near it will differ"
-        if gamma > FLOAT16_MAX:
-            yield f"gamma reaches {gamma:g}, float16 ends at {FLOAT16_MAX:,.0f}: the multiplication stays in float32"
+def _layer_norm_reasons(site: Site, narrower: Sequence[str], *, enumerated: bool) -> Iterator[str]:
+    size = site.shape[site.axes[-1]]
+    if isinstance(size, int) and 2 * size > WIDTH_LIMIT:
+        instead = " and ".join(f"lowering={name!r}" for name in narrower)
+        yield (
+            f"the doubled axis has {2 * size:,} elements; a Neural Engine before A16 takes {WIDTH_LIMIT:,}"
+            + (f"; {instead} do not double it" if len(narrower) > 1 else f"; {instead} does not double it")
+        )
+    if enumerated:
+        yield (
+            "an input has EnumeratedShapes: a layer norm is reported to leave the Neural Engine then; "
+            "convert fixed shapes or a RangeDim, and look at the placement"
+        )
+
+
+def _float16_reasons(site: Site, gamma: float) -> Iterator[str]:
+    with np.errstate(over="ignore"):
+        stored = float(np.float16(site.epsilon)) or (2.0**-24 if site.epsilon > 0 else 0.0)
+    if not math.isclose(stored, site.epsilon, rel_tol=EPSILON_TOLERANCE):
+        yield f"epsilon {site.epsilon:g} is {stored:.3g} in float16: rows whose mean square is near it will differ"
+    if gamma > FLOAT16_MAX:
+        yield f"gamma reaches {gamma:g}, float16 ends at {FLOAT16_MAX:,.0f}: the multiplication stays in float32"
 
 
 def peak_cautions(peaks: Mapping[str, float]) -> tuple[Caution, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import coremltools as ct
 
 from ane_rms.passes.fuse import check_axes
-from ane_rms.passes.strategies import DEFAULT_STRATEGY, check_strategy
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from ane_rms.passes.units import targets_neural_engine, units_name
 
 ANCHOR = "common::const_elimination"
@@ -92,7 +92,7 @@ def settings(
     said = units_name(compute_units) or units_name(_option(base, FUSE, "compute_units") or None)
     return Settings(
         compute_units=said or made.compute_units,
-        lowering=check_strategy(lowering or _option(base, LOWER, "lowering") or made.lowering),
+        lowering=STRATEGIES.check(lowering or _option(base, LOWER, "lowering") or made.lowering),
         axes=check_axes(axes or _option(base, FUSE, "axes") or made.axes),
         for_ane=for_ane or made.for_ane or bool(_option(base, FUSE, "for_ane")),
     )

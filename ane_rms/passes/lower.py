@@ -23,7 +23,7 @@ from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
-from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, check_strategy, primitives
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, primitives
 from ane_rms.passes.units import targets_neural_engine
 from ane_rms.replacing import rewrite_each
 
@@ -51,7 +51,7 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
         """Lower in place."""
         if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
             return
-        rewrite_each(_standing(prog), STRATEGIES[check_strategy(self.lowering)])
+        rewrite_each(_standing(prog), STRATEGIES[self.lowering].build)
 
 
 @register_pass(namespace="common")

@@ -14,13 +14,13 @@ from ``|x| = 256`` where they are stored, and their sum does wherever it is accu
 =====================  ===============================================================================================
 
 A strategy returns the value that replaces the op, named as the op's own result. To add one, write a function here
-and decorate it with :func:`strategy`.
+and decorate it with :func:`strategy`, which states the traits that guards, counts, reports and the command line read.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,41 +42,57 @@ from ane_rms.passes.parts import (
     split_product,
     split_sum,
 )
+from ane_rms.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Strategy = Callable[[mil.Op], mil.Var]
-
-STRATEGIES: dict[str, Strategy] = {}
-"""Every lowering by name."""
-
-DEFAULT_STRATEGY = "layer_norm"
+    Build = Callable[[mil.Op], mil.Var]
 
 
-def strategy(function: Strategy) -> Strategy:
-    """Register a lowering under its function's name."""
-    if function.__name__ in STRATEGIES:
-        raise ValueError(f"a lowering named {function.__name__!r} is registered already")
-    STRATEGIES[function.__name__] = function
-    return function
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A lowering: the function that builds it, and the traits that the rest of the project reads."""
+
+    build: Build
+    """Builds the replacement of an ``ane_rms_norm`` and returns its value."""
+    doubles_axis: bool
+    """Whether it layer-normalises ``[x, -x]``, so that the normalised axis is twice as long on the device."""
+    keeps_epsilon: bool
+    """Whether a ``layer_norm`` of the program carries the formula's epsilon unchanged."""
+    squares_stay_inside: bool
+    """Whether no mean of squares is left in the program: whatever looks like an RMSNorm there was missed."""
+    rescales_rows: bool
+    """Whether rows are rescaled first, so that squares overflow neither where stored nor where summed."""
 
 
-def check_strategy(name: str) -> str:
-    """Return ``name`` if it is that of a lowering.
+STRATEGIES: Registry[Strategy] = Registry("lowering")
+"""Every lowering by name, the default one first."""
+
+
+def strategy(
+    *,
+    doubles_axis: bool = False,
+    keeps_epsilon: bool = False,
+    squares_stay_inside: bool = False,
+    rescales_rows: bool = False,
+) -> Callable[[Build], Build]:
+    """Register a function as the lowering of its name; the traits are those of :class:`Strategy`.
 
     Raises
     ------
-    ValueError: otherwise, with the nearest names.
+    ValueError: if a lowering of that name is registered already.
     """
-    if name in STRATEGIES:
-        return name
-    near = difflib.get_close_matches(str(name), STRATEGIES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(STRATEGIES))}"
-    raise ValueError(f"unknown lowering {name!r}; {hint}")
+
+    def register(build: Build) -> Build:
+        entry = Strategy(build, doubles_axis, keeps_epsilon, squares_stay_inside, rescales_rows)
+        STRATEGIES.add(build.__name__, entry, build)
+        return build
+
+    return register
 
 
-@strategy
+@strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True)
 def layer_norm(op: mil.Op) -> mil.Var:
     """Negate, concatenate, layer-normalise without gamma or beta, keep the first half, scale."""
     if not has_fixed_axes(op):
@@ -85,7 +101,7 @@ def layer_norm(op: mil.Op) -> mil.Var:
     return scaled(op, first_part(op, normal, op.outputs[0].name if op.gamma is None else part_name(op, "normalized")))
 
 
-@strategy
+@strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True)
 def layer_norm_affine(op: mil.Op) -> mil.Var:
     """Fold gamma into the layer norm: the second half is dropped, so that it may be scaled as well."""
     if not has_fixed_axes(op):
@@ -100,7 +116,7 @@ SAFE = 128.0
 """Rows are rescaled so that the squares of [x, -x] sum to at most 2 * SAFE^2 = 32,768, half of float16's largest."""
 
 
-@strategy
+@strategy(doubles_axis=True, squares_stay_inside=True, rescales_rows=True)
 def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     r"""Rescale each row by r, then layer-normalise ``[x, -x, c, -c] / r`` with epsilon 0.
 
@@ -139,7 +155,7 @@ def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     return first_part(op, layer_normalised(op, row, 0.0, affine), op.outputs[0].name)
 
 
-@strategy
+@strategy(squares_stay_inside=True)
 def l2_norm(op: mil.Op) -> mil.Var:
     """Use MIL's ``l2_norm``, which normalises the last three axes together: two axes of length 1 are put in front."""
     x, axes = op.x, axes_of(op)
@@ -162,7 +178,7 @@ def l2_norm(op: mil.Op) -> mil.Var:
     return mb.mul(x=normal, y=scale if scale.ndim else scale[()], name=op.outputs[0].name)
 
 
-@strategy
+@strategy(rescales_rows=True)
 def max_abs(op: mil.Op) -> mil.Var:
     """Divide by ``m * sqrt(mean((x/m)^2) + a/m * b/m)``, with ``a * b = eps``.
 
@@ -191,10 +207,18 @@ def max_abs(op: mil.Op) -> mil.Var:
     return scaled(op, mb.real_div(x=x, y=rms, name=name))
 
 
-@strategy
+@strategy()
 def none(op: mil.Op) -> mil.Var:
     """Expand into primitives, as the model was written."""
     return primitives(op)
+
+
+DEFAULT_STRATEGY = STRATEGIES.default
+
+NARROWER = tuple(
+    name for name, one in STRATEGIES.items() if not one.doubles_axis and (one.squares_stay_inside or one.rescales_rows)
+)
+"""Lowerings that neither double the normalised axis nor store squares that may overflow."""
 
 
 def primitives(op: mil.Op) -> mil.Var:

@@ -132,6 +132,7 @@ def _save(job: NormJob, gamma: np.ndarray[Any, Any], lowering: str, path: Path) 
     from coremltools.converters.mil.mil import Builder as mb
 
     import ane_rms
+    from ane_rms.passes.strategies import DEFAULT_STRATEGY
 
     shape = (1, 1, job.tokens, job.width)
 
@@ -144,7 +145,7 @@ def _save(job: NormJob, gamma: np.ndarray[Any, Any], lowering: str, path: Path) 
 
     model = ane_rms.convert(
         program,
-        lowering=lowering or "layer_norm",
+        lowering=lowering or DEFAULT_STRATEGY,
         compute_units=ct.ComputeUnit.CPU_AND_NE,
         compute_precision=ct.precision[job.precision],
         minimum_deployment_target=ct.target.iOS17,

@@ -70,7 +70,7 @@ def bench(
     from harness.plan.run_plan import Options
     from harness.report.results_table import FORMATS
 
-    check_name("format", form, FORMATS)
+    FORMATS.check(form)
     variants = selection.variants(variant or ["off", "on"])
     lowerings, policies = selection.names(lowering, None, frontend, regimes=norm)
     chosen_units = _units(units)

@@ -41,14 +41,13 @@ def compare(
     Example: ane-harness compare baselines latest --tier quick
     """
     from harness.cli.selection import load_side, notes, only_models
-    from harness.errors import check_name
     from harness.judge.regress import compare as judge
     from harness.judge.regress import unasked
     from harness.judge.times import Rules
     from harness.records.lookup import check_readable
     from harness.report.verdict_table import FORMATS, summary
 
-    check_name("format", form, FORMATS)
+    FORMATS.check(form)
     told = notes()
     with collector.paused():
         before, now = (only_models(load_side(name, results, told), model, tier) for name in (base, candidate))

@@ -30,11 +30,10 @@ def history(
     Example: ane-harness history --model llama --metric predict
     """
     from harness.cli.selection import notes
-    from harness.errors import check_name
     from harness.judge.nightly_series import history as read
     from harness.report.history_table import FORMATS
 
-    check_name("format", form, FORMATS)
+    FORMATS.check(form)
     with collector.paused():
         series = read(results, model or (), metric or (), notes())
     text = FORMATS[form](series, everything=everything)

@@ -93,7 +93,7 @@ def run(
     from harness.report.results_table import FORMATS
     from harness.zoo.catalog import SIZES
 
-    check_name("format", form, FORMATS)
+    FORMATS.check(form)
     sized = check_name("size", size, SIZES)
     seconds = quantities.seconds(limit, "--limit")
     memory_bytes = quantities.memory_budget(memory)

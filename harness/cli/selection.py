@@ -38,24 +38,26 @@ def variants(given: list[str]) -> list[str]:
 def names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
     """Return the lowerings and policies asked for, each known to exist."""
     from harness.errors import check_name
-    from harness.plan.run_plan import FRONTENDS, LOWERINGS, POLICIES
+    from harness.interpreter.precision import DEFAULT_POLICY, POLICIES
+    from harness.plan.lowerings import lowerings as known
+    from harness.plan.run_plan import FRONTENDS
 
     check_name("frontend", frontend, FRONTENDS)
-    lowerings = listed("lowering", lowering, LOWERINGS)
-    policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or POLICIES[0]]
+    lowerings = listed("lowering", lowering, known())
+    policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or DEFAULT_POLICY]
     for policy in policies:
-        check_name("precision", policy, POLICIES)
-    return lowerings or list(LOWERINGS if regimes else LOWERINGS[:1]), policies
+        POLICIES.check(policy)
+    return lowerings or list(known() if regimes else known()[:1]), policies
 
 
 def compressions(given: str | None, policy: str) -> tuple[str, ...]:
     """Return the compressions asked for, none at all first."""
-    from harness.convert.compression import PALETTES, SCHEMES
+    from harness.convert.compression import SCHEMES
     from harness.errors import ArgumentError
-    from harness.plan.run_plan import WIDE_POLICIES
+    from harness.interpreter.precision import POLICIES
 
     chosen = listed("compression", given, SCHEMES)
-    if policy in WIDE_POLICIES and (palettes := [name for name in chosen if name in PALETTES]):
+    if POLICIES[policy].wide and (palettes := [name for name in chosen if SCHEMES[name].float16_only]):
         raise ArgumentError(
             f"--compression {palettes[0]}: palettes are of float16 weights; not with --precision {policy}"
         )

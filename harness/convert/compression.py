@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import ConversionError, check_name
+from harness.errors import ConversionError, UnknownNameError
+from harness.system.light_registry import Registry
+from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,28 +32,31 @@ PALETTE_FLOOR = 10_000
 class Scheme:
     """One way to compress."""
 
-    name: str
     about: str
     apply: Callable[[Any], Any]
     """From a ``coremltools.models.MLModel`` to a smaller one."""
     deployment_target: str = ""
     """Name of the earliest ``ct.target`` to convert for; empty for any."""
+    float16_only: bool = False
+    """Whether it takes float16 weights alone."""
 
 
-PALETTES = ("palette4", "palette6")
-"""Schemes of float16 weights alone: for float32 ones too, coremltools 9.0 wants scikit-learn."""
-
-SCHEMES: dict[str, Scheme] = {}
+SCHEMES: Registry[Scheme] = Registry("compression", UnknownNameError)
 """Every scheme by name."""
 
 
-def scheme(about: str, deployment_target: str = "") -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
-    """Register a scheme under its function's name."""
+def scheme(
+    about: str, *, deployment_target: str = "", float16_only: bool = False
+) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """Register a function as the scheme of its name; the traits are those of :class:`Scheme`.
+
+    Raises
+    ------
+    ValueError: if a scheme of that name is registered already.
+    """
 
     def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        if function.__name__ in SCHEMES:
-            raise ValueError(f"a scheme named {function.__name__!r} is registered already")
-        SCHEMES[function.__name__] = Scheme(function.__name__, about, function, deployment_target)
+        SCHEMES.add(function.__name__, Scheme(about, function, deployment_target, float16_only), function)
         return function
 
     return register
@@ -72,20 +77,21 @@ def compress(converted: Converted, name: str) -> Converted:
     """
     if not name:
         return converted
-    apply = SCHEMES[check_name("compression", name, SCHEMES)].apply
+    apply = SCHEMES[name].apply
     try:
         return type(converted).of({function: apply(model) for function, model in converted.models.items()})
     except Exception as error:  # coremltools raises errors of every kind; the other rows go on
-        raise ConversionError(f"{name}: coremltools: {' '.join(str(error).split())}") from error
+        raise ConversionError(f"{name}: coremltools: {squeezed(error)}") from error
 
 
-@scheme("a table of 16 values a weight, chosen by k-means")
+# For float32 weights coremltools 9.0 wants scikit-learn.
+@scheme("a table of 16 values a weight, chosen by k-means", float16_only=True)
 def palette4(model: Any) -> Any:
     """Palettise to 4 bits."""
     return _palettised(model, 4)
 
 
-@scheme("a table of 64 values a weight, chosen by k-means")
+@scheme("a table of 64 values a weight, chosen by k-means", float16_only=True)
 def palette6(model: Any) -> Any:
     """Palettise to 6 bits."""
     return _palettised(model, 6)

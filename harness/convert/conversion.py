@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from ane_rms.coremltools_patches.lean import leaner
+from ane_rms.passes.strategies import DEFAULT_STRATEGY
 from harness.convert import multifunction, torch_ops
 from harness.errors import ConversionError
+from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,7 +79,7 @@ def convert(
     variant: Variant,
     *,
     compute_precision: str = "FLOAT16",
-    lowering: str = "layer_norm",
+    lowering: str = DEFAULT_STRATEGY,
     axes: str = "last",
     at_least: str = "",
     lean: bool = True,
@@ -114,7 +116,7 @@ def convert(
                 }
             )
     except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = squeezed(error) or type(error).__name__
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
 
 

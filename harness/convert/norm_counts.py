@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
-from ane_rms.guards import LAYER_NORM_FORMS
+from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.scan import scan
 from harness.convert.conversion import Converted, difference
 from harness.records.schema import SiteRecord
@@ -55,10 +55,6 @@ class Counts:
         }
 
 
-WHOLE_FORMS = ("layer_norm", "layer_norm_affine", "l2_norm")
-"""Lowerings that leave no mean of squares: whatever looks like an RMSNorm in their programs was missed."""
-
-
 def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lowering: str) -> Counts:
     """Count the norms of a converted model in every way there is.
 
@@ -76,7 +72,7 @@ def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lo
         norms_expected=exported.norms_expected * len(exported.functions),
         norms_executed=executed + exported.norms_written_out * len(exported.functions),
         report=report,
-        unfused=second.fused if not lowering or lowering in WHOLE_FORMS else (),
+        unfused=second.fused if not lowering or STRATEGIES[lowering].squares_stay_inside else (),
         misses=report.missed if lowering else second.missed,
         lowered=lowered_sites(converted.program),
     )
@@ -84,7 +80,8 @@ def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lo
 
 def lowered_sites(program: Any) -> int:
     """Count the places of a MIL program, or of a view of one, where an RMSNorm stands in a layer-norm form."""
-    return sum(site.form in LAYER_NORM_FORMS for site in scan(program, any_axes=True).report().lowered)
+    doubled = [name for name, one in STRATEGIES.items() if one.doubles_axis]
+    return sum(site.form in doubled for site in scan(program, any_axes=True).report().lowered)
 
 
 def verdict(
@@ -101,7 +98,7 @@ def verdict(
         # Beside the right number of fused norms, a near miss with its reason is no fault: an L2 norm, for example.
         if fused != counts.norms_expected or counts.unfused or (control and counts.misses):
             problems.append(f"{fused} of {counts.norms_expected} norms fused{_named(counts)}")
-        if lowering == "layer_norm" and counts.lowered != fused:
+        if lowering and STRATEGIES[lowering].doubles_axis and counts.lowered != fused:
             problems.append(f"{fused} norms reported fused, {counts.lowered} stand in the program in layer-norm form")
     elif fused or counts.lowered:
         problems.append(f"{max(fused, counts.lowered)} norms fused, none should be for {variant.compute_units}")

@@ -9,6 +9,7 @@ import torch
 
 from harness.errors import ExportError
 from harness.export.build import quiet_transformers
+from harness.system.text import squeezed
 from harness.zoo.catalog import IMPLEMENTATIONS
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def load(checkpoint: Checkpoint) -> torch.nn.Module:
                 **options,
             )
         except Exception as error:  # transformers, torch and safetensors raise errors of many kinds
-            reason = " ".join(str(error).split())[:300]
+            reason = squeezed(error)[:300]
             raise ExportError(f"{checkpoint.source}: cannot be loaded: {type(error).__name__}: {reason}") from error
     if missing := sorted(info["missing_keys"]):
         raise ExportError(f"{checkpoint.source}: lacks {len(missing)} weights of the model, among them {missing[0]}")
@@ -67,7 +68,7 @@ def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) ->
             )
             ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
         except Exception as error:  # as above
-            reason = " ".join(str(error).split())[:300]
+            reason = squeezed(error)[:300]
             if "trust_remote_code" in reason:
                 reason = "it brings code of its own, which runs only with --trust-remote-code"
             raise ExportError(f"{checkpoint.source}: tokenizer: {type(error).__name__}: {reason}") from error

@@ -17,17 +17,19 @@ result that holds under all three does not depend on the answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
-import torch
-
 from harness.errors import UnknownNameError
-from harness.interpreter.dtypes import wrap
+from harness.system.light_registry import Registry
 
 if TYPE_CHECKING:
+    import torch
+
     from harness.interpreter.dtypes import DType
 
-FLOATS = {"fp16": torch.float16, "fp32": torch.float32, "fp64": torch.float64}
+FLOATS = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}
+"""Names of torch's float types; torch itself is imported once a policy is applied, so that its name is known before."""
 
 STORES = ("program", *FLOATS)
 COMPUTES = ("fp32", "fp64")
@@ -70,7 +72,12 @@ class Precision:
     @property
     def compute_dtype(self) -> torch.dtype:
         """The torch type arithmetic runs in."""
-        return FLOATS[self.compute]
+        return _float(self.compute)
+
+    @property
+    def wide(self) -> bool:
+        """Whether no float16 is stored: a model is converted at FLOAT32 for it, so that no weight is rounded."""
+        return self.store in ("fp32", "fp64")
 
     @property
     def narrow(self) -> bool:
@@ -80,7 +87,7 @@ class Precision:
     def stored_dtype(self, dtype: DType) -> torch.dtype:
         """Return the torch type a value declared as ``dtype`` is held in."""
         if dtype.is_float and self.store != "program":
-            return FLOATS[self.store]
+            return _float(self.store)
         return dtype.storage
 
     def widen(self, value: torch.Tensor) -> torch.Tensor:
@@ -92,6 +99,10 @@ class Precision:
 
         Integers wrap around at their declared width, as two's complement hardware does.
         """
+        import torch
+
+        from harness.interpreter.dtypes import wrap
+
         target = self.stored_dtype(dtype)
         if not dtype.is_float:
             if value.dtype == target and dtype.storage.itemsize * 8 == dtype.bits:
@@ -104,22 +115,26 @@ class Precision:
         return result
 
 
+@cache
+def _float(name: str) -> torch.dtype:
+    import torch
+
+    found: torch.dtype = getattr(torch, FLOATS[name])
+    return found
+
+
 def _to_integer(value: torch.Tensor, dtype: DType) -> torch.Tensor:
     """Truncate a float towards zero, saturating at the type's bounds; integers pass."""
     if not value.is_floating_point() or dtype.kind not in ("int", "uint"):
         return value
+    import torch
+
     low, high = dtype.bounds
     return value.double().nan_to_num(0.0).clamp(low, min(high, (1 << 53) - 1)).to(torch.int64)
 
 
-POLICIES = {
-    "fp64": Precision(store="fp64", compute="fp64", accumulate="fp64"),
-    "fp32": Precision(store="fp32", compute="fp32", accumulate="fp32"),
-    "fp16": Precision(store="program", compute="fp32", accumulate="fp32"),
-    "fp16-sequential": Precision(store="program", compute="fp32", accumulate="fp16-sequential"),
-    "fp16-blocked": Precision(store="program", compute="fp32", accumulate="fp16-blocked"),
-}
-"""The named policies.
+POLICIES: Registry[Precision] = Registry("precision", UnknownNameError)
+"""The named policies, the default one first.
 
 ``fp64``
     Everything in float64: the yardstick the others are measured against.
@@ -136,6 +151,14 @@ POLICIES = {
 The float16 accumulators apply to float16 results only: a float32 op inside the program keeps a float32 sum.
 """
 
+POLICIES.add("fp16", Precision(store="program", compute="fp32", accumulate="fp32"))
+POLICIES.add("fp16-blocked", Precision(store="program", compute="fp32", accumulate="fp16-blocked"))
+POLICIES.add("fp16-sequential", Precision(store="program", compute="fp32", accumulate="fp16-sequential"))
+POLICIES.add("fp32", Precision(store="fp32", compute="fp32", accumulate="fp32"))
+POLICIES.add("fp64", Precision(store="fp64", compute="fp64", accumulate="fp64"))
+
+DEFAULT_POLICY = POLICIES.default
+
 
 def resolve_precision(precision: str | Precision) -> Precision:
     """Return the policy of that name; a ``Precision`` passes as it is.
@@ -146,6 +169,4 @@ def resolve_precision(precision: str | Precision) -> Precision:
     """
     if isinstance(precision, Precision):
         return precision
-    if precision not in POLICIES:
-        raise UnknownNameError("precision", precision, POLICIES)
     return POLICIES[precision]

@@ -6,19 +6,21 @@ keeps its figure, so that a diff shows what happened and nothing else.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.judge.regress import asked, compare
-from harness.records.baselines import TOLERANCES, Baseline, expectation
+from harness.measure.metrics import tolerances
+from harness.records.baselines import COUNTS, Baseline, Expectation
 from harness.records.lookup import Side
+from harness.records.schema import ROW
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from harness.records.baselines import Expectation
     from harness.records.schema import Record
     from harness.records.verdicts import Verdict
 
@@ -113,6 +115,25 @@ def _with(proposal: Proposal, baseline: Baseline) -> Proposal:
     return Proposal(proposal.model, proposal.changed, proposal.added, proposal.kept, baseline)
 
 
+def expectation(record: Record) -> Expectation:
+    """Return what a record would have us expect."""
+    return Expectation(
+        **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
+        metrics={name: _rounded(record.metrics[name]) for name in tolerances() if name in record.metrics},
+        fused_sites={site.name: site.module for site in record.sites if site.fused},
+        missed_sites={site.name: site.module for site in record.sites if not site.fused},
+    )
+
+
+def _rounded(value: float | None) -> float | None:
+    """Round to 4 significant digits, of the distance from 1 where the value is near it: less noise in diffs."""
+    if value is None or not math.isfinite(value):
+        return None
+    if 0.9 < value < 1:
+        return 1 - float(f"{1 - value:.4g}")
+    return float(f"{value:.4g}")
+
+
 def _expected(record: Record) -> Expectation:
     """Return what is expected of a row; a device's metrics are left out, since they are its silicon's."""
     found = expectation(record)
@@ -126,6 +147,6 @@ def _baseline(
     return Baseline(
         model=model,
         versions={name: one for name, one in versions.items() if name not in ("python", "ane-rms")},
-        tolerances={**TOLERANCES, **(old.tolerances if old else {})},
+        tolerances={**tolerances(), **(old.tolerances if old else {})},
         rows=rows,
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.records.baselines import COUNTS, TOLERANCES, Expectation, Tolerance
+from harness.measure.metrics import spec_of
+from harness.records.baselines import COUNTS, Expectation, Tolerance
 from harness.records.schema import Record
 from harness.records.verdicts import Verdict
 from harness.system.text import some
@@ -45,7 +46,7 @@ RANK = {"ok": 0, "wrong": 1}
 """How bad a status is; all others are 2: nothing was measured."""
 
 
-def judge(pair: Pair, tolerances: Mapping[str, Tolerance] = TOLERANCES) -> list[Verdict]:
+def judge(pair: Pair, tolerances: Mapping[str, Tolerance]) -> list[Verdict]:
     """Return every difference that a gate sees; one ``unchanged`` if there is none."""
     base, candidate = pair.base, pair.candidate
     if isinstance(base, Record) and isinstance(candidate, Record) and _gated(base) == _gated(candidate):
@@ -193,14 +194,14 @@ def _metrics(pair: Pair, tolerances: Mapping[str, Tolerance]) -> Iterator[Verdic
     for name, before in pair.base.metrics.items():
         if name not in tolerances:
             continue
+        metric, tolerance = spec_of(name), tolerances[name]
         if name not in pair.candidate.metrics:
-            yield pair.verdict("regression", name, f"{name} is not measured any more, {_figure(name, before)} before")
+            yield pair.verdict("regression", name, f"{name} is not measured any more, {metric.exact(before)} before")
             continue
         now = pair.candidate.metrics[name]
-        off_before, off_now = _distance(name, before), _distance(name, now)
+        off_before, off_now = metric.distance(before), metric.distance(now)
         if off_before == off_now:
             continue
-        tolerance = tolerances[name]
         allowed = tolerance.absolute + tolerance.relative * (off_before if math.isfinite(off_before) else 0.0)
         if abs(off_now - off_before) <= allowed:
             continue
@@ -208,20 +209,7 @@ def _metrics(pair: Pair, tolerances: Mapping[str, Tolerance]) -> Iterator[Verdic
         yield pair.verdict(
             "regression" if off_now > off_before else "improvement",
             name,
-            f"{name} {_figure(name, now)}, {_figure(name, before)} before, beyond the tolerance of {limit}",
+            f"{name} {metric.exact(now)}, {metric.exact(before)} before, beyond the tolerance of {limit}",
             base=before,
             candidate=now,
         )
-
-
-def _distance(name: str, value: float | None) -> float:
-    """Return how far a metric is from its best; infinity where it is not finite."""
-    if value is None or not math.isfinite(value):
-        return math.inf
-    return 1 - value if name in ("cosine", "top1") else value
-
-
-def _figure(name: str, value: float | None) -> str:
-    if value is None or not math.isfinite(value):
-        return "not finite"
-    return f"1 - {1 - value:.2e}" if name == "cosine" else f"{value:.3f}" if name == "top1" else f"{value:.2e}"

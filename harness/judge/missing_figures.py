@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
+from harness.judge.figures import text
 from harness.records.schema import ROW
 from harness.records.series import Point
 
@@ -46,10 +47,10 @@ def turns(series: Series) -> list[tuple[Point, Point]]:
 def sentence(series: Series, last: Point, night: Point) -> str:
     """Say that a figure is missing, or there again."""
     if night.value is not None:
-        again = f"{series.figure(night.value)} again since {night.run_id}"
+        again = f"{text(series.measure, night.value)} again since {night.run_id}"
         return f"{series.title}: {series.measure} {again}, missing before"
     why = night.why or "no finite value"
-    return f"{series.title}: {series.measure} missing since {night.run_id} ({why}), {series.figure(last.value)} before"
+    return f"{series.title}: {series.measure} missing since {night.run_id} ({why}), {text(series.measure, last.value)} before"
 
 
 def kind(series: Series, night: Point) -> str:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from harness.errors import RecordError
-from harness.judge import missing_figures, record_table
+from harness.judge import figures, missing_figures, record_table
 from harness.judge.nights_between import Between
-from harness.measure.metrics import METRICS
 from harness.records.baselines import COUNTS
 from harness.records.lookup import runs
 from harness.records.run_files import read_asked
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 DEFAULT = ("predict", "rel_l2", "fused", "ops_after")
 """Figures shown where none is named."""
-HIGHER_IS_BETTER = ("fused", "norms_executed", "norms_expected", "cosine", "top1")
-NEITHER = ("missed",)
 MACHINE = ("os", "machine", "chip", "cores")
 """Fields of the environment that tell machines apart."""
 DEFAULTS = {**dict.fromkeys(ROW, ""), "shape": "prefill", "definition": ""}
@@ -136,7 +133,7 @@ def _of_row(
             title=title,
             row=keys[: len(ROW)],
             measure=measure,
-            unit="1" if measure in COUNTS else "" if measure in METRICS else "s",
+            unit=figures.unit(measure),
             machine=machine,
             points=tuple(
                 [
@@ -202,13 +199,13 @@ def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> l
 def _change(series: Series, last: Point, night: Point, levels: tuple[float, float], between: Between) -> Change:
     """Return a change of a series from one level to the next."""
     before, after = levels
-    better = (after > before) == (series.measure in HIGHER_IS_BETTER)
-    kind = "suspicious" if series.measure in NEITHER else "improvement" if better else "regression"
+    higher = figures.higher_is_better(series.measure)
+    kind = "suspicious" if higher is None else "improvement" if (after > before) == higher else "regression"
     share = f" ({after / before - 1:+.1%})" if before and series.measure not in COUNTS else ""
     beside, commits = between.between(last.run_id, night.run_id)
     sentence = (
-        f"{series.title}: {series.measure} {series.figure(after)} since {night.run_id}, "
-        f"{series.figure(before)} before{share}{_beside(beside)}"
+        f"{series.title}: {series.measure} {figures.text(series.measure, after)} since {night.run_id}, "
+        f"{figures.text(series.measure, before)} before{share}{_beside(beside)}"
     )
     return Change(kind, night, last, before, after, sentence, beside, commits)
 

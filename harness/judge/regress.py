@@ -16,7 +16,8 @@ import msgspec
 from harness.judge import gates
 from harness.judge.gates import Pair
 from harness.judge.times import Rules, Times, apart, control_of, controls, judge_times, machine
-from harness.records.baselines import TOLERANCES, Expectation, Tolerance
+from harness.measure.metrics import tolerances
+from harness.records.baselines import Expectation, Tolerance
 from harness.records.schema import ROW, Record
 from harness.records.verdicts import KINDS, Verdict
 
@@ -88,7 +89,8 @@ def unasked(base: Side, candidate: Side) -> int:
 
 def rows_of(side: Side) -> dict[tuple[str, ...], Row]:
     """Return the rows of a side by their identity."""
-    rows = {(key := record.row): Row(record, TOLERANCES, key) for record in side.records}
+    usual = tolerances()
+    rows = {(key := record.row): Row(record, usual, key) for record in side.records}
     for baseline in side.baselines.values():
         rows.update({(key := one.row): Row(one, baseline.tolerances, key) for one in baseline.rows})
     return rows

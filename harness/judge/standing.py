@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.judge.change_points import FLOOR
+from harness.judge.figures import text
 from harness.records.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -49,8 +50,8 @@ class Standing:
             model=series.model,
             title=series.title,
             measure=series.measure,
-            sentence=f"{series.title}: {series.measure} {series.figure(self.after)} since "
-            f"{night_of(self.change.night.time)}, {series.figure(self.before)} before{share}{between}{told}",
+            sentence=f"{series.title}: {series.measure} {text(series.measure, self.after)} since "
+            f"{night_of(self.change.night.time)}, {text(series.measure, self.before)} before{share}{between}{told}",
             row=series.row,
             base=self.before,
             candidate=self.after,

@@ -8,9 +8,15 @@ zero dominate it.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from harness.errors import UnknownNameError
+from harness.records.baselines import Tolerance
+from harness.system.light_registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,16 +26,86 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Metric = Callable[[Array, Array], float]
 
-METRICS: dict[str, Metric] = {}
+
+@dataclass(frozen=True, slots=True)
+class MetricSpec:
+    """A metric: its function, and the traits that tables, gates, baselines and histories read."""
+
+    function: Metric
+    title: str
+    """Header of its column."""
+    spec: str
+    """Format specification of its figures."""
+    higher_is_better: bool
+    """Whether 1 is its best value, rather than 0."""
+    tolerance: Tolerance | None
+    """How far it may move from a baseline; None for a metric that is shown and not gated."""
+    near_one: bool
+    """Whether differences are visible only in its distance from 1."""
+
+    def distance(self, value: float | None) -> float:
+        """Return how far a value is from the best; infinity where it is missing or not finite."""
+        if value is None or not math.isfinite(value):
+            return math.inf
+        return 1 - value if self.higher_is_better else value
+
+    def figure(self, value: float) -> str:
+        """Return a value as tables show it."""
+        return format(value, self.spec)
+
+    def exact(self, value: float | None) -> str:
+        """Return a value as sentences show it, where small differences matter: ``1 - 3.20e-07`` for a cosine."""
+        if value is None or not math.isfinite(value):
+            return "not finite"
+        if self.near_one:
+            return f"1 - {1 - value:.2e}"
+        return self.figure(value) if self.higher_is_better else f"{value:.2e}"
+
+
+METRICS: Registry[MetricSpec] = Registry("metric", UnknownNameError)
 """Every metric by name, in the order of the tables."""
 
 
-def metric(function: Metric) -> Metric:
-    """Register a metric under its function's name."""
-    if function.__name__ in METRICS:
-        raise ValueError(f"a metric named {function.__name__!r} is registered already")
-    METRICS[function.__name__] = function
-    return function
+def metric(
+    title: str,
+    *,
+    spec: str = ".2e",
+    higher_is_better: bool = False,
+    tolerance: Tolerance | None = None,
+    near_one: bool = False,
+) -> Callable[[Metric], Metric]:
+    """Register a function as the metric of its name; the traits are those of :class:`MetricSpec`.
+
+    Raises
+    ------
+    ValueError: if a metric of that name is registered already.
+    """
+
+    def register(function: Metric) -> Metric:
+        entry = MetricSpec(function, title, spec, higher_is_better, tolerance, near_one)
+        METRICS.add(function.__name__, entry, function)
+        return function
+
+    return register
+
+
+def spec_of(name: str) -> MetricSpec:
+    """Return a metric's traits; one that only another version knows is taken for an error, lower being better."""
+    known: MetricSpec | None = METRICS.get(name)
+    return known or MetricSpec(_unknown, name, ".2e", higher_is_better=False, tolerance=None, near_one=False)
+
+
+def _unknown(_expected: Array, _actual: Array) -> float:
+    return math.nan
+
+
+def tolerances() -> dict[str, Tolerance]:
+    """Return the tolerance of each gated metric by name.
+
+    Processors sum in different orders, which flips single float16 roundings: the same programs differ by a few per cent
+    of their error from machine to machine.
+    """
+    return {name: one.tolerance for name, one in METRICS.items() if one.tolerance is not None}
 
 
 def measure(expected: Array, actual: Array) -> dict[str, float]:
@@ -42,10 +118,7 @@ def measure(expected: Array, actual: Array) -> dict[str, float]:
     if expected.shape != actual.shape:
         raise ValueError(f"cannot compare shapes {expected.shape} and {actual.shape}")
     wide, other = expected.astype(np.float64), actual.astype(np.float64)
-    return {name: function(wide, other) for name, function in METRICS.items()}
-
-
-HIGHER_IS_BETTER = frozenset({"cosine", "top1"})
+    return {name: one.function(wide, other) for name, one in METRICS.items()}
 
 
 def over(runs: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -58,12 +131,12 @@ def over(runs: Sequence[dict[str, float]]) -> dict[str, float]:
     result: dict[str, float] = {}
     for name in runs[0]:
         values = np.array([run[name] for run in runs])
-        result[name] = float(values.min() if name in HIGHER_IS_BETTER else values.max())  # both hand a NaN on
+        result[name] = float(values.min() if METRICS[name].higher_is_better else values.max())  # both hand a NaN on
         result[f"{name}_mean"] = float(values.mean())
     return {**result, "runs": float(len(runs))}
 
 
-@metric
+@metric("rel L2", tolerance=Tolerance(0.25, 1e-5))
 def rel_l2(expected: Array, actual: Array) -> float:
     """Return ``|actual - expected| / |expected|`` in the L2 norm; 0 when both are zero."""
     error, size = float(np.linalg.norm(actual - expected)), float(np.linalg.norm(expected))
@@ -72,7 +145,8 @@ def rel_l2(expected: Array, actual: Array) -> float:
     return error / size
 
 
-@metric
+# The distance of a cosine from 1 is squared in the error, hence the wider share.
+@metric("cosine", spec=".6f", higher_is_better=True, tolerance=Tolerance(0.5, 1e-7), near_one=True)
 def cosine(expected: Array, actual: Array) -> float:
     """Return the cosine of the angle between the two, flattened; 1 is the same direction."""
     size = float(np.linalg.norm(expected)) * float(np.linalg.norm(actual))
@@ -81,13 +155,14 @@ def cosine(expected: Array, actual: Array) -> float:
     return float(np.dot(expected.ravel(), actual.ravel())) / size
 
 
-@metric
+# The largest error and the divergence rest on few elements.
+@metric("max abs", tolerance=Tolerance(0.5, 1e-4))
 def max_abs(expected: Array, actual: Array) -> float:
     """Return the largest absolute difference."""
     return float(np.max(np.abs(actual - expected), initial=0.0))
 
 
-@metric
+@metric("mean rel")
 def mean_rel(expected: Array, actual: Array) -> float:
     """Return the mean of ``|actual - expected| / (|expected| + 1e-8)``, as the original work defines it."""
     if expected.size == 0:
@@ -95,14 +170,15 @@ def mean_rel(expected: Array, actual: Array) -> float:
     return float(np.mean(np.abs(actual - expected) / (np.abs(expected) + 1e-8)))
 
 
-@metric
+@metric("KL", spec=".1e", tolerance=Tolerance(0.5, 1e-7))
 def kl(expected: Array, actual: Array) -> float:
     """Return the mean Kullback-Leibler divergence, in nats, of the softmax over the last axis, from ``expected``."""
     p, q = _log_softmax(expected), _log_softmax(actual)
     return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
 
 
-@metric
+# Rows are counted, of which one or two may be ties.
+@metric("top-1", spec=".3f", higher_is_better=True, tolerance=Tolerance(0.0, 0.05))
 def top1(expected: Array, actual: Array) -> float:
     """Return the fraction of rows whose largest entry is the same."""
     same = np.argmax(expected, axis=-1) == np.argmax(actual, axis=-1)

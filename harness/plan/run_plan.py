@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from harness.interpreter.precision import DEFAULT_POLICY, POLICIES
+from harness.plan.lowerings import lowerings
 from harness.plan.shapes import KINDS, LENGTH
 from harness.plan.variants import VARIANTS
 from harness.records.environment import environment
@@ -21,17 +23,8 @@ from harness.zoo.checkpoint import Checkpoint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDE_POLICIES = ("fp32", "fp64")
-"""Policies that store no float16: a model is converted at FLOAT32 for them, so that no weight is rounded."""
-
 FRONTENDS = ("trace", "export")
 """Names of the frontends of `harness.export`, the default one first."""
-
-LOWERINGS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled", "l2_norm", "max_abs", "none")
-"""Names of the strategies of `ane_rms`, the default one first."""
-
-POLICIES = ("fp16", "fp16-blocked", "fp16-sequential", "fp32", "fp64")
-"""Names of the executor's precision policies, the default one first."""
 
 PREPARATION = ("export", "convert plain")
 """Steps of `harness.run.cases` that every case of a model stands on."""
@@ -58,8 +51,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     variants: tuple[str, ...]
     frontend: str = "trace"
-    policy: str = POLICIES[0]
-    lowerings: tuple[str, ...] = LOWERINGS[:1]
+    policy: str = DEFAULT_POLICY
+    lowerings: tuple[str, ...] = msgspec.field(default_factory=lambda: lowerings()[:1])
     """Strategies of the variant ``on``, each a row of its own."""
     compressions: tuple[str, ...] = ("",)
     """How weights are compressed, each a row of its own; empty for not at all. The variant ``cpu`` has only that."""
@@ -80,8 +73,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def compute_precision(self) -> str:
-        """What the programs compute in, ``FLOAT16`` or ``FLOAT32``."""
-        return "FLOAT32" if self.policy in WIDE_POLICIES else "FLOAT16"
+        """Precision of the programs: ``FLOAT32`` if the policy stores no float16, so that no weight is rounded."""
+        return "FLOAT32" if POLICIES[self.policy].wide else "FLOAT16"
 
     def cases(self) -> tuple[Case, ...]:
         """Return each variant with each lowering and each compression it is run with; only ``on`` has lowerings."""

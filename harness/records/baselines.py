@@ -6,7 +6,6 @@ executor with a stated tolerance. Times are never in it; they are compared betwe
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -14,21 +13,28 @@ import msgspec
 
 from harness.errors import OutputError, RecordError
 from harness.records import atomic, listing
-from harness.records.schema import ROW, row_of, title_of
+from harness.records.schema import row_of, title_of
 from harness.system import limited_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from harness.records.schema import Record
 
 BASELINE_VERSION = 1
 LIMIT_BYTES = 64_000_000
 """Largest file read; a model's baseline is some kilobytes a row."""
 
-COUNTS = ("norms_expected", "norms_executed", "fused", "missed", "ops_before", "ops_after", "norm_ops")
-"""Fields of a record that must be exactly as expected."""
+COUNTS: dict[str, bool | None] = {
+    "norms_expected": True,
+    "norms_executed": True,
+    "fused": True,
+    "missed": None,
+    "ops_before": False,
+    "ops_after": False,
+    "norm_ops": False,
+}
+"""Fields of a record that must be exactly as expected, with whether more is better; None where it is neither."""
 
 
 class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,19 +42,6 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     relative: float
     absolute: float
-
-
-TOLERANCES = {
-    "rel_l2": Tolerance(0.25, 1e-5),
-    "cosine": Tolerance(0.5, 1e-7),
-    "max_abs": Tolerance(0.5, 1e-4),
-    "kl": Tolerance(0.5, 1e-7),
-    "top1": Tolerance(0.0, 0.05),
-}
-"""Of each gated metric. Processors sum in different orders, which flips single float16 roundings: the same programs
-differ by a few per cent of their error from machine to machine. ``mean_rel`` is shown but not gated, since elements
-near zero dominate it. ``cosine``'s distance from best is squared in the error, hence the wider share; the largest error
-and the divergence rest on few elements; ``top1`` counts rows, of which one or two may be ties."""
 
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -103,25 +96,6 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """By metric; may be edited in the file, and stays as edited."""
     rows: tuple[Expectation, ...]
     baseline_version: int = BASELINE_VERSION
-
-
-def expectation(record: Record) -> Expectation:
-    """Return the expectation a record implies."""
-    return Expectation(
-        **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
-        metrics={name: _rounded(record.metrics[name]) for name in TOLERANCES if name in record.metrics},
-        fused_sites={site.name: site.module for site in record.sites if site.fused},
-        missed_sites={site.name: site.module for site in record.sites if not site.fused},
-    )
-
-
-def _rounded(value: float | None) -> float | None:
-    """Round to 4 significant digits, of the distance from 1 where the value is near it: less noise in diffs."""
-    if value is None or not math.isfinite(value):
-        return None
-    if 0.9 < value < 1:
-        return 1 - float(f"{1 - value:.4g}")
-    return float(f"{value:.4g}")
 
 
 def encode(baseline: Baseline) -> bytes:

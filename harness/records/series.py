@@ -50,16 +50,6 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     points: tuple[Point, ...]
     changes: tuple[Change, ...] = ()
 
-    def figure(self, value: float | None) -> str:
-        """Return a value of this series as a count, a metric, or a time with its unit; ``missing`` for None."""
-        if value is None:
-            return "missing"
-        if self.unit == "1":
-            return f"{value:.0f}"
-        if self.unit == "s":
-            return seconds(value)
-        return f"{value:.6f}" if self.measure in ("cosine", "top1") else f"{value:.2e}"
-
 
 def seconds(value: float) -> str:
     """Return a time with a suitable unit, such as ``2.1 ms``."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.measure.metrics import METRICS
 from harness.system.text import cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from harness.records.schema import Record
 
@@ -36,8 +37,24 @@ class Column:
         return "-" if value is None or value == "" else format(value, self.spec)
 
 
-def _metric(name: str) -> Callable[[Record], float | None]:
-    return lambda record: record.metrics.get(name)
+def metric_column(name: str) -> Column:
+    """Return the column of a metric, with its registered title and format."""
+    found = METRICS[name]
+    return Column(found.title, lambda record: record.metrics.get(name), found.spec)
+
+
+def _metric_columns() -> Iterator[Column]:
+    """Yield the column of each metric, that of the first one followed by its mean over prompts."""
+    for name in METRICS:
+        yield metric_column(name)
+        if name == METRICS.default:
+            yield _mean_column(name)
+
+
+def _mean_column(name: str) -> Column:
+    found = METRICS[name]
+    title = f"{found.title}, mean of prompts"
+    return Column(title, lambda record: record.metrics.get(f"{name}_mean"), found.spec, usual="-")
 
 
 COLUMNS = (
@@ -56,13 +73,7 @@ COLUMNS = (
     Column("ops after", lambda record: record.ops_after, "d"),
     Column("norm ops", lambda record: record.norm_ops, "d"),
     Column("norm bytes", lambda record: record.norm_bytes, ",d"),
-    Column("rel L2", _metric("rel_l2"), ".2e"),
-    Column("rel L2, mean of prompts", _metric("rel_l2_mean"), ".2e", usual="-"),
-    Column("cosine", _metric("cosine"), ".6f"),
-    Column("max abs", _metric("max_abs"), ".2e"),
-    Column("mean rel", _metric("mean_rel"), ".2e"),
-    Column("KL", _metric("kl"), ".1e"),
-    Column("top-1", _metric("top1"), ".3f"),
+    *_metric_columns(),
     Column("seconds", lambda record: sum(record.seconds.values()) or None, ".1f"),
     Column("status", lambda record: record.status),
 )

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from tabulate import tabulate
 
+from harness.errors import UnknownNameError
+from harness.judge.figures import text
+from harness.system.light_registry import Registry
+from harness.system.text import cell, squeezed
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from harness.records.series import Series
 
 HEADERS = ("row", "figure", "nights", "since", "before", "now", "verdict", "between")
+
+
+class Format(Protocol):
+    """Renders series: those with a change, or all."""
+
+    def __call__(self, series: Sequence[Series], *, everything: bool = ...) -> str:
+        """Return the table."""
+
+
+FORMATS: Registry[Format] = Registry("format", UnknownNameError)
+"""Every output format by name."""
 
 
 def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
@@ -25,8 +41,8 @@ def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
             one.measure,
             str(len(one.points)),
             change.night.run_id,
-            one.figure(change.before),
-            one.figure(change.after),
+            text(one.measure, change.before),
+            text(one.measure, change.after),
             change.kind,
             "; ".join(change.between) or "-",
         ]
@@ -37,7 +53,7 @@ def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
 
 def _flat(one: Series) -> list[str]:
     values = [point.value for point in one.points if point.value is not None]
-    return [one.title, one.measure, str(len(one.points)), "-", "-", one.figure(median(values)), "unchanged", "-"]
+    return [one.title, one.measure, str(len(one.points)), "-", "-", text(one.measure, median(values)), "unchanged", "-"]
 
 
 def ended(series: Sequence[Series]) -> list[str]:
@@ -53,24 +69,22 @@ def ended(series: Sequence[Series]) -> list[str]:
     ]
 
 
+@FORMATS.register
 def github(series: Sequence[Series], *, everything: bool = False) -> str:
     """Return a GitHub Markdown table."""
-    rows = [
-        [" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in lines(series, everything=everything)
-    ]
+    rows = [[cell(value) for value in row] for row in lines(series, everything=everything)]
     return tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True) if rows else ""
 
 
+@FORMATS.register
 def tsv(series: Sequence[Series], *, everything: bool = False) -> str:
     """Return tab-separated values with a header line."""
     rows = [list(HEADERS), *lines(series, everything=everything)]
-    return "\n".join("\t".join(" ".join(cell.split()) for cell in row) for row in rows)
+    return "\n".join("\t".join(squeezed(value) for value in row) for row in rows)
 
 
+@FORMATS.register
 def json(series: Sequence[Series], *, everything: bool = False) -> str:
     """Return the series with their points as a JSON array: those with a change, or all."""
     shown = [one for one in series if everything or one.changes]
     return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()
-
-
-FORMATS: dict[str, Callable[..., str]] = {"github": github, "tsv": tsv, "json": json}

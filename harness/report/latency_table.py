@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from harness.report.columns import Column
+from harness.measure.metrics import METRICS
+from harness.report.columns import Column, metric_column
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +97,7 @@ def columns(records: Sequence[Record]) -> tuple[Column, ...]:
         Column("warm load", _at("warm_load", 0.5), ".1f"),
         Column("load", _at("load", 0.5), ".1f"),
         Column("sustained / burst", slowdown, ".3f"),
-        Column("rel L2", lambda record: record.metrics.get("rel_l2"), ".2e"),
+        metric_column(METRICS.default),
         Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
         Column("hand-offs", lambda record: record.placement and record.placement.hand_offs, "d"),
         Column("marks", lambda record: ", ".join(record.marks)),

@@ -6,7 +6,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.report.columns import Column
+from harness.measure.metrics import METRICS
+from harness.report.columns import Column, metric_column
 from harness.report.latency_table import percentile
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def columns(records: Sequence[Record]) -> tuple[Column, ...]:
         Column("norm us", cost, ",.1f"),
         Column("whole us", whole, ",.1f"),
         Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d"),
-        Column("rel L2", lambda record: record.metrics.get("rel_l2"), ".2e"),
+        metric_column(METRICS.default),
         Column("norm on", lambda record: record.placement and ", ".join(record.placement.norms)),
         Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
         Column("marks", lambda record: ", ".join(record.marks)),

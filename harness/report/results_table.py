@@ -7,34 +7,15 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from tabulate import tabulate
 
-from harness.errors import check_name
+from harness.errors import UnknownNameError
 from harness.report.columns import COLUMNS, Column, shown
+from harness.system.light_registry import Registry
+from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.records.schema import Record
-
-
-def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
-    """Return a GitHub Markdown table, and a line for each record that is not ok."""
-    columns = shown(records, columns)
-    rows = [[column.text(record) for column in columns] for record in records]
-    table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
-    reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]
-    return "\n".join([table, *(["", *reasons] if reasons else [])])
-
-
-def tsv(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
-    """Return tab-separated values with a header line, the reason last; tabs and line ends in a value are spaces."""
-    lines = [[*(column.header for column in columns), "reason"]]
-    lines += [[*(column.text(record) for column in columns), " ".join(record.reason.split())] for record in records]
-    return "\n".join("\t".join(line) for line in lines)
-
-
-def json(records: Sequence[Record], _columns: Sequence[Column] = COLUMNS) -> str:
-    """Return the whole records as a JSON array."""
-    return msgspec.json.format(msgspec.json.encode(list(records)), indent=2).decode()
 
 
 class Format(Protocol):
@@ -44,14 +25,29 @@ class Format(Protocol):
         """Return the table."""
 
 
-FORMATS: dict[str, Format] = {"github": github, "tsv": tsv, "json": json}
+FORMATS: Registry[Format] = Registry("format", UnknownNameError)
+"""Every output format by name."""
 
 
-def render(records: Sequence[Record], form: str) -> str:
-    """Return the table in a format.
+@FORMATS.register
+def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
+    """Return a GitHub Markdown table, and a line for each record that is not ok."""
+    columns = shown(records, columns)
+    rows = [[column.text(record) for column in columns] for record in records]
+    table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
+    reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]
+    return "\n".join([table, *(["", *reasons] if reasons else [])])
 
-    Raises
-    ------
-    UnknownNameError: for an unknown format.
-    """
-    return FORMATS[check_name("format", form, FORMATS)](records)
+
+@FORMATS.register
+def tsv(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
+    """Return tab-separated values with a header line, the reason last; tabs and line ends in a value are spaces."""
+    lines = [[*(column.header for column in columns), "reason"]]
+    lines += [[*(column.text(record) for column in columns), squeezed(record.reason)] for record in records]
+    return "\n".join("\t".join(line) for line in lines)
+
+
+@FORMATS.register
+def json(records: Sequence[Record], _columns: Sequence[Column] = COLUMNS) -> str:
+    """Return the whole records as a JSON array."""
+    return msgspec.json.format(msgspec.json.encode(list(records)), indent=2).decode()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 from tabulate import tabulate
 
-from harness.errors import check_name
+from harness.errors import UnknownNameError
 from harness.records.verdicts import KINDS, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from harness.system.light_registry import Registry
+from harness.system.text import cell, squeezed
 
 HEADERS = ("verdict", "row", "figure", "what")
 FOLDED = ("not comparable", "insufficient data", "unchanged")
 """Kinds of which equal lines are folded into one in a table for people."""
+
+Format = Callable[[Sequence[Verdict]], str]
+
+FORMATS: Registry[Format] = Registry("format", UnknownNameError)
+"""Every output format by name."""
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -30,13 +35,14 @@ def what(verdict: Verdict) -> str:
     return verdict.sentence.removeprefix(f"{verdict.title}: ")
 
 
+@FORMATS.register
 def github(verdicts: Sequence[Verdict]) -> str:
     """Return a GitHub Markdown table."""
     rows: dict[Any, list[Verdict]] = {}
     for number, verdict in enumerate(verdicts):
         alike = (verdict.kind, verdict.measure, what(verdict)) if verdict.kind in FOLDED else number
         rows.setdefault(alike, []).append(verdict)
-    lines = [[ones[0].kind, _cell(_title(ones)), ones[0].measure, _cell(what(ones[0]))] for ones in rows.values()]
+    lines = [[ones[0].kind, cell(_title(ones)), ones[0].measure, cell(what(ones[0]))] for ones in rows.values()]
     return tabulate(lines, headers=HEADERS, tablefmt="github", disable_numparse=True) if lines else ""
 
 
@@ -45,11 +51,7 @@ def _title(alike: Sequence[Verdict]) -> str:
     return alike[0].title + (f" and {more} more row{'s' * (more != 1)}" if more else "")
 
 
-def _cell(text: str) -> str:
-    """Return text that stays in its cell."""
-    return " ".join(text.split()).replace("|", "\\|")
-
-
+@FORMATS.register
 def tsv(verdicts: Sequence[Verdict]) -> str:
     """Return tab-separated values with a header line; tabs and line ends in a value are spaces."""
     columns = (
@@ -70,23 +72,11 @@ def tsv(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         low, high = verdict.interval or (None, None)
         values = {**msgspec.structs.asdict(verdict), "low": low, "high": high}
-        lines.append("\t".join("" if values[name] is None else " ".join(str(values[name]).split()) for name in columns))
+        lines.append("\t".join("" if values[name] is None else squeezed(values[name]) for name in columns))
     return "\n".join(lines)
 
 
+@FORMATS.register
 def json(verdicts: Sequence[Verdict]) -> str:
     """Return the verdicts as a JSON array."""
     return msgspec.json.format(msgspec.json.encode(list(verdicts)), indent=2).decode()
-
-
-FORMATS: dict[str, Callable[[Sequence[Verdict]], str]] = {"github": github, "tsv": tsv, "json": json}
-
-
-def render(verdicts: Sequence[Verdict], form: str) -> str:
-    """Return the verdicts in a format.
-
-    Raises
-    ------
-    UnknownNameError: for an unknown format.
-    """
-    return FORMATS[check_name("format", form, FORMATS)](verdicts)

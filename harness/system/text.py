@@ -27,7 +27,12 @@ def one_line(text: str) -> str:
 
 def cell(text: str) -> str:
     """Return text as one cell of a Markdown table: on one line, its bars escaped."""
-    return plain(" ".join(text.split())).replace("|", "\\|")
+    return plain(squeezed(text)).replace("|", "\\|")
+
+
+def squeezed(text: object) -> str:
+    """Return the text of anything, an exception for example, with each run of white space as one space."""
+    return " ".join(str(text).split())
 
 
 def plural(count: int, thing: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from harness.errors import FleetError
 from harness.records.environment import version
 from harness.records.schema import SCHEMA_VERSION
+from harness.system.text import squeezed
 from harness.workers.cluster_worker import TOPIC, Answer, Order, work
 from harness.workers.protocol import End, Item, Step
 
@@ -53,7 +54,7 @@ class Crew:
         try:
             self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = squeezed(error) or type(error).__name__
             raise FleetError(
                 f"{address}: no scheduler answers: {reason}. Start one: ane-harness fleet scheduler"
             ) from None

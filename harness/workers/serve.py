@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import HarnessError
+from harness.system.text import squeezed
 from harness.workers.memory import is_refusal, limit_self
 from harness.workers.protocol import End, Item, Message, Request, Step
 
@@ -62,7 +63,7 @@ def _answer(request: Request, say: Callable[[Message], None]) -> None:
             traceback.print_exc()
         status = "out of memory" if is_refusal(error) else "failed"
         name = "" if isinstance(error, HarnessError) else f"{type(error).__name__}: "
-        reason = name + " ".join(str(error).split())
+        reason = name + squeezed(error)
     sys.stdout.flush()
     sys.stderr.flush()
     say(End(status, reason, seconds=time.perf_counter() - begin))

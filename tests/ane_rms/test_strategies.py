@@ -140,9 +140,24 @@ def test_an_epsilon_below_float16_stays_its_smallest_number():
     assert float(op.epsilon.val) == pytest.approx(2.0**-24, rel=1e-2)
 
 
+@pytest.mark.parametrize("lowering", NAMES)
+def test_the_traits_of_a_lowering_hold_of_its_program(lowering):
+    model, _ = one_norm(lowering, (2, 8, 64), compute_precision=ct.precision.FLOAT32)
+    (function,) = model._mil_program.functions.values()
+    norms = [op for op in function.operations if op.op_type == "layer_norm"]
+    traits = STRATEGIES[lowering]
+    assert traits.doubles_axis == any(op.x.shape[-1] >= 128 for op in norms)
+    assert traits.keeps_epsilon == any(float(op.epsilon.val) == np.float32(1e-5) for op in norms)
+    assert traits.rescales_rows == any(op.op_type == "reduce_max" for op in function.operations)
+    squared = any(
+        op.op_type in ("square", "mul") and op.outputs[0].name.endswith("_square") for op in function.operations
+    )
+    assert traits.squares_stay_inside != squared
+
+
 def test_a_name_is_registered_once():
     def layer_norm(op):
         return op
 
-    with pytest.raises(ValueError, match="'layer_norm' is registered already"):
-        strategy(layer_norm)
+    with pytest.raises(ValueError, match=r"'layer_norm' is registered already, at .*strategies\.py:\d+"):
+        strategy()(layer_norm)

@@ -12,19 +12,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 ROOMS = {
-    "system": set(),
+    "system": {"ane_rms"},
     "errors": {"system"},
     "records": {"errors", "system"},
     "zoo": {"errors", "system"},
-    "interpreter": {"errors"},
-    "plan": {"errors", "records", "zoo"},
-    "export": {"errors", "plan", "zoo"},
+    "interpreter": {"errors", "system"},
+    "plan": {"errors", "interpreter", "records", "system", "zoo"},
+    "export": {"errors", "plan", "system", "zoo"},
     "workers": {"errors", "records", "system"},
-    "convert": {"ane_rms", "errors", "export", "plan", "records"},
+    "convert": {"ane_rms", "errors", "export", "plan", "records", "system"},
     "runtime": {"convert", "errors", "interpreter", "records", "zoo"},
-    "measure": {"ane_rms", "convert", "export", "interpreter", "plan", "records", "runtime"},
+    "measure": {"ane_rms", "convert", "errors", "export", "interpreter", "plan", "records", "runtime", "system"},
     "judge": {"errors", "measure", "records", "system"},
-    "report": {"errors", "judge", "records", "runtime", "system"},
+    "report": {"errors", "judge", "measure", "records", "runtime", "system"},
     "explain": {"ane_rms", "convert", "errors", "export", "interpreter", "measure", "plan", "zoo"},
     "run": {"ane_rms", "convert", "errors", "export", "measure", "plan", "records", "workers", "zoo"},
     "bench": {
@@ -66,6 +66,7 @@ ROOMS = {
 
 ANE_RMS = {
     "mil": set(),
+    "registry": set(),
     "op": {"mil"},
     "replacing": {"mil"},
     "text_table": set(),
@@ -73,7 +74,7 @@ ANE_RMS = {
     "guards": {"mil", "report"},
     "grammar": {"mil"},
     "scan": {"grammar", "mil", "report"},
-    "passes": {"grammar", "guards", "mil", "op", "replacing", "report", "scan"},
+    "passes": {"grammar", "guards", "mil", "op", "registry", "replacing", "report", "scan"},
     "find": {"mil", "passes", "report", "scan"},
     "package": {"grammar", "mil", "op", "passes", "replacing", "scan"},
     "reading": {"package", "passes", "report", "scan"},

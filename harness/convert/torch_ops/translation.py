@@ -12,14 +12,16 @@ from coremltools.converters.mil.frontend.torch import utils
 from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
 
+from ane_rms.registry import Registry
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Translation = Callable[[Any, Any], None]
     Mend = Callable[[Translation, Any, Any], None]
 
-_OPS: dict[str, Translation] = {}
-_MENDS: dict[str, Mend] = {}
+_OPS: Registry[Translation] = Registry("translation of a torch op")
+_MENDS: Registry[Mend] = Registry("mend of a torch op")
 _COMPLEX64 = {torch.complex64: 9}  # torch's own number of the type, as a trace holds it
 
 
@@ -32,9 +34,7 @@ def op(*names: str) -> Callable[[Translation], Translation]:
 
     def add(translation: Translation) -> Translation:
         for name in names:
-            if name in _OPS:
-                raise ValueError(f"torch op {name!r} is translated twice")
-            _OPS[name] = translation
+            _OPS.add(name, translation, translation)
         return translation
 
     return add
@@ -45,9 +45,7 @@ def mend(*names: str) -> Callable[[Mend], Mend]:
 
     def add(function: Mend) -> Mend:
         for name in names:
-            if name in _MENDS:
-                raise ValueError(f"torch op {name!r} is mended twice")
-            _MENDS[name] = function
+            _MENDS.add(name, function, function)
         return function
 
     return add

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from harness.report.columns import COLUMNS, shown
-from harness.report.results_table import render
+from harness.report.results_table import FORMATS
 from tests.harness.example_records import record
 
 PLAIN = record()
@@ -27,4 +27,4 @@ def test_one_row_that_differs_brings_the_column():
 
 
 def test_tables_for_programs_have_every_column():
-    assert render([PLAIN], "tsv").splitlines()[0].split("\t")[:-1] == [column.header for column in COLUMNS]
+    assert FORMATS["tsv"]([PLAIN]).splitlines()[0].split("\t")[:-1] == [column.header for column in COLUMNS]

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
-from harness import interpreter
 from harness.export import FRONTENDS
 from harness.plan.run_plan import FRONTENDS as PLANNED_FRONTENDS
-from harness.plan.run_plan import LOWERINGS, POLICIES, PREPARATION, Options
+from harness.plan.run_plan import PREPARATION, Options
 from harness.plan.variants import VARIANTS
 from harness.run.cases import run_model
 from harness.zoo.catalog import load_zoo
@@ -75,11 +73,8 @@ def test_at_float32_the_executor_is_pytorch(key):
         assert record.metrics["top1"] == 1.0
 
 
-def test_the_plan_names_the_frontends_strategies_and_policies_there_are():
-    assert set(POLICIES) == set(interpreter.POLICIES)
+def test_the_plan_names_the_frontends_there_are():
     assert PLANNED_FRONTENDS == FRONTENDS
-    assert LOWERINGS[0] == DEFAULT_STRATEGY
-    assert set(LOWERINGS) == set(STRATEGIES)
 
 
 def test_a_shape_that_a_model_does_not_have_is_skipped_with_the_reason():

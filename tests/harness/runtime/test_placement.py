@@ -9,7 +9,8 @@ import pytest
 
 from harness.bench.messages import Prepare, Prepared, decode_item
 from harness.bench.preparation import prepare
-from harness.plan.run_plan import LOWERINGS, Options
+from harness.plan.lowerings import lowerings
+from harness.plan.run_plan import Options
 from harness.runtime import Source, open_executor
 from harness.runtime.compute_plan import PlannedOp, hand_offs, moved, norm_kernels, summarize
 from harness.zoo import catalog
@@ -59,7 +60,7 @@ def test_a_norm_is_known_by_its_kernel_whatever_the_lowering():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lowering", ["", *LOWERINGS])
+@pytest.mark.parametrize("lowering", ["", *lowerings()])
 def test_the_norms_of_a_zoo_model_are_found_in_its_package(lowering, monkeypatch, tmp_path):
     script = tmp_path / "script.json"
     script.write_text("{}")

@@ -1,0 +1,28 @@
+"""The traits of any figure of a record: a count, a metric, or a time. Which way is better, and how it is shown."""
+
+from __future__ import annotations
+
+from harness.measure.metrics import METRICS, spec_of
+from harness.records.baselines import COUNTS
+from harness.records.series import seconds
+
+
+def higher_is_better(measure: str) -> bool | None:
+    """Return whether more is better; None for a count that is neither better nor worse. Times are better if shorter."""
+    if measure in COUNTS:
+        return COUNTS[measure]
+    return measure in METRICS and METRICS[measure].higher_is_better
+
+
+def unit(measure: str) -> str:
+    """Return ``1`` for a count, nothing for a metric, and ``s`` for a time."""
+    return "1" if measure in COUNTS else "" if measure in METRICS else "s"
+
+
+def text(measure: str, value: float | None) -> str:
+    """Return a figure as people read it: a count, a metric, or a time with its unit; ``missing`` for None."""
+    if value is None:
+        return "missing"
+    if measure in COUNTS:
+        return f"{value:.0f}"
+    return spec_of(measure).figure(value) if measure in METRICS else seconds(value)
