@@ -18,7 +18,7 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 from ane_rms import mil
 from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.op import parameters
-from ane_rms.passes.strategies import NARROWER, STRATEGIES
+from ane_rms.passes.strategies import STRATEGIES, narrower
 from ane_rms.passes.units import targets_neural_engine, units_name
 from ane_rms.replacing import constant, rewrite_each
 from ane_rms.report import FusionReport, keep_report
@@ -80,7 +80,7 @@ class fuse_rms_norm(AbstractGraphPass):
             report,
             found.largest_gammas(),
             doubles_axis=chosen is not None and chosen.doubles_axis,
-            narrower=NARROWER,
+            narrower=narrower(),
             float16=self.float16,
             enumerated=has_enumerated_shapes(prog),
         )

@@ -215,10 +215,13 @@ def none(op: mil.Op) -> mil.Var:
 
 DEFAULT_STRATEGY = STRATEGIES.default
 
-NARROWER = tuple(
-    name for name, one in STRATEGIES.items() if not one.doubles_axis and (one.squares_stay_inside or one.rescales_rows)
-)
-"""Lowerings that neither double the normalised axis nor store squares that may overflow."""
+def narrower() -> tuple[str, ...]:
+    """Return the lowerings that neither double the normalised axis nor store squares that may overflow."""
+    return tuple(
+        name
+        for name, one in STRATEGIES.items()
+        if not one.doubles_axis and (one.squares_stay_inside or one.rescales_rows)
+    )
 
 
 def primitives(op: mil.Op) -> mil.Var:
