@@ -215,6 +215,7 @@ def none(op: mil.Op) -> mil.Var:
 
 DEFAULT_STRATEGY = STRATEGIES.default
 
+
 def narrower() -> tuple[str, ...]:
     """Return the lowerings that neither double the normalised axis nor store squares that may overflow."""
     return tuple(

@@ -49,8 +49,8 @@ def sentence(series: Series, last: Point, night: Point) -> str:
     if night.value is not None:
         again = f"{text(series.measure, night.value)} again since {night.run_id}"
         return f"{series.title}: {series.measure} {again}, missing before"
-    why = night.why or "no finite value"
-    return f"{series.title}: {series.measure} missing since {night.run_id} ({why}), {text(series.measure, last.value)} before"
+    why, before = night.why or "no finite value", text(series.measure, last.value)
+    return f"{series.title}: {series.measure} missing since {night.run_id} ({why}), {before} before"
 
 
 def kind(series: Series, night: Point) -> str:
