@@ -11,6 +11,7 @@ import coremltools as ct
 from coremltools.converters import _converters_entry
 
 from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
+from ane_rms.coremltools_patches.isolation import isolated
 from ane_rms.coremltools_patches.lean import leaner
 from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
 from ane_rms.idle import idle_report
@@ -121,7 +122,7 @@ def convert_through(
     reading = reading_rms_norm(any_axes=asked.axes == "any") if FUSE in chosen.passes else nullcontext()
     token = _handed_over.set(chosen)
     try:
-        with reading_bfloat16(), reading, leaner() if lean else nullcontext():
+        with isolated(model), reading_bfloat16(), reading, leaner() if lean else nullcontext():
             converted = function(model, pass_pipeline=chosen, **arguments)
     finally:
         _handed_over.reset(token)

@@ -5,6 +5,10 @@ traced one, ``KeyError: torch.bfloat16`` for an exported one. Every bfloat16 is 
 were; coremltools does the same for float64, the other way. The program rounds less than the module: values between
 ops are float32, or float16 after coremltools' own cast, where the module keeps 8 bits.
 
+Tensors are widened wherever coremltools makes a constant of one: parameters and buffers
+(``TorchConverter._add_const``), and tensors that a module makes in ``forward``, which a trace keeps as values
+(``_construct_constant``).
+
 torch itself is not imported here: where a torch model is converted, coremltools has imported it.
 """
 
@@ -17,8 +21,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from coremltools.converters.mil.mil import types
 
+from ane_rms.coremltools_patches.guard import Patch, replacing
+from ane_rms.coremltools_patches.lending import loans_to_frontend
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ane_rms.coremltools_patches.guard import Replacement
 
 NUMBER = 15
 """What TorchScript calls bfloat16; float32 is 6."""
@@ -28,36 +37,64 @@ FLOAT32_NUMBER = 6
 
 @contextmanager
 def reading_bfloat16() -> Iterator[None]:
-    """Have bfloat16 tensors and types read as float32 within a ``with`` block; coremltools' tables are put back."""
+    """Have bfloat16 tensors and types read as float32 within a ``with`` block, in this thread."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
         return
-    from coremltools.converters.mil.frontend.torch import utils
+    with replacing([*_tables(torch), *patches()]):
+        yield
+
+
+def _tables(torch: Any) -> list[Replacement]:
+    from coremltools.converters.mil.frontend.torch import converter  # noqa: F401 - what imports the tables
+
+    lent: dict[str, dict[Any, Any]] = {
+        "NUM_TO_TORCH_DTYPE": {NUMBER: torch.float32},
+        "NUM_TO_NUMPY_DTYPE": {NUMBER: np.float32},
+        "NUM_TO_DTYPE_STRING": {NUMBER: "fp32"},
+        "TORCH_DTYPE_TO_NUM": {torch.bfloat16: FLOAT32_NUMBER},
+        "TORCH_DTYPE_TO_MIL_DTYPE": {torch.bfloat16: types.fp32},
+    }
+    return [loan for table, entries in lent.items() for loan in loans_to_frontend(table, entries)]
+
+
+def patches() -> list[Patch]:
+    """Return the replacements of the two functions that make constants of tensors."""
+    from coremltools.converters.mil.frontend.torch import ops
     from coremltools.converters.mil.frontend.torch.converter import TorchConverter
 
-    tables: list[tuple[dict[Any, Any], Any, Any]] = [
-        (utils.NUM_TO_TORCH_DTYPE, NUMBER, torch.float32),
-        (utils.NUM_TO_NUMPY_DTYPE, NUMBER, np.float32),
-        (utils.NUM_TO_DTYPE_STRING, NUMBER, "fp32"),
-        (utils.TORCH_DTYPE_TO_NUM, torch.bfloat16, FLOAT32_NUMBER),
-        (utils.TORCH_DTYPE_TO_MIL_DTYPE, torch.bfloat16, types.fp32),
+    return [
+        Patch(
+            TorchConverter,
+            "_add_const",
+            "25c592a6be1b020c",
+            _widen_parameter,
+            "bfloat16 parameters and buffers are read as float32",
+        ),
+        Patch(
+            ops,
+            "_construct_constant",
+            "065fbce8ab0de11e",
+            _widen_constant,
+            "bfloat16 constants of a trace are read as float32",
+        ),
     ]
-    added = [(table, key, value) for table, key, value in tables if key not in table]
-    before = TorchConverter._add_const  # noqa: SLF001 - where every parameter and buffer passes
-    for table, key, value in added:
-        table[key] = value
-    TorchConverter._add_const = _widening(before, torch.bfloat16)  # noqa: SLF001
-    try:
-        yield
-    finally:
-        TorchConverter._add_const = before  # noqa: SLF001
-        for table, key, _ in added:
-            del table[key]
 
 
-def _widening(before: Callable[..., None], bfloat16: Any) -> Callable[..., None]:
-    def add_const(self: Any, name: str, value: Any) -> None:
-        before(self, name, value.float() if getattr(value, "dtype", None) is bfloat16 else value)
+def _widen_parameter(original: Callable[..., None]) -> Callable[..., None]:
+    def add_const(self: Any, name: str, val: Any) -> None:
+        original(self, name, _widened(val))
 
     return add_const
+
+
+def _widen_constant(original: Callable[..., Any]) -> Callable[..., Any]:
+    def construct_constant(val: Any, name: str) -> Any:
+        return original(_widened(val), name)
+
+    return construct_constant
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if getattr(value, "dtype", None) is sys.modules["torch"].bfloat16 else value

@@ -13,24 +13,30 @@ a validation of the program after each of       one a pipeline; after passes tha
 about 110 passes
 ==============================================  ==================================================================
 
-The first is a pass, registered in the place of coremltools' own for as long as the conversion lasts. For the others
-there is no public way: :mod:`.patches` holds each with its reason, undoes it after the conversion, and leaves out what
-was written against another text of coremltools. The conversion is then slower, and as right.
+The first is a pass, lent to coremltools' registry in place of its own for as long as the conversion lasts. For the
+others there is no public way: :mod:`.patches` holds each with its reason, and :mod:`ane_rms.coremltools_patches.guard`
+leaves out what was written against another text of coremltools. The conversion is then slower, but equally correct.
 
     with ane_rms.coremltools_patches.lean.leaner():
         coremltools.convert(...)
+
+It acts in the thread that enters the ``with`` block, and only folders of weights that a conversion in it has made are
+moved.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from ane_rms.coremltools_patches.guard import replacing
 from ane_rms.coremltools_patches.lean import cast, patches
 from ane_rms.coremltools_patches.lean.spill import Spill
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ane_rms.coremltools_patches.guard import Replacement
 
 __all__ = ["leaner"]
 
@@ -38,9 +44,8 @@ __all__ = ["leaner"]
 @contextmanager
 def leaner() -> Iterator[None]:
     """Have conversions within a ``with`` block do without their copies of weights; afterwards, all is as before."""
-    with ExitStack() as stack:
-        spill = stack.enter_context(closing(Spill()))
-        stack.enter_context(cast.registered())
-        for patch in patches.all_patches(spill):
-            stack.enter_context(patch.applied())
-        yield
+    with closing(Spill()) as spill:
+        lent = cast.loan()
+        replacements: list[Replacement] = [*patches.all_patches(spill), *([] if lent is None else [lent])]
+        with replacing(replacements):
+            yield

@@ -7,19 +7,16 @@ indexing. Here the smallest and the largest element decide, and only a chunk tha
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from coremltools import _logger as logger
 from coremltools.converters.mil.mil.passes.defs import quantization
-from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
+from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
 from ane_rms.coremltools_patches.guard import digest
 from ane_rms.coremltools_patches.lean.spill import chunks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ane_rms.coremltools_patches.lending import Loan
 
 NAME = "common::add_fp16_cast"
 
@@ -84,22 +81,16 @@ def _overflows(chunk: np.ndarray) -> bool:
     return bool(((magnitude > LARGEST) & (magnitude < INFINITE)).any())
 
 
-@contextmanager
-def registered() -> Iterator[None]:
-    """Have the lean cast stand for coremltools' own within a ``with`` block, where that is the one it follows.
+def loan() -> Loan | None:
+    """Return the loan of the lean cast to coremltools' registry of passes, in place of the one that it follows.
 
     It takes its name, for ``ct.convert`` removes the pass by name where float32 is asked for, and gives it its options.
+    Where another cast is registered, or coremltools' is not the one known, there is none.
     """
-    before = PASS_REGISTRY.passes.get(NAME)
-    if before is not quantization.add_fp16_cast or not is_known():
+    if PASS_REGISTRY.passes.get(NAME) not in (quantization.add_fp16_cast, LeanFP16Cast) or not is_known():
         logger.warning(f"ane_rms: {NAME} is not the one known; converting with it as it is")
-        yield
-        return
-    register_pass("common", override=True, name="add_fp16_cast")(LeanFP16Cast)
-    try:
-        yield
-    finally:
-        PASS_REGISTRY.passes[NAME] = before
+        return None
+    return Loan(PASS_REGISTRY, "passes", {NAME: LeanFP16Cast})
 
 
 def is_known() -> bool:

@@ -1,21 +1,15 @@
-"""What coremltools offers no way around: some of its functions, replaced for the length of a conversion.
-
-Each patch names the function, the digest of the source it was written against, and the reason. With another source
-the function is left alone and a log line says so.
-"""
+"""The functions of coremltools that a lean conversion replaces, each with the reason."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 import numpy as np
-from coremltools import _logger as logger
+from coremltools.converters.mil import converter
 from coremltools.converters.mil.backend.mil import helper
 from coremltools.converters.mil.mil import Block, Function, Program, types
 from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
@@ -25,63 +19,21 @@ from coremltools.models import model as model_module
 from coremltools.models.utils import _MLPACKAGE_AUTHOR_NAME as AUTHOR
 from coremltools.models.utils import _WEIGHTS_DIR_NAME as WEIGHTS_DIR_NAME
 
-from ane_rms.coremltools_patches.guard import digest
+from ane_rms.coremltools_patches.guard import Patch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from ane_rms.coremltools_patches.lean.spill import Spill
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One function of coremltools and what stands in for it."""
-
-    owner: Any
-    attribute: str
-    known: str
-    """The digest of the source that the replacement was written against."""
-    make: Callable[[Any], Any]
-    """Gives the replacement, told the original."""
-    reason: str
-
-    @property
-    def name(self) -> str:
-        """The function's name, for people."""
-        return f"{self.owner.__name__.rpartition('.')[2]}.{self.attribute}"
-
-    @property
-    def fits(self) -> bool:
-        """Whether coremltools still holds the source that the replacement was written against."""
-        return digest(getattr(self.owner, self.attribute)) == self.known
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Replace the function within a ``with`` block."""
-        if not self.fits:
-            logger.warning(f"ane_rms: {self.name} is not the one known; converting without this saving: {self.reason}")
-            yield
-            return
-        own = self.owner.__dict__.get(self.attribute)
-        setattr(self.owner, self.attribute, self.make(getattr(self.owner, self.attribute)))
-        try:
-            yield
-        finally:
-            if own is None:
-                delattr(self.owner, self.attribute)
-            else:
-                setattr(self.owner, self.attribute, own)
 
 
 def all_patches(spill: Spill) -> list[Patch]:
     """Return the patches, for float16 weights that go to ``spill``."""
-    validation = _Validation()
+    validation, written = _Validation(), set[str]()
     return [
         Patch(
             cast,
             "get_cast_value",
             "349994c9a45ae8e0",
-            lambda original: classmethod(_cast_into(spill, original)),
+            lambda original: _cast_into(spill, original),
             "a weight's float16 value is made in a file instead of in memory",
         ),
         Patch(
@@ -99,10 +51,17 @@ def all_patches(spill: Spill) -> list[Patch]:
             "a weight is copied two or three times on its way into the file of weights",
         ),
         Patch(
+            converter,
+            "mil_convert_to_proto",
+            "97383396f941c7b5",
+            lambda original: _note_folder(written, original),
+            "tells the next which folders of weights this conversion has made",
+        ),
+        Patch(
             model_module,
             "_create_mlpackage",
             "1c841998cf67cdac",
-            _move_weights,
+            lambda original: _move_weights(written, original),
             "the file of weights is copied from a temporary folder into the package",
         ),
         Patch(
@@ -133,7 +92,7 @@ def _cast_into(spill: Spill, original: Any) -> Any:
     def get_cast_value(cls: Any, input_var: Any, dtype_val: str) -> Any:
         if dtype_val == "fp16" and spill.takes(input_var.val):
             return spill.float16(input_var.val)
-        return original.__func__(cls, input_var, dtype_val)
+        return original(cls, input_var, dtype_val)
 
     return get_cast_value
 
@@ -171,12 +130,23 @@ def _write_from(spill: Spill, original: Any) -> Any:
     return get_offset
 
 
-def _move_weights(original: Any) -> Any:
+def _note_folder(written: set[str], original: Any) -> Any:
+    def convert_to_proto(*args: Any, **kwargs: Any) -> Any:
+        folder = kwargs.get("weights_dir")
+        if folder is not None and not any(Path(folder).iterdir()):
+            written.add(folder)
+        return original(*args, **kwargs)
+
+    return convert_to_proto
+
+
+def _move_weights(written: set[str], original: Any) -> Any:
     def create_mlpackage(proto_spec: Any, weights_dir: str | None = None, package_path: str | None = None) -> Any:
-        if weights_dir is None:
+        if weights_dir not in written:  # somebody's own folder, which is copied
             return original(proto_spec, weights_dir, package_path)
-        with tempfile.TemporaryDirectory(dir=Path(weights_dir).parent) as aside:
-            files = [shutil.move(path, aside) for path in sorted(Path(weights_dir).iterdir())]
+        folder = Path(weights_dir)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
+            files = [shutil.move(path, aside) for path in sorted(folder.iterdir())]
             created = original(proto_spec, weights_dir, package_path)  # which copies a folder without files
             into = ct.libmodelpackage.ModelPackage(created).findItemByNameAuthor(WEIGHTS_DIR_NAME, AUTHOR).path()
             for path in files:

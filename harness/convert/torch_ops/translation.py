@@ -8,9 +8,10 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
-from coremltools.converters.mil.frontend.torch import utils
 from coremltools.converters.mil.frontend.torch.ops import _get_inputs
-from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY
+
+from ane_rms.coremltools_patches.guard import replacing
+from ane_rms.coremltools_patches.lending import loan_of_torch_ops, loans_to_frontend, torch_ops
 
 from ane_rms.registry import Registry
 
@@ -58,33 +59,22 @@ def names() -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def registered() -> Iterator[None]:
-    """Let coremltools use the translations inside the ``with`` block, and only there.
+    """Let coremltools use the translations inside the ``with`` block, in this thread.
 
     An op that coremltools has learnt by itself keeps coremltools' translation; a mend wraps whichever it has.
-    What is changed is put back as it was, also after an exception. coremltools has a public way to register
-    but none to take back, hence its private registry; and its table of types, which lacks the complex ones.
+    coremltools has a public way to register but none to take back, hence the loan to its private registry; and to
+    its table of types, which lacks the complex ones.
     """
-    known = _TORCH_OPS_REGISTRY.name_to_func_mapping
-    translations = {name: known.get(name, translation) for name, translation in _OPS.items()}
+    known = torch_ops().name_to_func_mapping
+    lacking = {name: translation for name, translation in _OPS.items() if name not in known}
     mends = {name: functools.partial(function, known[name]) for name, function in _MENDS.items()}
-    with _added(known, translations | mends), _added(utils.TORCH_DTYPE_TO_NUM, _COMPLEX64):
+    with replacing([loan_of_torch_ops(lacking | mends), *loans_to_frontend("TORCH_DTYPE_TO_NUM", _COMPLEX64)]):
         yield
-
-
-@contextlib.contextmanager
-def _added(mapping: dict[Any, Any], entries: dict[Any, Any]) -> Iterator[None]:
-    before = dict(mapping)
-    mapping.update(entries)
-    try:
-        yield
-    finally:
-        mapping.clear()
-        mapping.update(before)
 
 
 def translation(name: str) -> Translation:
     """Return the translation of a torch op that is in force."""
-    found: Translation = _TORCH_OPS_REGISTRY.name_to_func_mapping[name]
+    found: Translation = torch_ops().name_to_func_mapping[name]
     return found
 
 
