@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
+from ane_rms.coremltools_patches.bfloat16 import reading_bfloat16
 from ane_rms.coremltools_patches.lean import leaner
 from ane_rms.passes.strategies import DEFAULT_STRATEGY
 from harness.convert import multifunction, torch_ops
@@ -106,7 +107,7 @@ def convert(
     mb.name_count.clear()  # a conversion that failed before leaves coremltools' numbering of new values where it was
     through = ct.convert if variant.through == "ct.convert" else partial(ane_rms.convert, lowering=lowering, axes=axes)
     try:
-        with torch_ops.registered(), leaner() if lean else nullcontext():
+        with reading_bfloat16(), torch_ops.registered(), leaner() if lean else nullcontext():
             return Converted.of(
                 {
                     function.name: through(
