@@ -12,7 +12,6 @@ from coremltools.converters.mil.frontend.torch.ops import _get_inputs
 
 from ane_rms.coremltools_patches.guard import replacing
 from ane_rms.coremltools_patches.lending import loan_of_torch_ops, loans_to_frontend, torch_ops
-
 from ane_rms.registry import Registry
 
 if TYPE_CHECKING:
