@@ -21,6 +21,7 @@ from harness.bench.condition import condition
 from harness.bench.latency import Sample, Side, Stopwatch
 from harness.bench.messages import Checked, Item, Loaded, Measure, Planned, Refused, Remark, Seen, Taken, encode
 from harness.measure import metrics
+from harness.records.outcomes import outcome_of
 from harness.runtime import open_executor
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
 REFUSALS = ("ANECCompile() FAILED", "ANECompile() failed", "MILCompilerForANE error")
 """What Core ML prints where the Neural Engine's compiler refuses a program. It then runs the program elsewhere, without
 a word to its caller, and the times would be those of another device under the Neural Engine's name."""
-
-LARGEST_ERROR = 0.1
-"""Relative L2 from which on values are wrong: float16 gives 1e-3 to 1e-2, a row collapsed to zeros 1."""
 
 LOOK_SECONDS = 5.0
 """How often heat and power are read while a sustained stretch goes on."""
@@ -128,7 +126,7 @@ class _Measurement:
                 expected = next(iter(stored.values()))
         found = metrics.measure(expected, actual) if expected is not None else {}
         finite = {name: value if np.isfinite(value) else None for name, value in found.items()}
-        return Checked(part, first, finite, wrong(actual, expected, found.get("rel_l2", 0.0)))
+        return Checked(part, first, finite, outcome_of(finite), not_finite(actual))
 
     def _timed(self) -> Iterator[Item]:
         order = list(self.ready)
@@ -203,17 +201,10 @@ def _taken(kind: str, samples: Iterable[Sample], order: list[int]) -> Iterator[T
         yield Taken(part, kind, tuple(sample.wall_s for sample in own), framework)
 
 
-def wrong(actual: Array, expected: Array | None, rel_l2: float) -> str:
-    """Return what is wrong with a program's values, or ""."""
-    if bad := int(np.size(actual) - np.isfinite(actual).sum()):
-        return f"{bad} of {np.size(actual)} values are NaN or infinite"
-    if expected is None:
-        return ""
-    if not actual.any() and expected.any():
-        return "every value is zero"
-    if rel_l2 > LARGEST_ERROR:
-        return f"relative L2 error {rel_l2:.2g}, beyond {LARGEST_ERROR:g}"
-    return ""
+def not_finite(actual: Array) -> str:
+    """Return how many values are NaN or infinite, in a sentence; "" where all are finite."""
+    bad = int(np.size(actual) - np.isfinite(actual).sum())
+    return f"{bad} of {np.size(actual)} values are NaN or infinite" if bad else ""
 
 
 def _machine(executor: Executor) -> dict[str, str]:

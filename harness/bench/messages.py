@@ -106,8 +106,10 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
     part: int
     first_predict_s: float
     metrics: dict[str, float | None] = {}
+    outcome: str = ""
+    """How good its values are, of `harness.records.outcomes`; empty where there is nothing to compare them with."""
     wrong: str = ""
-    """What is wrong with its values; empty where they are right."""
+    """Which values are NaN or infinite; empty where all are finite."""
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):

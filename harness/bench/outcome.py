@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.bench.condition import STRICT, marks
 from harness.bench.messages import Checked, Loaded, Measured, Planned, Refused, Remark, Seen, Taken
 from harness.plan import run_plan
+from harness.records.outcomes import is_fault
 from harness.runtime.compute_plan import summarize
 from harness.workers import End
 
@@ -113,18 +114,34 @@ class Outcome:
         return {
             "samples": {**stages, **first, **times},
             "metrics": {} if checked is None else checked.metrics,
+            "outcome": "" if checked is None else checked.outcome,
             "condition": before[0] if before else None,
             "condition_after": after[0] if after else None,
             "placement": None if planned is None else summarize(planned.ops, self.programs[part].norms),
             "marks": tuple(dict.fromkeys((*settings.marks, *found, *self.marks))),
         }
 
+    @staticmethod
+    def _lost(checked: Checked) -> str:
+        """Return the sentence on values that are not fine."""
+        if checked.metrics.get("zero_rows") == 1:
+            return "the output is collapsed: every value is zero; `ane-harness run` names the first op that goes wrong"
+        rel_l2 = checked.metrics.get("rel_l2")
+        error = "not finite" if rel_l2 is None else f"{rel_l2:.2g}"
+        return (
+            f"the output is {checked.outcome}: its relative L2 error is {error}; "
+            "`ane-harness run` names the first op that goes wrong"
+        )
+
     def verdict(self, part: int, found: tuple[str, ...], settings: Settings) -> dict[str, str]:
         """Return the status of a part that was measured, with its reason and log."""
         if refused := self.refused.get(part):
             return {"status": "failed", "reason": refused.reason, "log": refused.log}
-        if wrong := self.programs[part].problem or self.checked[part].wrong:
+        checked, case = self.checked[part], self.programs[part].case
+        if wrong := self.programs[part].problem or checked.wrong:
             return {"status": "wrong", "reason": wrong}
+        if is_fault(checked.outcome, variant=case.variant, lowering=case.lowering, compression=case.compression):
+            return {"status": "wrong", "reason": self._lost(checked)}
         if settings.strict and (spoilt := [mark for mark in found if mark in STRICT]):
             return {"status": "failed", "reason": f"refused by --strict: {', '.join(spoilt)}"}
         return {"status": "ok", "reason": ""}

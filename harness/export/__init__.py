@@ -22,6 +22,7 @@ from harness.export.exported_model import ExportedModel
 from harness.export.norms import NormCall, norms_executed
 from harness.export.parts import Part, parts
 from harness.export.rotary import tabled
+from harness.export.weight_range import weight_marks, weight_problem
 from harness.export.wrappers import WRAPPERS
 from harness.plan.shapes import LENGTH, Shape
 from harness.zoo.prompts import DEFAULT
@@ -99,14 +100,15 @@ def _of_checkpoint(
     exported: ExportedModel, spec: ModelSpec, checkpoint: Checkpoint, prompts: Sequence[str]
 ) -> ExportedModel:
     """Add a checkpoint's prompts, and what is to be known of it."""
-    marks = [f"weights: {checkpoint.dtype}"]
+    network: Any = exported.module.network
+    marks = [f"weights: {checkpoint.dtype}", *weight_marks(network)]
+    exported = replace(exported, problem=weight_problem(network))
     if not spec.norms:
         marks.append(f"{spec.key} is not in the zoo: as many norms are expected as the model executes")
     if not checkpoint.has_tokenizer:
         return replace(exported, marks=(*marks, "no tokenizer: random tokens"))
-    config: Any = exported.module.network.config  # type: ignore[union-attr]
     length = exported.shape.length
-    whole = pretrained.tokenize(checkpoint, prompts or DEFAULT, config.vocab_size)
+    whole = pretrained.tokenize(checkpoint, prompts or DEFAULT, network.config.vocab_size)
     if longer := sum(ids.shape[1] > length for ids in whole):
         marks.append(f"{longer} of {len(whole)} prompts cut to {length} tokens")
     return replace(exported, marks=tuple(marks), prompts=tuple(ids[:, :length] for ids in whole))

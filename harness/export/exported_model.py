@@ -46,6 +46,8 @@ class ExportedModel:
     """Token ids of prompts, int32, each (1, n) with n at most N; empty for a model without a tokenizer."""
     marks: tuple[str, ...] = ()
     """What a reader of its rows must know."""
+    problem: str = ""
+    """What makes every row of it wrong, such as weights that are not finite; empty for none."""
     decode: ExportedModel | None = None
     """The other function of the shape ``both``, whose ``prefill`` this is."""
 

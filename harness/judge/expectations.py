@@ -16,6 +16,7 @@ from harness.judge.regress import asked, compare
 from harness.measure.metrics import tolerances
 from harness.records.baselines import COUNTS, Baseline, Expectation
 from harness.records.lookup import Side
+from harness.records.outcomes import NOT_FINITE
 from harness.records.schema import ROW
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ def _of_model(
     for row, record in records.items():
         if record.status in NEVER_EXPECTED:
             proposal.kept.append(f"{record.title} ({record.status})")
+        elif record.outcome == NOT_FINITE or None in record.metrics.values():
+            proposal.kept.append(f"{record.title} (its output is not finite)")
         elif row not in rows:
             proposal.added.append(record.title)
             rows[row] = _expected(record)

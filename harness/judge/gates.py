@@ -14,6 +14,7 @@ import msgspec
 
 from harness.measure.metrics import spec_of
 from harness.records.baselines import COUNTS, Expectation, Tolerance
+from harness.records.outcomes import rank
 from harness.records.schema import Record
 from harness.records.verdicts import Verdict
 from harness.system.text import some
@@ -38,7 +39,7 @@ class Pair(msgspec.Struct, frozen=True):
         return Verdict(kind, self.base.model, title, measure, f"{title}: {sentence}", row=self.row, **more)  # type: ignore[arg-type]
 
 
-_gated = attrgetter("status", *COUNTS, "metrics", "sites")
+_gated = attrgetter("status", "outcome", *COUNTS, "metrics", "sites")
 
 
 AS_BEFORE = "status, counts, ops and precision as before"
@@ -53,7 +54,7 @@ def judge(pair: Pair, tolerances: Mapping[str, Tolerance]) -> list[Verdict]:
         return [pair.verdict("unchanged", "gates", AS_BEFORE)]  # most rows are, to the last digit
     found = [*_status(pair)]
     if RANK.get(pair.candidate.status, 2) < 2 and RANK.get(pair.base.status, 2) < 2:
-        found += [*_norms(pair), *_ops(pair), *_metrics(pair, tolerances)]
+        found += [*_outcome(pair), *_norms(pair), *_ops(pair), *_metrics(pair, tolerances)]
     return found or [pair.verdict("unchanged", "gates", AS_BEFORE)]
 
 
@@ -65,6 +66,15 @@ def _status(pair: Pair) -> Iterator[Verdict]:
     kind = "regression" if rank_now > rank_before else "improvement" if rank_now < rank_before else "suspicious"
     why = f": {pair.candidate.reason}" if pair.candidate.reason else ""
     yield pair.verdict(kind, "status", f"{_became(before, now)}{why}", base=before, candidate=now)
+
+
+def _outcome(pair: Pair) -> Iterator[Verdict]:
+    """Judge how good the output is, where both sides have one."""
+    before, now = pair.base.outcome, pair.candidate.outcome
+    if not before or not now or before == now:
+        return
+    kind = "regression" if rank(now) > rank(before) else "improvement"
+    yield pair.verdict(kind, "outcome", f"the output is {now}, was {before}", base=before, candidate=now)
 
 
 def _became(before: str, now: str) -> str:

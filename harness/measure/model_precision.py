@@ -48,6 +48,16 @@ class Trial:
             )
         return cls(exported.shape, tuple(one.name for one in exported.functions), exported.runs, expected)
 
+    @property
+    def problem(self) -> str:
+        """What makes the PyTorch model's own logits nothing to compare with; empty where they are sound."""
+        for logits in self.expected:
+            if bad := int(logits.size - np.isfinite(logits).sum()):
+                return f"{bad:,} of {logits.size:,} logits of the float32 PyTorch model are NaN or infinite"
+            if not logits.any():
+                return "every logit of the float32 PyTorch model is zero"
+        return ""
+
     def arrays(self) -> dict[str, Array]:
         """Return all of it as arrays by name."""
         return {
@@ -79,14 +89,19 @@ def measure(trial: Trial, model: Converted | str, policy: str) -> dict[str, floa
     model: as converted, or a package's path.
     policy: the executor's.
     """
-    executors = {
-        name: ReferenceExecutor(Source(model, function=name), policy)
-        if isinstance(model, str)
-        else ReferenceExecutor(model, policy, name)
-        for name in trial.functions
-    }
+    executors = executors_of(trial, model, policy)
     runs = []
     for tokens, logits in zip(trial.runs, trial.expected, strict=True):
         positions, actual = feed(executors, trial.shape, tokens)
         runs.append(metrics.measure(logits[positions], actual))
     return metrics.over(runs)
+
+
+def executors_of(trial: Trial, model: Converted | str, policy: str) -> dict[str, ReferenceExecutor]:
+    """Return a reference executor for each function of a converted model, or of the package at a path."""
+    return {
+        name: ReferenceExecutor(Source(model, function=name), policy)
+        if isinstance(model, str)
+        else ReferenceExecutor(model, policy, name)
+        for name in trial.functions
+    }

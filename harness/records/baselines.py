@@ -13,6 +13,7 @@ import msgspec
 
 from harness.errors import OutputError, RecordError
 from harness.records import atomic, listing
+from harness.records.outcomes import outcome_of
 from harness.records.schema import row_of, title_of
 from harness.system import limited_read
 
@@ -79,6 +80,11 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     def row(self) -> tuple[str, ...]:
         """The same as :attr:`harness.records.schema.Record.row` of the records it is about."""
         return row_of(self)
+
+    @property
+    def outcome(self) -> str:
+        """How good the expected output is, decided from the expected metrics."""
+        return outcome_of(self.metrics)
 
     @property
     def title(self) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.errors import RecordError
+from harness.records.outcomes import outcome_of
 from harness.records.schema import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ def _from_1(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
-STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
+def _from_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 added the outcome, which the metrics of version 2 decide; its status stays as it was recorded."""
+    metrics = msgspec.convert(record.get("metrics", {}), dict[str, float | None])
+    return {**record, "outcome": outcome_of(metrics)}
+
+
+STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
 """From a version to the next."""
 
 

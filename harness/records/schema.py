@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import msgspec
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 STATUSES = ("ok", "wrong", "failed", "timed out", "killed", "out of memory", "skipped")
 """What became of a row: ``ok``; ``wrong``, a check did not hold; ``failed``, an error; ``timed out``, past its time
@@ -162,6 +162,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, float | None] = {}
     """Precision of the logits against the float32 PyTorch model; see ``harness.measure.metrics``. JSON has no NaN or
     infinity: in a file these are null, read as None."""
+    outcome: str = ""
+    """How good the output is, one of ``harness.records.outcomes.OUTCOMES``; empty where nothing was executed."""
     seconds: dict[str, float] = {}
     """Wall time of the steps, in seconds: export, convert, execute."""
     peak_memory_bytes: dict[str, int] = {}

@@ -75,6 +75,7 @@ COLUMNS = (
     Column("norm bytes", lambda record: record.norm_bytes, ",d"),
     *_metric_columns(),
     Column("seconds", lambda record: sum(record.seconds.values()) or None, ".1f"),
+    Column("outcome", lambda record: record.outcome),
     Column("status", lambda record: record.status),
 )
 

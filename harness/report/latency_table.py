@@ -98,6 +98,7 @@ def columns(records: Sequence[Record]) -> tuple[Column, ...]:
         Column("load", _at("load", 0.5), ".1f"),
         Column("sustained / burst", slowdown, ".3f"),
         metric_column(METRICS.default),
+        Column("outcome", lambda record: record.outcome),
         Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
         Column("hand-offs", lambda record: record.placement and record.placement.hand_offs, "d"),
         Column("marks", lambda record: ", ".join(record.marks)),

@@ -85,6 +85,7 @@ def columns(records: Sequence[Record]) -> tuple[Column, ...]:
         Column("whole us", whole, ",.1f"),
         Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d"),
         metric_column(METRICS.default),
+        Column("outcome", lambda record: record.outcome),
         Column("norm on", lambda record: record.placement and ", ".join(record.placement.norms)),
         Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
         Column("marks", lambda record: ", ".join(record.marks)),

@@ -15,6 +15,7 @@ import msgspec
 
 from harness.errors import HarnessError, OutputError, UnsuitedShapeError
 from harness.plan import run_plan
+from harness.records.outcomes import is_fault, outcome_of
 from harness.records.schema import Facts
 from harness.run.cache import Cache, default_folder, digest, files_digest
 from harness.run.steps import Steps
@@ -89,6 +90,10 @@ def _failure(error: HarnessError) -> dict[str, str]:
     return {"status": "out of memory" if is_refusal(error) else "failed", "reason": str(error)}
 
 
+def _is_fault(outcome: str, case: Case) -> bool:
+    return is_fault(outcome, variant=case.variant, lowering=case.lowering, compression=case.compression)
+
+
 class _Model:
     """One model, whose cases share what is made once."""
 
@@ -113,21 +118,21 @@ class _Model:
         if entry is None:
             return self._made(case, name)
         with entry:
-            return self._kept(case, entry)
+            kept = self._kept(case, entry)
+        return self._made(case) if kept is None else kept
 
-    def _kept(self, case: Case, entry: Entry) -> Record:
-        """Run a case whose package is in the cache."""
+    def _kept(self, case: Case, entry: Entry) -> Record | None:
+        """Run a case whose package is in the cache; None where its output is wrong, and is to be explained."""
         from harness.measure.model_precision import Trial, measure
 
         trial = Trial.from_arrays(entry.arrays())
         work = partial(measure, trial, str(entry.package), self.options.policy)
-        return self._record(
-            case,
-            msgspec.convert(entry.facts, Facts),
-            metrics=self.steps.do(f"execute {case.title}", work, "execute"),
-            cached=True,
-            status="ok",
-        )
+        measured = self.steps.do(f"execute {case.title}", work, "execute")
+        outcome = outcome_of(measured)
+        if _is_fault(outcome, case):
+            return None
+        facts = msgspec.convert(entry.facts, Facts)
+        return self._record(case, facts, metrics=measured, outcome=outcome, cached=True, status="ok")
 
     def _made(self, case: Case, name: str = "") -> Record:
         """Make a case, run it, and keep its package under a name."""
@@ -138,10 +143,22 @@ class _Model:
         made = self._maker.make(case)
         work = partial(measure, made.trial, made.converted, self.options.policy)
         measured = self.steps.do(f"execute {case.title}", work, "execute")
-        if name and not made.problem:  # what is wrong is looked at anew each time
+        outcome = outcome_of(measured)
+        problem = made.problem or (self._lost(case, made, outcome) if _is_fault(outcome, case) else "")
+        if name and not problem:  # what is wrong is looked at anew each time
             self._keep(name, case, made)
-        status = "wrong" if made.problem else "ok"
-        return self._record(case, made.facts, metrics=measured, status=status, reason=made.problem)
+        status = "wrong" if problem else "ok"
+        return self._record(case, made.facts, metrics=measured, outcome=outcome, status=status, reason=problem)
+
+    def _lost(self, case: Case, made: Made, outcome: str) -> str:
+        """Return the sentence on an output that is not fine: where it goes wrong first, and the mend."""
+        from harness.measure.first_site import first_site
+
+        policy = self.options.policy
+        work = partial(first_site, made.trial, made.converted, policy)
+        site = self.steps.do(f"find where {case.title} goes wrong", work, "explain")
+        where = site.sentence(policy) if site else "no op of the program leaves float32 by itself"
+        return f"the output is {outcome}: {where}"
 
     def _keep(self, name: str, case: Case, made: Made) -> None:
         """Put a package into the cache; a cache that cannot be written is noted, and no fault of the row."""

@@ -10,10 +10,12 @@ from harness.runtime import Source, Timings, ignore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     import numpy as np
 
     from harness.convert.conversion import Converted
+    from harness.interpreter.core import Listener
     from harness.runtime import Arrays
     from harness.runtime.compute_plan import PlannedOp
 
@@ -59,6 +61,10 @@ class ReferenceExecutor:
     def predict(self, inputs: Arrays, state: Any = None) -> dict[str, np.ndarray[Any, Any]]:
         """Return the outputs by name."""
         return self._loaded().predict(dict(inputs), state)
+
+    def listening(self, listener: Listener) -> AbstractContextManager[None]:
+        """Call ``listener(op, inputs, outputs)`` after every op for as long as the context lasts."""
+        return self._loaded().listening(listener)
 
     def placement(self) -> tuple[PlannedOp, ...]:
         """Return nothing: there are no devices to place an op on."""

@@ -103,7 +103,7 @@ def test_a_load_that_core_ml_refuses_is_a_failed_row(play):
     [
         ("nan", "256 of 256 values are NaN or infinite"),
         ("zeros", "every value is zero"),
-        ("noise", "relative L2 error"),
+        ("noise", "its relative L2 error is"),
     ],
 )
 def test_wrong_values_are_a_wrong_row_with_its_times(play, outputs, reason):

@@ -124,12 +124,17 @@ def test_a_devices_metrics_are_not_expected_of_other_machines(tmp_path):
     assert row.fused == 3
 
 
-def test_a_metric_that_is_not_finite_is_kept_as_such(tmp_path):
-    write_run(tmp_path, "20260101", [record(metrics={**METRICS, "rel_l2": float("nan")})])
+def test_a_figure_that_is_not_finite_is_never_expected(tmp_path):
+    write_run(tmp_path, "20260101", [record()])
     harness("expect", "--update", "--results", tmp_path)
-    assert harness("compare", "baselines", "latest", "--results", tmp_path)[:2] == (0, "")
-    write_run(tmp_path, "20260102", [record()])
-    assert "improvement" in harness("compare", "baselines", "latest", "--results", tmp_path)[1]
+    before = (tmp_path / "baselines" / "llama.json").read_bytes()
+    write_run(tmp_path, "20260102", [record(metrics={**METRICS, "rel_l2": float("nan")}, outcome="not finite")])
+    _, out, _ = harness("expect", "--update", "--results", tmp_path)
+    assert "its output is not finite" in out
+    assert (tmp_path / "baselines" / "llama.json").read_bytes() == before
+    code, out, _ = harness("compare", "baselines", "latest", "--results", tmp_path)
+    assert code == 1
+    assert "the output is not finite, was fine" in out
 
 
 def test_a_baseline_that_is_none_is_one_line(results):

@@ -125,7 +125,7 @@ def test_a_line_within_that_is_no_record_is_one_error(tmp_path):
 
 def test_a_newer_schema_is_refused_with_the_remedy(tmp_path):
     path = night(tmp_path, 0, record())
-    path.write_bytes(path.read_bytes().replace(b'"schema_version":2', b'"schema_version":99'))
+    path.write_bytes(path.read_bytes().replace(b'"schema_version":3', b'"schema_version":99'))
     with pytest.raises(RecordError, match="newer than this harness's"):
         history(tmp_path)
 

@@ -1,0 +1,45 @@
+"""Check a network's weights before they are converted: which are not finite, and which float16 cannot hold."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.system.text import some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGEST_FLOAT16 = 65_504.0
+
+
+def weight_problem(network: torch.nn.Module) -> str:
+    """Return a sentence on weights that are NaN or infinite; "" where all are finite."""
+    bad = [
+        f"{name} ({lost:,} of {tensor.numel():,})"
+        for name, tensor in _tensors(network)
+        if (lost := tensor.numel() - int(tensor.isfinite().sum()))
+    ]
+    if not bad:
+        return ""
+    return f"the checkpoint holds weights that are NaN or infinite: {some(bad)}; get its files anew, or mend them"
+
+
+def weight_marks(network: torch.nn.Module) -> tuple[str, ...]:
+    """Return a mark on finite weights beyond float16's largest number, which become infinite in the program."""
+    wide = []
+    for name, tensor in _tensors(network):
+        largest = float(torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0).abs().max())
+        if largest > LARGEST_FLOAT16:
+            wide.append(f"{name} (up to {largest:,.4g})")
+    return (f"weights beyond float16's 65,504: {some(wide)}",) if wide else ()
+
+
+def _tensors(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield every weight that is saved with the network, a shared one once."""
+    saved = network.state_dict().keys()
+    for name, tensor in chain(network.named_parameters(), network.named_buffers()):
+        if name in saved and tensor.is_floating_point() and tensor.numel():
+            yield name, tensor

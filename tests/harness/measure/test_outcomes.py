@@ -1,0 +1,82 @@
+"""Outcomes: how good an output is, and which outcomes make a row wrong."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.measure import metrics
+from harness.records.outcomes import COLLAPSED, DEGRADED, FINE, NOT_FINITE, is_fault, outcome_of
+
+LOGITS = np.random.default_rng(0).standard_normal((8, 32))
+NOISE = np.random.default_rng(1).standard_normal((8, 32))
+
+
+def with_one(value):
+    spoilt = LOGITS.copy()
+    spoilt[3, 5] = value
+    return spoilt
+
+
+def with_zero_row():
+    spoilt = LOGITS.copy()
+    spoilt[7] = 0
+    return spoilt
+
+
+@pytest.mark.parametrize(
+    ("actual", "outcome"),
+    [
+        (LOGITS, FINE),
+        (LOGITS + 1e-3 * NOISE, FINE),
+        (LOGITS + 0.3 * NOISE, DEGRADED),
+        (np.zeros_like(LOGITS), COLLAPSED),
+        (with_zero_row(), COLLAPSED),
+        (-LOGITS, COLLAPSED),
+        (NOISE * 3, COLLAPSED),
+        (with_one(np.nan), NOT_FINITE),
+        (with_one(np.inf), NOT_FINITE),
+        (with_one(-np.inf), NOT_FINITE),
+    ],
+)
+def test_an_output_has_the_outcome_of_its_worst_sign(actual, outcome):
+    assert outcome_of(metrics.measure(LOGITS, actual)) == outcome
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_in_pytorch_are_not_finite_either(value):
+    assert outcome_of(metrics.measure(with_one(value), with_one(value))) == NOT_FINITE
+
+
+def test_the_worst_of_several_runs_decides():
+    runs = [metrics.measure(LOGITS, LOGITS), metrics.measure(LOGITS, with_one(np.nan))]
+    assert outcome_of(metrics.over(runs)) == NOT_FINITE
+    assert outcome_of(metrics.over(runs[:1])) == FINE
+
+
+def test_a_tie_of_two_logits_degrades_nothing():
+    assert outcome_of({"rel_l2": 1e-3, "kl": 1e-7, "top1": 0.5}) == FINE
+    assert outcome_of({"rel_l2": 5e-2, "kl": 1e-7, "top1": 0.5}) == DEGRADED
+
+
+def test_nothing_executed_has_no_outcome():
+    assert outcome_of({}) == ""
+    assert not is_fault("", variant="on")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "case", "fault"),
+    [
+        (FINE, {"variant": "on"}, False),
+        (DEGRADED, {"variant": "on"}, True),
+        (COLLAPSED, {"variant": "on"}, True),
+        (DEGRADED, {"variant": "on", "compression": "int4"}, False),
+        (COLLAPSED, {"variant": "on", "compression": "int4"}, True),
+        (COLLAPSED, {"variant": "off"}, False),
+        (COLLAPSED, {"variant": "cpu"}, False),
+        (COLLAPSED, {"variant": "on", "lowering": "none"}, False),
+        *[(NOT_FINITE, {"variant": variant}, True) for variant in ("off", "on", "cpu")],
+    ],
+)
+def test_what_a_user_would_ship_must_be_fine(outcome, case, fault):
+    assert is_fault(outcome, **case) is fault
