@@ -42,6 +42,8 @@ class MetricSpec:
     """How far it may move from a baseline; None for a metric that is shown and not gated."""
     near_one: bool
     """Whether differences are visible only in its distance from 1."""
+    in_tables: bool = True
+    """Whether the results table has a column of it."""
 
     def distance(self, value: float | None) -> float:
         """Return how far a value is from the best; infinity where it is missing or not finite."""
@@ -73,6 +75,7 @@ def metric(
     higher_is_better: bool = False,
     tolerance: Tolerance | None = None,
     near_one: bool = False,
+    in_tables: bool = True,
 ) -> Callable[[Metric], Metric]:
     """Register a function as the metric of its name; the traits are those of :class:`MetricSpec`.
 
@@ -82,7 +85,7 @@ def metric(
     """
 
     def register(function: Metric) -> Metric:
-        entry = MetricSpec(function, title, spec, higher_is_better, tolerance, near_one)
+        entry = MetricSpec(function, title, spec, higher_is_better, tolerance, near_one, in_tables)
         METRICS.add(function.__name__, entry, function)
         return function
 
@@ -187,7 +190,7 @@ def top1(expected: Array, actual: Array) -> float:
     return float(np.mean(same & finite))
 
 
-@metric("zero rows", spec=".2f")
+@metric("zero rows", spec=".2f", in_tables=False)
 def zero_rows(_expected: Array, actual: Array) -> float:
     """Return the fraction of rows that are all zeros, as a norm whose squares overflow leaves them."""
     return float(np.mean(~actual.any(axis=-1))) if actual.size else 0.0

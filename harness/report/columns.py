@@ -45,8 +45,9 @@ def metric_column(name: str) -> Column:
 
 def _metric_columns() -> Iterator[Column]:
     """Yield the column of each metric, that of the first one followed by its mean over prompts."""
-    for name in METRICS:
-        yield metric_column(name)
+    for name, found in METRICS.items():
+        if found.in_tables:
+            yield metric_column(name)
         if name == METRICS.default:
             yield _mean_column(name)
 
