@@ -16,6 +16,7 @@ from harness.cli import (
     compare,
     diff,
     doctor,
+    engine,
     expect,
     explain,
     fleet,
@@ -43,6 +44,7 @@ app.command("run")(run.run)
 app.command("bench")(bench.bench)
 app.command("placement")(placement.placement)
 app.command("explain")(explain.explain)
+app.command("engine")(engine.engine)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("expect")(expect.expect)

@@ -122,12 +122,12 @@ def hold(constant: Constant, policy: Precision) -> Any:
     target = policy.stored_dtype(constant.type.dtype)
     if value.numel() > SMALL and target.itemsize >= value.dtype.itemsize:
         return value
-    return policy.stored(value, constant.type.dtype)
+    return policy.entered(value, constant.type.dtype)
 
 
 def _bind_op(op: Op, policy: Precision, dead: tuple[str, ...], function: str) -> Step:
     place = f"op {op.name!r} ({op.op_type}) of function {function!r}"
-    context = Context(op, policy)
+    context = Context.of(op, policy)
     blocks = tuple(_bind_block(block, policy, function) for block in op.blocks)
     if op.op_type in CONTROL_FLOW:
         _check_blocks(op, place)

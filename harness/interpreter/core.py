@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from harness.errors import EvaluationError
+from harness.interpreter.engine_arithmetic import without_nan
 from harness.interpreter.program import Constant
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ def _call(step: Step, env: Environment) -> tuple[Any, ...]:
     results = result if isinstance(result, tuple) else (result,)
     if len(results) != len(step.op.outputs):
         raise _cannot(step.op, f"it has {len(results)} results, not the {len(step.op.outputs)} declared")
+    if step.context.engine is not None and not implementation.moves:
+        results = tuple(without_nan(value) if isinstance(value, torch.Tensor) else value for value in results)
     return tuple(
         policy.stored(value, out.type.dtype) if isinstance(value, torch.Tensor) else value
         for value, out in zip(results, step.op.outputs, strict=True)

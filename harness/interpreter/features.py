@@ -39,7 +39,7 @@ def prepare(function: Function, data: Mapping[str, Any], policy: Precision) -> d
         dtype = item.value.type.dtype
         array = _array(item, data)
         _check_shape(item, array)
-        prepared[item.value.name] = policy.stored(from_numpy(_converted(item, array, dtype), dtype), dtype)
+        prepared[item.value.name] = policy.entered(from_numpy(_converted(item, array, dtype), dtype), dtype)
     return prepared
 
 

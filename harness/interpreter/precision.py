@@ -9,24 +9,28 @@ What this means for RMSNorm in float16: ``mul(x, x)`` is an op, so its result is
 becomes inf from ``|x| = 256`` on, whatever it was computed in. ``layer_norm`` is one op: the squares inside
 it stay in ``compute`` and only the normalised result is rounded.
 
-The accumulator of the Neural Engine is not documented. ``fp16`` is what a device with a wide accumulator
-would give, ``fp16-sequential`` and ``fp16-blocked`` bracket what one with a narrow accumulator could; a
-result that holds under all three does not depend on the answer.
+``fp16`` is what a device with a wide accumulator gives, ``fp16-sequential`` and ``fp16-blocked`` bracket what one
+with a narrow accumulator could. The policies ``ane-m1`` to ``ane-m5`` predict a generation of Neural Engine from
+published measurements: ``engine_numerics`` has the rules and their sources.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from harness.errors import UnknownNameError
+from harness.interpreter.engine_numerics import load_numerics
 from harness.system.light_registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
 
     from harness.interpreter.dtypes import DType
+    from harness.interpreter.engine_numerics import Numerics
 
 FLOATS = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}
 """Names of torch's float types; torch itself is imported once a policy is applied, so that its name is known before."""
@@ -49,6 +53,7 @@ class Precision:
         ``"fp16-sequential"`` (one running sum, rounded to float16 after every term) or ``"fp16-blocked"``
         (runs of 16 terms summed so, the partial sums then added pairwise, every sum rounded to float16).
     flush_subnormals: whether a stored result smaller than its type's least normal number becomes zero.
+    engine: the arithmetic of a generation of Neural Engine, for ops whose results are float16; None for none.
 
     Raises
     ------
@@ -59,6 +64,7 @@ class Precision:
     compute: str
     accumulate: str
     flush_subnormals: bool = False
+    engine: Numerics | None = None
 
     def __post_init__(self) -> None:
         for kind, value, known in (
@@ -114,6 +120,14 @@ class Precision:
             result = torch.where(result.abs() < tiny, torch.zeros_like(result).copysign(result), result)
         return result
 
+    def entered(self, value: torch.Tensor, dtype: DType) -> torch.Tensor:
+        """Round a value that enters the engine (an input, a constant, a cast from float32): there NaN reads as +inf."""
+        result = self.stored(value, dtype)
+        if self.engine is not None and result.dtype == _float("fp16"):
+            infinity = float("inf")
+            return result.nan_to_num(infinity, infinity, -infinity)
+        return result
+
 
 @cache
 def _float(name: str) -> torch.dtype:
@@ -147,6 +161,10 @@ POLICIES: Registry[Precision] = Registry("precision", UnknownNameError)
     of thousands of terms stagnate: at 2048 a running sum no longer notices an added 1.
 ``fp16-blocked``
     As ``fp16``, but sums are float16 runs of 16 terms, added pairwise, as in an array of narrow accumulators.
+``ane-m1`` ... ``ane-m5``
+    As ``fp16``, with the arithmetic of that generation of Neural Engine: a prediction, not a measurement.
+``ane-m1-pessimistic`` ... ``ane-m5-pessimistic``
+    The same, with what is not published taken at its worst: a result that is fine under both does not depend on it.
 
 The float16 accumulators apply to float16 results only: a float32 op inside the program keeps a float32 sum.
 """
@@ -156,8 +174,23 @@ POLICIES.add("fp16-blocked", Precision(store="program", compute="fp32", accumula
 POLICIES.add("fp16-sequential", Precision(store="program", compute="fp32", accumulate="fp16-sequential"))
 POLICIES.add("fp32", Precision(store="fp32", compute="fp32", accumulate="fp32"))
 POLICIES.add("fp64", Precision(store="fp64", compute="fp64", accumulate="fp64"))
+for _key, _numerics in load_numerics().items():
+    POLICIES.add(f"ane-{_key}", replace(POLICIES["fp16"], engine=_numerics))
+for _key, _numerics in load_numerics().items():
+    POLICIES.add(f"ane-{_key}-pessimistic", replace(POLICIES["fp16"], engine=replace(_numerics, pessimistic=True)))
 
 DEFAULT_POLICY = POLICIES.default
+
+
+def for_values(policy: Precision, dtypes: Iterable[DType]) -> Precision:
+    """Return the policy for a program whose values have these types.
+
+    A float32 op of a mixed program does not run on the engine and is computed as written. A program without a float16
+    value is taken as its conversion to float16, since the engine has no wider activations.
+    """
+    if policy.engine is None or policy.store != "program" or any(dtype.name == "fp16" for dtype in dtypes):
+        return policy
+    return replace(policy, store="fp16")
 
 
 def resolve_precision(precision: str | Precision) -> Precision:

@@ -156,6 +156,12 @@ def walk(block: Block) -> Iterator[Op]:
             yield from walk(nested)
 
 
+def dtypes_of(function: Function) -> set[DType]:
+    """Return the element types of a function's inputs, states and results of ops."""
+    declared = {item.value.type.dtype for item in function.inputs} | {value.type.dtype for value in function.states}
+    return declared | {value.type.dtype for op in walk(function.body) for value in op.outputs}
+
+
 def references(op: Op) -> Iterator[str]:
     """Yield the names an op reads, those its nested blocks capture from outside included."""
     for argument in op.inputs.values():

@@ -13,7 +13,8 @@ from harness.interpreter import features
 from harness.interpreter.binding import bind
 from harness.interpreter.core import run_block
 from harness.interpreter.package import Package, check_specification, open_package
-from harness.interpreter.precision import resolve_precision
+from harness.interpreter.precision import for_values, resolve_precision
+from harness.interpreter.program import dtypes_of
 from harness.interpreter.state import State, StateCell
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class ReferenceModel:
     ----------
     model: an ``MLModel``, a coremltools ``Program`` (as ``mb.program`` builds and ``milinternal`` conversions
         return), the path of an ``.mlpackage``, or an IR ``Program``.
-    precision: a policy or its name; see ``harness.interpreter.precision.POLICIES``.
+    precision: a policy or its name; see ``harness.interpreter.precision.POLICIES``. Under a policy of the Neural
+        Engine a program without a float16 value is taken as its conversion to float16.
     function_name: which function of a multifunction model runs; the model's default when left out.
 
     Attributes
@@ -50,12 +52,12 @@ class ReferenceModel:
     """
 
     def __init__(self, model: Any, precision: str | Precision = "fp32", function_name: str | None = None) -> None:
-        self.precision = resolve_precision(precision)
         self.program = load(model)
         chosen = function_name or getattr(model, "function_name", None) or self.program.default
         if chosen not in self.program.functions:
             raise UnknownNameError("function", chosen, self.program.functions)
         self.function: Function = self.program.functions[chosen]
+        self.precision = for_values(resolve_precision(precision), dtypes_of(self.function))
         self._listeners: list[Listener] = []
         try:
             self._body = bind(self.function, self.precision)

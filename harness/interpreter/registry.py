@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 
 from harness.errors import UnknownNameError, UnsupportedOpError
-from harness.interpreter import accumulate
+from harness.interpreter import accumulate, engine_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from harness.interpreter.engine_numerics import Numerics
     from harness.interpreter.precision import Precision
     from harness.interpreter.program import Op
 
@@ -54,6 +55,14 @@ class Context:
 
     op: Op
     policy: Precision
+    engine: Numerics | None = None
+    """The Neural Engine's arithmetic, where the policy has one and the op's results are float16."""
+
+    @classmethod
+    def of(cls, op: Op, policy: Precision) -> Context:
+        """Return the context of an op under a policy."""
+        float16 = any(policy.stored_dtype(out.type.dtype) == torch.float16 for out in op.outputs)
+        return cls(op, policy, policy.engine if float16 else None)
 
     @property
     def order(self) -> str | None:
@@ -85,7 +94,33 @@ class Context:
         """Multiply matrices, batch dimensions broadcast; both have at least two dimensions."""
         if self.order and x.is_floating_point():
             return accumulate.matmul(x, y, self.order)
-        return torch.matmul(x, y)
+        return self.product(torch.matmul(self.operand(x), self.operand(y)))
+
+    def operand(self, x: torch.Tensor) -> torch.Tensor:
+        """Return an operand of a product as the engine's multiplier reads it; without an engine, as it is."""
+        return x if self.engine is None else engine_arithmetic.operand(self.engine, x)
+
+    def product(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the results of a product as the engine's accumulator puts them out; without an engine, as they are."""
+        if self.engine is None or not value.is_floating_point():
+            return value
+        return engine_arithmetic.product(self.engine, value)
+
+    def under_root(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a value as the engine's square root reads it; without an engine, as it is."""
+        return value if self.engine is None else engine_arithmetic.under_root(self.engine, value)
+
+    def norm_epsilon(self, epsilon: float) -> float:
+        """Return the epsilon of a normalisation as the engine adds it; without an engine, as it is."""
+        return epsilon if self.engine is None else engine_arithmetic.norm_epsilon(self.engine, epsilon)
+
+    def sliced(self, value: torch.Tensor) -> torch.Tensor:
+        """Return what a slice of the last axis that begins past 0 hands on; without an engine, what it took."""
+        return value if self.engine is None else engine_arithmetic.sliced(self.engine, value)
+
+    def divisor(self, value: torch.Tensor) -> torch.Tensor:
+        """Return a divisor: on an engine a zero has no sign."""
+        return value if self.engine is None else value + 0.0
 
 
 @dataclass(frozen=True, slots=True)

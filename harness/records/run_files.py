@@ -214,6 +214,10 @@ def _check_origin(record: Record) -> None:
         raise OutputError(
             f"{record.title}: a row of executor {record.executor!r} cannot come from {record.environment.os}"
         )
+    if record.executor != "reference" and record.policy.startswith(schema.PREDICTING):
+        raise OutputError(
+            f"{record.title}: policy {record.policy!r} predicts a device; no row of executor {record.executor!r} has it"
+        )
 
 
 def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[Record]:

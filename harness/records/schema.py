@@ -20,6 +20,9 @@ All but ``ok`` give a reason."""
 EXECUTORS = ("reference", "coreml", "coreml-remote")
 """What may have run a program whose record is kept: `harness.records.run_files` refuses all others."""
 
+PREDICTING = "ane-"
+"""The beginning of policies that predict a Neural Engine: their rows are the reference executor's alone."""
+
 DEVICE_SYSTEMS = ("macOS", "iphone", "ipad")
 """What the environment of a record begins with whose executor is not ``reference``."""
 
@@ -125,7 +128,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     executor: str
     """What ran the program: ``reference`` is this project's interpreter, never a device."""
     policy: str
-    """The executor's precision policy."""
+    """The executor's precision policy; one that begins with ``ane-`` makes of the row a prediction."""
     lowering: str
     seed: int
     sequence_length: int

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.measure.metrics import METRICS
+from harness.records.schema import PREDICTING
 from harness.system.text import cell
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ def _mean_column(name: str) -> Column:
     return Column(title, lambda record: record.metrics.get(f"{name}_mean"), found.spec, usual="-")
 
 
+def _policy(record: Record) -> str:
+    """Return the policy, with a word where it predicts a device."""
+    return f"{record.policy} (predicted)" if record.policy.startswith(PREDICTING) else record.policy
+
+
 COLUMNS = (
     Column("model", lambda record: record.model),
     Column("variant", lambda record: record.variant),
@@ -66,7 +72,7 @@ COLUMNS = (
     Column("shape", lambda record: record.shape, usual="prefill"),
     Column("compression", lambda record: record.compression, usual="-"),
     Column("executor", lambda record: record.executor),
-    Column("policy", lambda record: record.policy),
+    Column("policy", _policy),
     Column("expected", lambda record: record.norms_expected, "d"),
     Column("fused", lambda record: record.fused, "d"),
     Column("missed", lambda record: record.missed, "d"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from harness.interpreter import engine_arithmetic
 from harness.interpreter.registry import Context, impl
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ def scaled_tanh(x: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 @impl("sigmoid")
-def sigmoid(x: Tensor) -> Tensor:
+def sigmoid(ctx: Context, x: Tensor) -> Tensor:
     """``1 / (1 + e ** -x)``."""
-    return x.sigmoid()
+    return x.sigmoid() if ctx.engine is None else engine_arithmetic.sigmoid(ctx.engine, x)
 
 
 @impl("sigmoid_hard")
@@ -113,10 +114,21 @@ def softplus_parametric(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 @impl("softmax")
 def softmax(ctx: Context, x: Tensor, axis: int = -1) -> Tensor:
     """``e ** x / sum(e ** x)`` along ``axis``."""
+    if ctx.engine is not None:
+        return _engine_softmax(x, axis)
     if ctx.order is None:
         return torch.softmax(x, axis)
     powers = torch.exp(x - x.amax(axis, keepdim=True))
     return powers / ctx.sum(powers, (axis,))
+
+
+def _engine_softmax(x: Tensor, axis: int) -> Tensor:
+    """Softmax with inf - inf = 0: a row's infinities share its mass."""
+    result = torch.softmax(x, axis)
+    total = float(result.sum())
+    if total == total:  # noqa: PLR0124 - NaN
+        return result
+    return torch.softmax((x - x.amax(axis, keepdim=True)).nan_to_num(0.0, torch.inf, -torch.inf), axis)
 
 
 @impl("softsign")

@@ -75,7 +75,7 @@ def conv(
     kernel = tuple((k - 1) * d + 1 for k, d in zip(weight.shape[2:], spread, strict=True))
     image = padded(x, padding(pad_type, pad, tuple(x.shape[2:]), kernel, steps))
     if ctx.order is None:
-        return CONVOLUTIONS[spatial](image, weight, bias, steps, 0, spread, groups)
+        return ctx.product(CONVOLUTIONS[spatial](ctx.operand(image), weight, bias, steps, 0, spread, groups))
     products = _products(image, weight, steps, spread, groups)
     result = accumulate.ORDERS[ctx.order](products).flatten(1, 2)
     return result if bias is None else result + bias.reshape(1, -1, *[1] * spatial)
@@ -122,7 +122,7 @@ def conv_transpose(
     spatial = x.dim() - 2
     steps, spread = strides or (1,) * spatial, dilations or (1,) * spatial
     if ctx.order is None:
-        full = TRANSPOSED[spatial](x, weight, bias, steps, 0, 0, groups, spread)
+        full = ctx.product(TRANSPOSED[spatial](ctx.operand(x), weight, bias, steps, 0, 0, groups, spread))
     else:
         full = _transposed_narrow(ctx, x, weight, bias, steps, spread, groups)
     extent = tuple(full.shape[2:])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.interpreter.registry import impl
+from harness.interpreter.registry import Context, impl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,10 +36,10 @@ def mul(x: Tensor, y: Tensor) -> Tensor:
 
 
 @impl("real_div")
-def real_div(x: Tensor, y: Tensor) -> Tensor:
+def real_div(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
     """``x / y``; for integers the quotient, in float64, cut towards zero."""
     if x.is_floating_point() or y.is_floating_point():
-        return x / y
+        return x / ctx.divisor(y)
     return _nonzero_divisor(x, y, lambda a, b: torch.div(a.double(), b.double(), rounding_mode="trunc"))
 
 
@@ -60,10 +60,10 @@ def mod(x: Tensor, y: Tensor) -> Tensor:
 
 
 @impl("pow")
-def pow_(x: Tensor, y: Tensor) -> Tensor:
+def pow_(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
     """``x ** y``; a negative power of an integer through float64, cut towards zero."""
     if x.is_floating_point() or y.is_floating_point() or not bool((y < 0).any()):
-        return torch.pow(x, y)
+        return torch.pow(ctx.divisor(x), y)
     return torch.pow(x.double(), y.double())
 
 

@@ -46,7 +46,7 @@ def atanh(x: Tensor) -> Tensor:
 @impl("cast", moves=True)
 def cast(ctx: Context, x: Tensor, dtype: str) -> Tensor:
     """``x`` in another type: floats truncate towards zero on the way to integers, non-zero is true."""
-    return ctx.policy.stored(x, dtype_named(dtype))
+    return ctx.policy.entered(x, dtype_named(dtype))
 
 
 @impl("ceil")
@@ -98,9 +98,9 @@ def floor(x: Tensor) -> Tensor:
 
 
 @impl("inverse")
-def inverse(x: Tensor, epsilon: float = 1e-4) -> Tensor:
+def inverse(ctx: Context, x: Tensor, epsilon: float = 1e-4) -> Tensor:
     """``1 / (x + epsilon)``."""
-    return (x + epsilon).reciprocal()
+    return ctx.divisor(x + epsilon).reciprocal()
 
 
 @impl("log")
@@ -122,9 +122,9 @@ def round_(x: Tensor) -> Tensor:
 
 
 @impl("rsqrt")
-def rsqrt(x: Tensor, epsilon: float = 1e-12) -> Tensor:
+def rsqrt(ctx: Context, x: Tensor, epsilon: float = 1e-12) -> Tensor:
     """``1 / sqrt(x + epsilon)``."""
-    return (x + epsilon).rsqrt()
+    return ctx.under_root(x + epsilon).rsqrt()
 
 
 @impl("sign")
@@ -146,9 +146,9 @@ def sinh(x: Tensor) -> Tensor:
 
 
 @impl("sqrt")
-def sqrt(x: Tensor) -> Tensor:
+def sqrt(ctx: Context, x: Tensor) -> Tensor:
     """``sqrt(x)``."""
-    return x.sqrt()
+    return ctx.under_root(x).sqrt()
 
 
 @impl("square")

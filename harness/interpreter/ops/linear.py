@@ -37,9 +37,10 @@ def linear(ctx: Context, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
         product = ctx.matmul(wide.reshape(-1, x.shape[-1]), ctx.policy.widen(weight).T)
         product = product.reshape(*x.shape[:-1], weight.shape[0])
         return product if offset is None else product + offset
+    wide = ctx.operand(wide)
     if weight.dtype == wide.dtype:
-        return functional.linear(wide, weight, offset)
-    return _by_slabs(wide, weight, offset)
+        return ctx.product(functional.linear(wide, weight, offset))
+    return ctx.product(_by_slabs(wide, weight, offset))
 
 
 def _by_slabs(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -86,7 +87,7 @@ def einsum(ctx: Context, values: Tensors, equation: str) -> Tensor:
     """``[..., C, H, W1] x [..., W1, H, W2] -> [..., C, H, W2]``, MIL's one equation under any letters."""
     x, y = values
     if ctx.order is None:
-        return torch.einsum(_broadcastable(equation, x, y), x, y)
+        return ctx.product(torch.einsum(_broadcastable(equation, x, y), ctx.operand(x), ctx.operand(y)))
     return ctx.matmul(x.transpose(-3, -2), y.transpose(-3, -2)).transpose(-3, -2)
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @impl("batch_norm")
 def batch_norm(
+    ctx: Context,
     x: Tensor,
     mean: Tensor,
     variance: Tensor,
@@ -28,7 +29,7 @@ def batch_norm(
     epsilon: float = 1e-5,
 ) -> Tensor:
     """``gamma * (x - mean) / sqrt(variance + epsilon) + beta``, channels on axis 1."""
-    normalized = (x - _per_channel(mean, x)) / (_per_channel(variance, x) + epsilon).sqrt()
+    normalized = (x - _per_channel(mean, x)) / (_per_channel(variance, x) + ctx.norm_epsilon(epsilon)).sqrt()
     return _affine(normalized, _optional_channel(gamma, x), _optional_channel(beta, x))
 
 
@@ -44,7 +45,7 @@ def instance_norm(
 @impl("l2_norm")
 def l2_norm(ctx: Context, x: Tensor, epsilon: float = 1e-6) -> Tensor:
     """``x / sqrt(sum(x * x) + epsilon)`` over the last three axes."""
-    return x / (ctx.sum(x * x, (-3, -2, -1)) + epsilon).sqrt()
+    return x / (ctx.sum(x * x, (-3, -2, -1)) + ctx.norm_epsilon(epsilon)).sqrt()
 
 
 @impl("layer_norm")
@@ -81,7 +82,7 @@ def ane_rms_norm(
 ) -> Tensor:
     """``x / sqrt(mean(x * x) + epsilon) * gamma`` over ``axes``: the dialect op, one rounding."""
     dims = tuple(sorted(axis % x.dim() for axis in axes))
-    normalized = x / (ctx.mean(x * x, dims) + epsilon).sqrt()
+    normalized = x / (ctx.mean(x * x, dims) + ctx.norm_epsilon(epsilon)).sqrt()
     if gamma is None:
         return normalized
     return normalized * gamma.reshape([x.shape[d] if d in dims else 1 for d in range(x.dim())])
@@ -89,7 +90,7 @@ def ane_rms_norm(
 
 def _standardized(ctx: Context, x: Tensor, dims: Ints, epsilon: float) -> Tensor:
     centred = x - ctx.mean(x, dims)
-    return centred / (ctx.mean(centred * centred, dims) + epsilon).sqrt()
+    return centred / (ctx.mean(centred * centred, dims) + ctx.norm_epsilon(epsilon)).sqrt()
 
 
 def _affine(x: Tensor, scale: Tensor | None, offset: Tensor | None) -> Tensor:

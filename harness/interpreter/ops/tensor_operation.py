@@ -184,7 +184,9 @@ def concat(values: Tensors, axis: int, *, interleave: bool = False) -> Tensor:
 
 
 @impl("split", moves=True)
-def split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None) -> tuple[Tensor, ...]:
+def split(
+    ctx: Context, x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints | None = None
+) -> tuple[Tensor, ...]:
     """Cut ``axis`` into pieces of the given sizes, or into equal ones.
 
     Raises
@@ -195,7 +197,10 @@ def split(x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Ints
         if not num_splits or x.shape[axis] % num_splits:
             raise ValueError(f"cannot split {x.shape[axis]} elements into {num_splits} equal pieces")
         split_sizes = (x.shape[axis] // num_splits,) * num_splits
-    return torch.split(x, list(split_sizes), axis)
+    pieces = torch.split(x, list(split_sizes), axis)
+    if ctx.engine is not None and ctx.engine.pessimistic and axis % x.dim() == x.dim() - 1:
+        return (pieces[0], *map(ctx.sliced, pieces[1:]))
+    return pieces
 
 
 @impl("stack", moves=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from harness.interpreter.registry import impl
+from harness.interpreter.registry import Context, impl
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +99,7 @@ def flatten2d(x: Tensor, axis: int = 1) -> Tensor:
 
 @impl("slice_by_index", moves=True)
 def slice_by_index(
+    ctx: Context,
     x: Tensor,
     begin: Ints,
     end: Ints,
@@ -109,7 +110,8 @@ def slice_by_index(
 ) -> Tensor:
     """``x[begin:end:stride, ...]`` with numpy's rules; masks leave a bound open or pick one index."""
     window = Window.of(x, begin, end, stride, begin_mask, end_mask, squeeze_mask)
-    return x[window.slices].flip(window.flipped).squeeze(window.squeezed)
+    result = x[window.slices].flip(window.flipped).squeeze(window.squeezed)
+    return ctx.sliced(result) if window.begins_past_zero() else result
 
 
 @impl("slice_update", moves=True)
@@ -173,15 +175,24 @@ class Window:
         flipped = tuple(d for d in range(x.dim()) if steps[d] < 0 and d not in squeezed)
         return cls(tuple(slices), flipped, squeezed)
 
+    def begins_past_zero(self) -> bool:
+        """Return whether the first element taken of the last axis is not that axis's first."""
+        last = len(self.slices) - 1
+        if last < 0:
+            return False
+        first: int = self.slices[last].stop - 1 if last in self.flipped else self.slices[last].start
+        return first > 0
+
 
 @impl("slice_by_size", moves=True)
-def slice_by_size(x: Tensor, begin: Ints, size: Ints) -> Tensor:
+def slice_by_size(ctx: Context, x: Tensor, begin: Ints, size: Ints) -> Tensor:
     """``x[begin : begin + size, ...]``; size -1 runs to the end."""
     index = []
     for first, count, length in zip(begin, size, x.shape, strict=True):
         start = first + length if first < 0 else first
         index.append(slice(start, length if count == -1 else start + count))
-    return x[tuple(index)]
+    result = x[tuple(index)]
+    return ctx.sliced(result) if index and index[-1].start > 0 else result
 
 
 @impl("sliding_windows", moves=True)

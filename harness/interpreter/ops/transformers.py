@@ -23,6 +23,6 @@ def scaled_dot_product_attention(
         masked = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
     if ctx.order is None:
-        return torch.matmul(torch.softmax(scores, -1), value)
+        return ctx.matmul(torch.softmax(scores, -1), value)
     powers = torch.exp(scores - scores.amax(-1, keepdim=True))
     return ctx.matmul(powers / ctx.sum(powers, (-1,)), value)

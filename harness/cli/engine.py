@@ -1,0 +1,95 @@
+"""``engine``: what each generation of Neural Engine is predicted to do with a program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.output import say
+
+if TYPE_CHECKING:
+    from harness.records.predictions import Prediction
+
+
+def engine(
+    target: Annotated[
+        str | None, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="[MODEL|PACKAGE]")
+    ] = None,
+    *,
+    family: Annotated[
+        str | None, typer.Option(help="m1, m2, m3, m4, m5, separated by commas. Default: all of them.")
+    ] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Of a model; may be repeated. Default: on.")] = None,
+    lowering: options.Lowerings = None,
+    frontend: options.Frontend = "trace",
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="PATH|HUB_ID", help="Instead of the zoo: a folder of save_pretrained, or an id."),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's calibration.")
+    ] = None,
+    form: options.Format = "github",
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder to keep the prediction in, for the report's page.")
+    ] = None,
+) -> None:
+    """Predict, per family: ops that leave the Neural Engine and why, values that break, an estimated latency.
+
+    A prediction from published measurements, never a measurement. A model of the zoo and a checkpoint are run in
+    float32 first, to see their peaks; a package is read only.
+
+    Example: ane-harness engine llama --family m1,m5
+    """
+    from harness.cli import selection
+    from harness.engine import families
+    from harness.errors import ArgumentError, check_name
+    from harness.records.predictions import write
+    from harness.report.engine_table import render
+    from harness.report.results_table import FORMATS
+
+    check_name("format", form, FORMATS)
+    keys = families.choose([name for name in (family or "").split(",") if name])
+    if (target is None) == (checkpoint is None):
+        raise ArgumentError("name a model of the zoo, a package, or --checkpoint: one of them")
+    found = _predictions(target, checkpoint, prompts, keys, (variant, lowering, frontend))
+    say(render(found, form))
+    if out is not None:
+        subject = Path(target or checkpoint or "").name
+        kept = write(out, selection.new_folder(out).run_id + "-" + subject, found)
+        say(f"kept in {kept}", err=True)
+
+
+def _predictions(
+    target: str | None,
+    checkpoint: str | None,
+    prompts: Path | None,
+    keys: list[str],
+    how: tuple[list[str] | None, str | None, str],
+) -> list[Prediction]:
+    from harness.cli import selection
+    from harness.cli.checkpoint_options import given_weights
+    from harness.explain import engine_prediction
+    from harness.interpreter.package import package_path
+
+    variant, lowering, frontend = how
+    lowerings, _ = selection.names(lowering, None, frontend, regimes=False)
+    variants = selection.variants(variant or ["on"])
+    weights, texts = given_weights(checkpoint, None, prompts, models=(), allow_pickle=False, trust_remote_code=False)
+    if weights is not None:
+        return [
+            one
+            for name in lowerings
+            for one in engine_prediction.of_checkpoint(weights, texts, keys, variants, lowering=name)
+        ]
+    path = package_path(target or "")
+    if path is not None:
+        return engine_prediction.of_package(path, keys)
+    return [
+        one
+        for name in lowerings
+        for one in engine_prediction.of_model(target or "", keys, variants, lowering=name, frontend=frontend)
+    ]

@@ -1,0 +1,1 @@
+"""What would a generation of Neural Engine do with a program? Predicted from published measurement, never measured."""

@@ -1,0 +1,121 @@
+"""The engine model's prediction for a zoo model, a checkpoint, or a package on disk."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.engine.hazards import Peaks
+from harness.engine.prediction import predict
+from harness.interpreter import ReferenceModel
+from harness.interpreter.reference_model import load
+from harness.zoo import catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from harness.export import ExportedModel
+    from harness.records.predictions import Prediction
+    from harness.zoo.checkpoint import Checkpoint
+
+CALIBRATION = "fp32"
+"""The policy that calibration runs under: wide enough to see what float16 would lose."""
+
+
+def of_model(
+    key: str, families: Sequence[str], variants: Sequence[str], *, lowering: str, frontend: str = "trace"
+) -> list[Prediction]:
+    """Convert a zoo model in each variant and return a prediction for each family.
+
+    Raises
+    ------
+    UnknownNameError: for a key that is not in the zoo.
+    ExportError, ConversionError: if the model cannot be converted.
+    """
+    from harness.errors import check_name
+    from harness.export import export
+
+    known = catalog.load_zoo()
+    exported = export(known[check_name("model", key, known)], frontend=frontend)
+    return _of_exported(exported, key, families, variants, lowering)
+
+
+def of_checkpoint(
+    weights: Checkpoint, prompts: tuple[str, ...], families: Sequence[str], variants: Sequence[str], *, lowering: str
+) -> list[Prediction]:
+    """Convert a checkpoint in each variant and return a prediction for each family.
+
+    Raises
+    ------
+    ExportError, ConversionError: if the model cannot be converted.
+    """
+    from harness.export import export
+    from harness.zoo.checkpoint import spec_of
+
+    spec = spec_of(weights, catalog.load_zoo(unusable=lambda _key, _error: None))
+    exported = export(spec, size="full", checkpoint=weights, prompts=prompts)
+    return _of_exported(exported, spec.key, families, variants, lowering)
+
+
+def _of_exported(
+    exported: ExportedModel, name: str, families: Sequence[str], variants: Sequence[str], lowering: str
+) -> list[Prediction]:
+    from harness.convert.conversion import convert
+    from harness.plan.variants import VARIANTS
+
+    found: list[Prediction] = []
+    for variant in variants:
+        converted = convert(exported, VARIANTS[variant], lowering=lowering)
+        title = f"{name} {variant}" + (f" {lowering}" if variant == "on" else "")
+        batches = (
+            [_batch(exported, tokens) for tokens in exported.runs] if set(exported.inputs) == {"input_ids"} else []
+        )
+        found += of_program(converted.model, title, families, batches)
+    return found
+
+
+def _batch(exported: ExportedModel, tokens: Any) -> dict[str, Any]:
+    """Return tokens (1, n) filled up with token 0 to the program's length."""
+    width = exported.inputs["input_ids"].shape[1]
+    return {"input_ids": np.pad(tokens[:, :width], ((0, 0), (0, max(width - tokens.shape[1], 0))))}
+
+
+def of_package(path: Path, families: Sequence[str]) -> list[Prediction]:
+    """Return a prediction for each family and each function of a package; nothing is run.
+
+    Raises
+    ------
+    PackageError: if there is no package, or it cannot be read.
+    """
+    return of_program(path, path.name, families, [])
+
+
+def of_program(
+    model: Any, title: str, families: Sequence[str], batches: Sequence[Mapping[str, Any]]
+) -> list[Prediction]:
+    """Return predictions for a program; with inputs, it is run in float32 first to see its peaks.
+
+    Parameters
+    ----------
+    model: anything that ``ReferenceModel`` takes.
+    title: what the predictions are of.
+    families: keys of the data file.
+    batches: inputs by name, for the default function.
+    """
+    program = load(model)
+    found = []
+    for name, function in program.functions.items():
+        peaks = _peaks(program, batches) if batches and name == program.default else None
+        subject = title if len(program.functions) == 1 else f"{title} {name}"
+        found += [predict(function, family, subject, peaks) for family in families]
+    return found
+
+
+def _peaks(program: Any, batches: Sequence[Mapping[str, Any]]) -> Peaks:
+    peaks, model = Peaks(), ReferenceModel(program, CALIBRATION)
+    with model.listening(peaks):
+        for batch in batches:
+            model.predict(batch)
+    return peaks

@@ -1,0 +1,105 @@
+"""What the engine model predicts for a program on one family: a prediction, never a record of a run.
+
+It is kept in files of its own beside the tables of runs; no reader of records reads them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.errors import RecordError
+from harness.records import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SUFFIX = ".prediction.json"
+
+
+class Absence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ops that leave the engine, or may, for one reason."""
+
+    op_type: str
+    reason: str
+    count: int
+    certain: bool
+    """Whether the source says that it leaves; False where it may."""
+    first: str
+    """The name of the first such op."""
+
+
+class Hazard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values that would break on the engine."""
+
+    name: str
+    """The value's name."""
+    op_type: str
+    reason: str
+    peak: float | None = None
+    """Largest magnitude seen in calibration; None where none ran."""
+
+
+class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One program on one family."""
+
+    subject: str
+    """The program: a model with its variant, or a package."""
+    family: str
+    basis: str
+    """``measured`` or ``derived``: what the family's figures rest on."""
+    ops: int
+    """Ops but for constants and compressed weights."""
+    on_engine: int
+    may_leave: int
+    leave: int
+    absences: tuple[Absence, ...]
+    islands: int
+    """Runs of consecutive ops on the engine."""
+    hand_offs: int
+    """Number of times that consecutive ops are on different units."""
+    weight_bytes: int
+    weight_limit_bytes: int
+    working_sets: int
+    """Ops whose largest operand exceeds the working set."""
+    largest_operand_bytes: int
+    working_set_bytes: int
+    padded: int
+    """Ops whose last axis is not a multiple of the granule."""
+    hazards: tuple[Hazard, ...]
+    latency_s: float
+    """Estimated seconds of one call on the engine, dispatches included."""
+    low_s: float
+    high_s: float
+    """The same less and plus the published median error."""
+    by_class_s: dict[str, float]
+    """Seconds by class of op; ``dispatch`` is the floor of every island."""
+    without_estimate: dict[str, int]
+    """Ops on the engine that have no estimate, by type."""
+    executor: str = "prediction"
+    """Never an executor that records know."""
+
+
+def write(results: Path, name: str, predictions: Sequence[Prediction]) -> Path:
+    """Keep predictions below a results folder; return the file."""
+    path = results / "tables" / f"{name}{SUFFIX}"
+    atomic.write(path, msgspec.json.format(msgspec.json.encode(list(predictions))))
+    return path
+
+
+def read_all(results: Path) -> list[Prediction]:
+    """Return the predictions kept below a results folder, in the order of their files' names.
+
+    Raises
+    ------
+    RecordError: naming the file that is not what :func:`write` writes.
+    """
+    found: list[Prediction] = []
+    for path in sorted((results / "tables").glob(f"*{SUFFIX}")):
+        try:
+            found += msgspec.json.decode(path.read_bytes(), type=list[Prediction])
+        except (OSError, msgspec.MsgspecError) as error:
+            raise RecordError(f"{path}: not predictions: {error}; ane-harness engine --out makes them") from None
+    return found
