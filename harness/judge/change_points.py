@@ -1,16 +1,18 @@
 """Change points of a series over nights: since which night it is at another level.
 
-Nights differ by themselves, and some are off altogether, so no night is judged by its neighbour. Two detectors, since
-each misses what the other sees:
+Nights differ by themselves, and some are off altogether, so no night is judged by its neighbour. Three detectors, since
+each misses what the others see:
 
-``asv.step_detect`` fits a piecewise constant function by least absolute deviations, with a penalty for each step that
-it finds from the series (https://asv.readthedocs.io/en/stable/dev.html). It sees several steps at once and all but
-never a false one, but is slow to believe a small step among noisy nights. A single night far off counts for it as two
-steps, so such nights are first brought to their neighbours' median (Hampel's filter).
+A fit of a piecewise constant function (:mod:`harness.judge.step_fit`) sees several steps at once and rarely a false
+one, but it is slow to believe a small step among noisy nights. A single night far off counts for it as two steps, so
+such nights are first brought to their neighbours' median (Hampel's filter).
 
 A scan of ranks fills the gap: for each night, Mann and Whitney's standardised statistic of the nights before against
 those from it on; its largest value is compared with what shuffled nights reach (:data:`CRITICAL`). Ranks do not mind
 nights that are far off, and the level of false alarms is known whatever the noise's distribution.
+
+The last few nights are too few for either if the step is small. They are a level of their own where all of them, but
+for one of four or more, are beyond :data:`FAR` standard deviations of the nights before, on one side.
 
 A step counts where it is at least :data:`LEAST_NIGHTS` nights from the next one and larger than the floor.
 """
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.judge.stats import midranks
+from harness.judge.step_fit import steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +40,12 @@ LEAST_NIGHTS = 3
 """A level is one where at least so many nights are on it."""
 FEWEST = 10
 """Below this number of nights nothing is said."""
+FEWEST_BEFORE = 8
+"""The last nights are compared with at least so many before them."""
+RECENT = 10
+"""The most nights at the end that are looked at as a level of their own; from there on the ranks see it."""
+FAR = 2.75
+"""Standard deviations, as the median absolute deviation of the nights before tells them for normal noise."""
 
 CRITICAL = {
     12: (2.717, 2.882), 16: (2.910, 3.123), 24: (3.045, 3.396), 32: (3.128, 3.472), 48: (3.262, 3.619),
@@ -75,8 +84,11 @@ def change_points_of(many: Sequence[Sequence[float]], floor: float = FLOOR) -> l
 
 def _closer(series: Array, floor: float) -> list[int]:
     """Return the change points of one series that may have some."""
-    found = _asv(_hampel(series))
-    return _levels(series, sorted({*found, *_scan(series, found)}), floor)
+    found = steps(_hampel(series))
+    found = sorted({*found, *_scan(series, found)})
+    start = found[-1] if found else 0
+    recent = int(_recent(series[None, start:])[0])
+    return _levels(series, [*found, len(series) - recent] if recent else found, floor)
 
 
 def _hampel(series: Array, reach: int = 3, limit: float = 4.0) -> Array:
@@ -96,10 +108,25 @@ def _hampel(series: Array, reach: int = 3, limit: float = 4.0) -> Array:
     return np.where(far, middle, series)
 
 
-def _asv(series: Array) -> list[int]:
-    from asv import step_detect
+def _recent(series: Array) -> npt.NDArray[np.intp]:
+    """Return, row by row, how many of the last nights are a level of their own; 0 if none are.
 
-    return [int(left) for left, *_ in step_detect.detect_steps(series.tolist())[1:]]
+    Of several numbers of nights for which this holds, the one that parts the nights best by absolute deviations.
+    """
+    rows, n = series.shape
+    most = np.zeros(rows, dtype=int)
+    least = np.full(rows, np.inf)
+    for nights in range(LEAST_NIGHTS, min(RECENT, n - FEWEST_BEFORE) + 1):
+        before, last = series[:, :-nights], np.sort(series[:, -nights:], axis=1)
+        level = np.median(before, axis=1)
+        spread = 1.4826 * np.median(np.abs(before - level[:, None]), axis=1)
+        spare = int(nights > LEAST_NIGHTS)
+        beyond = (last[:, spare] > level + FAR * spread) | (last[:, -1 - spare] < level - FAR * spread)
+        cost = np.abs(before - level[:, None]).sum(axis=1)
+        cost += np.abs(last - np.median(last, axis=1)[:, None]).sum(axis=1)
+        better = beyond & (cost < least)
+        most[better], least[better] = nights, cost[better]
+    return most
 
 
 def _doubtful(series: Array, floor: float) -> npt.NDArray[np.bool_]:
@@ -107,9 +134,11 @@ def _doubtful(series: Array, floor: float) -> npt.NDArray[np.bool_]:
     n = series.shape[1]
     doubtful = _apart(series, floor)
     if n < 24:
-        return doubtful  # too few for ranks to show a short level; asv is quick on them
+        return doubtful  # too few for ranks to show a short level; the fit is quick on them
     left = np.flatnonzero(doubtful)
     doubtful[:] = False
+    doubtful[left] = _recent(series[left]) > 0
+    left = left[~doubtful[left]]
     length = n
     while length >= 12 and left.size:
         for start in {*range(0, n - length, length // 2), n - length}:
@@ -181,10 +210,10 @@ def _levels(series: Array, points: list[int], floor: float) -> list[int]:
         edges = [0, *points, len(series)]
         levels = [float(np.median(series[a:b])) for a, b in pairwise(edges)]
         lengths = np.diff(edges)
-        steps = [abs(after - before) / abs(before) if before else np.inf for before, after in pairwise(levels)]
+        shares = [abs(after - before) / abs(before) if before else np.inf for before, after in pairwise(levels)]
         short = [min(lengths[i], lengths[i + 1]) < LEAST_NIGHTS for i in range(len(points))]
-        least = min(range(len(points)), key=lambda i: (not short[i], steps[i]))
-        if not short[least] and steps[least] > floor:
+        least = min(range(len(points)), key=lambda i: (not short[i], shares[i]))
+        if not short[least] and shares[least] > floor:
             break
         del points[least]
     return points
