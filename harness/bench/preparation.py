@@ -32,13 +32,13 @@ def prepare(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
 
 def _prepare(job: Prepare, announce: Callable[[str], None]) -> Iterator[Item]:
     folder = Path(job.folder)
-    steps = Steps(announce)
-    maker = Maker(job.spec, job.options, steps)
-    maker.prepare()
+    maker = Maker(job.spec, job.options, announce)
+    maker.prepare(Steps(announce))
     yield _values(maker, folder)
     for case in job.cases:
+        steps = Steps(announce)
         try:
-            made = maker.make(case)
+            made = maker.make(case, steps)
         except HarnessError as error:
             yield Prepared(case, reason=str(error))
             continue
@@ -74,5 +74,5 @@ def _norms(converted: Converted, case: Case) -> tuple[str, ...]:
 
 
 def _save(converted: Converted, path: Path) -> str:
-    converted.model.save(str(path))
+    converted.save(path)
     return str(path)

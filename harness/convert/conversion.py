@@ -17,6 +17,7 @@ from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from harness.export import ExportedModel
     from harness.plan.variants import Variant
@@ -40,6 +41,10 @@ class Converted:
             return cls(next(iter(models.values())))
         model, folder = multifunction.join(models)
         return cls(model, models, folder)
+
+    def save(self, path: Path) -> None:
+        """Write the package to a path that ends in ``.mlpackage``."""
+        self.model.save(str(path))
 
     @property
     def models(self) -> Mapping[str, Any]:

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 from ane_rms import mil
+from ane_rms.passes.strategies import STRATEGIES
+from harness.interpreter.precision import POLICIES
 from harness.measure import metrics
 from harness.measure.feed import feed
 from harness.measure.model_precision import executors_of
@@ -67,8 +69,9 @@ class FirstSite:
 
     def mend(self, policy: str) -> str:
         """Return what to try."""
-        if self.op_type in ACCUMULATING and policy != "fp16":
-            return "a sum exceeds float16 within this op: --lowering layer_norm_prescaled keeps it in range"
+        if self.op_type in ACCUMULATING and POLICIES[policy].narrow:
+            names = " or ".join(name for name, one in STRATEGIES.items() if one.rescales_rows)
+            return f"a sum exceeds float16 within this op: --lowering {names} keeps it in range"
         return "float16 ends at 65,504: --rescale auto keeps the values below it"
 
 

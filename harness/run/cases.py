@@ -7,7 +7,6 @@ What converts is imported only where the cache has nothing: a run whose packages
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,10 +49,11 @@ def run_model(
     """
     model = _Model(spec, options, announce)
     for case in options.cases() if cases is None else cases:
+        steps = Steps(announce)
         try:
-            yield model.run(case)
+            yield model.run(case, steps)
         except HarnessError as error:
-            yield run_plan.record(spec, options, case, **model.steps.figures(), **_failure(error))
+            yield run_plan.record(spec, options, case, **steps.figures(), **_failure(error))
 
 
 def weights_of(checkpoint: Checkpoint | None) -> str:
@@ -98,83 +98,81 @@ class _Model:
     """One model, whose cases share what is made once."""
 
     def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
-        self.spec, self.options, self.steps = spec, options, Steps(announce)
+        self.spec, self.options, self._announce = spec, options, announce
         self._marks: list[str] = []
         self._cache = Cache(default_folder(), self._marks.append) if options.cache else None
         self._maker: Maker | None = None
         self._weights: str | None = None
 
-    def run(self, case: Case) -> Record:
+    def run(self, case: Case, steps: Steps) -> Record:
+        """Run one case, from the cache where it holds the package."""
         self._marks.clear()
-        self.steps.forget("load", "convert", "compress", "execute")
         if self._cache is None:
-            return self._made(case)
-        self.steps.say(f"look for {case.title}")
+            return self._made(case, steps)
+        steps.say(f"look for {case.title}")
         if self._weights is None:
             self._weights = weights_of(self.options.checkpoint)
-        name, cache = key(self.spec, self.options, case, self._weights), self._cache
-        entry = self.steps.time("load", lambda: cache.get(name))
-        self.steps.forget(*(("export",) if entry else ("load",)))
+        package_key = key(self.spec, self.options, case, self._weights)
+        with steps.timed("load"):
+            entry = self._cache.get(package_key)
         if entry is None:
-            return self._made(case, name)
+            steps.forget("load")
+            return self._made(case, steps, package_key)
         with entry:
-            kept = self._kept(case, entry)
-        return self._made(case) if kept is None else kept
+            kept = self._kept(case, steps, entry)
+        if kept is not None:
+            return kept
+        steps.forget("load")
+        return self._made(case, steps)
 
-    def _kept(self, case: Case, entry: Entry) -> Record | None:
-        """Run a case whose package is in the cache; None where its output is wrong, and is to be explained."""
+    def _kept(self, case: Case, steps: Steps, entry: Entry) -> Record | None:
+        """Run a case whose package is in the cache; return None if its output is wrong, which must be explained."""
         from harness.measure.model_precision import Trial, measure
 
         trial = Trial.from_arrays(entry.arrays())
-        work = partial(measure, trial, str(entry.package), self.options.policy)
-        measured = self.steps.do(f"execute {case.title}", work, "execute")
-        outcome = outcome_of(measured)
+        with steps.timed("execute", f"execute {case.title}"):
+            metrics = measure(trial, str(entry.package), self.options.policy)
+        outcome = outcome_of(metrics)
         if _is_fault(outcome, case):
             return None
         facts = msgspec.convert(entry.facts, Facts)
-        return self._record(case, facts, metrics=measured, outcome=outcome, cached=True, status="ok")
+        return self._record(case, steps, facts, metrics=metrics, outcome=outcome, cached=True, status="ok")
 
-    def _made(self, case: Case, name: str = "") -> Record:
-        """Make a case, run it, and keep its package under a name."""
+    def _made(self, case: Case, steps: Steps, package_key: str = "") -> Record:
+        """Make a case, run it, and keep its package under a key, if there is one."""
         from harness.measure.model_precision import measure
         from harness.run.maker import Maker
 
-        self._maker = self._maker or Maker(self.spec, self.options, self.steps)
-        made = self._maker.make(case)
-        work = partial(measure, made.trial, made.converted, self.options.policy)
-        measured = self.steps.do(f"execute {case.title}", work, "execute")
-        outcome = outcome_of(measured)
-        problem = made.problem or (self._lost(case, made, outcome) if _is_fault(outcome, case) else "")
-        if name and not problem:  # what is wrong is looked at anew each time
-            self._keep(name, case, made)
+        self._maker = self._maker or Maker(self.spec, self.options, self._announce)
+        made = self._maker.make(case, steps)
+        with steps.timed("execute", f"execute {case.title}"):
+            metrics = measure(made.trial, made.converted, self.options.policy)
+        outcome = outcome_of(metrics)
+        problem = made.problem or (self._lost(case, steps, made, outcome) if _is_fault(outcome, case) else "")
+        if self._cache is not None and package_key and not problem:  # a wrong package is made anew each time
+            self._keep(self._cache, package_key, case, made)
         status = "wrong" if problem else "ok"
-        return self._record(case, made.facts, metrics=measured, outcome=outcome, status=status, reason=problem)
+        return self._record(case, steps, made.facts, metrics=metrics, outcome=outcome, status=status, reason=problem)
 
-    def _lost(self, case: Case, made: Made, outcome: str) -> str:
+    def _lost(self, case: Case, steps: Steps, made: Made, outcome: str) -> str:
         """Return the sentence on an output that is not fine: where it goes wrong first, and the mend."""
         from harness.measure.first_site import first_site
 
         policy = self.options.policy
-        work = partial(first_site, made.trial, made.converted, policy)
-        site = self.steps.do(f"find where {case.title} goes wrong", work, "explain")
+        with steps.timed("explain", f"find where {case.title} goes wrong"):
+            site = first_site(made.trial, made.converted, policy)
         where = site.sentence(policy) if site else "no op of the program leaves float32 by itself"
         return f"the output is {outcome}: {where}"
 
-    def _keep(self, name: str, case: Case, made: Made) -> None:
-        """Put a package into the cache; a cache that cannot be written is noted, and no fault of the row."""
-        assert self._cache is not None  # noqa: S101 - a name is given where there is one
+    def _keep(self, cache: Cache, package_key: str, case: Case, made: Made) -> None:
+        """Put a package into the cache; a cache that cannot be written is a mark, and no fault of the row."""
         title = f"{self.spec.key} {case.title} {self.options.size} {self.options.frontend}"
+        facts, arrays = msgspec.to_builtins(made.facts), made.trial.arrays()
         try:
-            self._cache.put(
-                name,
-                lambda path: made.converted.model.save(str(path)),
-                title=title,
-                facts=msgspec.to_builtins(made.facts),
-                arrays=made.trial.arrays(),
-            ).close()
+            cache.put(package_key, made.converted.save, title=title, facts=facts, arrays=arrays).close()
         except OutputError as error:
             self._marks.append(str(error))
 
-    def _record(self, case: Case, facts: Facts, **fields: Any) -> Record:
+    def _record(self, case: Case, steps: Steps, facts: Facts, **fields: Any) -> Record:
         known = msgspec.structs.asdict(facts) | {"marks": (*facts.marks, *self._marks)}
-        return run_plan.record(self.spec, self.options, case, **known, **self.steps.figures(), **fields)
+        return run_plan.record(self.spec, self.options, case, **known, **steps.figures(), **fields)

@@ -21,10 +21,12 @@ from harness.plan import run_plan
 from harness.plan.shapes import Shape
 from harness.plan.variants import VARIANTS
 from harness.records.schema import Facts
+from harness.run.steps import Steps
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.plan.run_plan import Case, Options
-    from harness.run.steps import Steps
     from harness.zoo.catalog import ModelSpec
 
 
@@ -46,60 +48,56 @@ class Maker:
     ----------
     spec: the zoo entry.
     options: the run's.
-    steps: told and timed step by step.
+    announce: called with the title of each step before it begins.
     """
 
-    def __init__(self, spec: ModelSpec, options: Options, steps: Steps) -> None:
-        self.spec, self.options, self.steps = spec, options, steps
+    def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
+        self.spec, self.options, self._shared = spec, options, Steps(announce)
         self._prepared = False
         self._failure: HarnessError | None = None
         self._base: tuple[tuple[str, str, str], Converted] | None = None
 
-    def prepare(self) -> None:
-        """Export, run the PyTorch model, and convert plainly; what fails fails for each case alike.
+    def prepare(self, steps: Steps) -> None:
+        """Export, run the PyTorch model, and convert plainly, once; ``steps`` takes over the figures of that.
 
         Raises
         ------
-        HarnessError: the same one again for every case.
+        HarnessError: if one of these fails, the same error again for every case.
         """
+        if self._failure is None and not self._prepared:
+            try:
+                self._prepare()
+            except HarnessError as error:
+                self._failure = error
+        steps.include(self._shared)
         if self._failure is not None:
             raise self._failure
-        if self._prepared:
-            return
-        try:
-            self._prepare()
-        except HarnessError as error:
-            self._failure = error
-            raise
         self._prepared = True
 
     def _prepare(self) -> None:
         options = self.options
-        self.exported: ExportedModel = self.steps.do(
-            "export",
-            lambda: export(
+        with self._shared.timed("export", "export"):
+            self.exported: ExportedModel = export(
                 self.spec,
                 size=options.size,
                 frontend=options.frontend,
                 shape=Shape(options.shape, options.sequence_length),
                 checkpoint=options.checkpoint,
                 prompts=options.prompts,
-            ),
-        )
+            )
         self.trial = Trial.of(self.exported)
-        self.plain: Converted = self.steps.do(
-            "convert plain", lambda: self._convert(run_plan.Case("off")), "convert_plain"
-        )
+        with self._shared.timed("convert_plain", "convert plain"):
+            self.plain: Converted = self._convert(run_plan.Case("off"))
 
-    def make(self, case: Case) -> Made:
+    def make(self, case: Case, steps: Steps) -> Made:
         """Convert one case, and count its norms.
 
         Raises
         ------
-        HarnessError: what stands in its way.
+        HarnessError: if the model cannot be exported or converted.
         """
-        self.prepare()
-        converted = self._converted(case)
+        self.prepare(steps)
+        converted = self._converted(case, steps)
         variant = VARIANTS[case.variant]
         counts = count(converted, self.exported, variant=variant, lowering=case.lowering)
         problem = verdict(
@@ -116,25 +114,24 @@ class Maker:
         )
         return Made(converted, self.trial, facts, self.exported.problem or self.trial.problem or problem)
 
-    def _converted(self, case: Case) -> Converted:
+    def _converted(self, case: Case, steps: Steps) -> Converted:
         """Return a case's model; the one before compression is kept for the cases that follow."""
         at_least = SCHEMES[case.compression].deployment_target if case.compression else ""
-        self.steps.forget("compress")
-        self.steps.say(f"convert {case.title}")
-        base: Converted
+        steps.say(f"convert {case.title}")
         if case.variant == "off" and self.exported.deployment_target >= at_least:
             base = self.plain
-            self.steps.same("convert", "convert_plain")
+            steps.same("convert", "convert_plain")
         elif self._base is not None and self._base[0] == (case.variant, case.lowering, at_least):
             base = self._base[1]
         else:
             self._base = None  # before the next one is made: two of a large model need not fit
-            base = self.steps.time("convert", lambda: self._convert(case, at_least))
+            with steps.timed("convert"):
+                base = self._convert(case, at_least)
             self._base = ((case.variant, case.lowering, at_least), base)
         if not case.compression:
             return base
-        smaller: Converted = self.steps.time("compress", lambda: compress(base, case.compression))
-        return smaller
+        with steps.timed("compress"):
+            return compress(base, case.compression)
 
     def _convert(self, case: Case, at_least: str = "") -> Converted:
         try:

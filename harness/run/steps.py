@@ -1,34 +1,33 @@
-"""The steps of a model's work: announced, timed, and watched for the memory they take."""
+"""The steps of a case: each is announced, timed, and watched for the memory it takes."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from harness.workers.memory import resident_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
-    Result = TypeVar("Result")
-
 TICK_SECONDS = 0.02
-"""How often memory is looked at: a weight of 100 MB is copied in as long."""
+"""How often memory is read, in seconds; copying a weight of 100 MB takes as long."""
 
 SHOWN = ("export", "convert", "compress", "load", "execute")
 """Steps that a record names, in their order."""
 
 
 class Steps:
-    """Wall time and peak resident memory of this process, by step.
+    """Wall time and peak resident memory of this process, by step; one object a case.
 
     Parameters
     ----------
-    announce: told each step before it begins.
+    announce: called with the title of each step before it begins.
     """
 
     def __init__(self, announce: Callable[[str], None]) -> None:
@@ -36,28 +35,29 @@ class Steps:
         self._seconds: dict[str, float] = {}
         self._peaks: dict[str, int] = {}
 
-    def do(self, title: str, work: Callable[[], Result], name: str = "") -> Result:
-        """Announce and time a piece of work, under its title or a name."""
-        self.say(title)
-        return self.time(name or title, work)
-
-    def time(self, name: str, work: Callable[[], Result]) -> Result:
-        """Time a piece of work; one that fails has no time."""
+    @contextmanager
+    def timed(self, name: str, title: str = "") -> Iterator[None]:
+        """Time a ``with`` block as a step, announced by its title if it has one; a block that fails has no time."""
+        if title:
+            self.say(title)
         begin = time.perf_counter()
         with _Watch() as watch:
-            result = work()
+            yield
         self._seconds[name], self._peaks[name] = time.perf_counter() - begin, watch.peak_bytes
-        return result
 
     def same(self, name: str, other: str) -> None:
-        """Give a step the figures of another, whose result it takes."""
+        """Give a step the figures of another step, whose result it takes."""
         self._seconds[name], self._peaks[name] = self._seconds[other], self._peaks[other]
 
-    def forget(self, *names: str) -> None:
-        """Take steps out that the next case may not have."""
-        for name in names:
-            self._seconds.pop(name, None)
-            self._peaks.pop(name, None)
+    def include(self, others: Steps) -> None:
+        """Take over the figures of steps that several cases share."""
+        self._seconds |= others._seconds
+        self._peaks |= others._peaks
+
+    def forget(self, name: str) -> None:
+        """Remove a step that came to nothing."""
+        self._seconds.pop(name, None)
+        self._peaks.pop(name, None)
 
     def seconds(self) -> dict[str, float]:
         """Return the wall time of the steps that a record names, in seconds."""
@@ -72,7 +72,7 @@ class Steps:
 
 
 class _Watch(threading.Thread):
-    """Looks at this process's memory every so often for as long as a ``with`` block lasts."""
+    """Reads this process's memory at intervals for as long as a ``with`` block lasts."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -80,19 +80,19 @@ class _Watch(threading.Thread):
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        self._look()
+        self._read()
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self.join()
-        self._look()
+        self._read()
 
     def run(self) -> None:
-        """Look until it is over."""
+        """Read the memory until the block ends."""
         while not self._over.wait(TICK_SECONDS):
-            self._look()
+            self._read()
 
-    def _look(self) -> None:
+    def _read(self) -> None:
         self.peak_bytes = max(self.peak_bytes, resident_bytes(os.getpid(), below=False))

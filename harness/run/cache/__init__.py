@@ -8,7 +8,8 @@ with cache.get(key) or cache.put(key, lambda path: model.save(str(path)), facts=
     entry.package, entry.facts, entry.arrays()
 """
 
-from harness.run.cache.folder import Cache, Entry, Listed, default_folder
+from harness.run.cache.folder import Cache, Entry, default_folder
+from harness.run.cache.index import Listed
 from harness.run.cache.keys import digest, files_digest, sources_digest
 
 __all__ = ["Cache", "Entry", "Listed", "default_folder", "digest", "files_digest", "sources_digest"]

@@ -21,21 +21,30 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from harness.errors import OutputError
-from harness.run.cache.index import INDEX, UnusableError, check_files, read_index, title_of, write_index
+from harness.run.cache.file_locks import flush, flush_one, is_at, lock_file
+from harness.run.cache.index import (
+    INDEX,
+    Listed,
+    UnusableError,
+    check_files,
+    read_index,
+    size_bytes,
+    title_of,
+    write_index,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from typing_extensions import Self
 
-    from harness.run.cache.index import Index
+from harness.run.cache.index import Index
 
 VARIABLE = "ANE_HARNESS_CACHE"
 PACKAGE, ARRAYS = "model.mlpackage", "arrays.npz"
@@ -48,18 +57,6 @@ def default_folder() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ane-harness", appauthor=False))
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """An entry as ``cache list`` shows it."""
-
-    key: str
-    title: str
-    """Empty where the entry cannot be read."""
-    size_bytes: int
-    used: float
-    """When it was last made or read, in seconds since the epoch."""
 
 
 class Entry:
@@ -108,12 +105,12 @@ class Cache:
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key, checked byte by byte, or None. A corrupted one is removed, and told of."""
         folder = self._entries / key
-        lock = _lock(folder / INDEX, fcntl.LOCK_SH)
+        lock = lock_file(folder / INDEX, fcntl.LOCK_SH)
         if lock is None:
             if folder.exists() and not (folder / INDEX).exists():
                 self._discard(folder, f"{INDEX} is missing")
             return None
-        if not _is_at(lock, folder / INDEX):  # removed by another process while this one waited
+        if not is_at(lock, folder / INDEX):  # removed by another process while this one waited
             os.close(lock)
             return None
         try:
@@ -158,7 +155,7 @@ class Cache:
                 write(draft / PACKAGE)
                 np.savez(draft / ARRAYS, **(arrays or {}))  # type: ignore[arg-type]  # its stub knows no plain dict
                 write_index(draft, title, dict(facts or {}))
-                _flush(draft)
+                flush(draft)
                 self._publish(draft, self._entries / key)
         except OSError as error:
             raise OutputError(f"{self.root}: the cache cannot be written: {error.strerror or error}") from error
@@ -173,7 +170,7 @@ class Cache:
         for folder in self._entries.glob("*") if self._entries.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # pruned by another process meanwhile
                 used = max((path.stat().st_mtime for path in (folder, folder / INDEX) if path.exists()), default=0.0)
-                found.append(Listed(folder.name, title_of(folder), _size_bytes(folder), used))
+                found.append(Listed(folder.name, title_of(folder), size_bytes(folder), used))
         return sorted(found, key=lambda one: one.used, reverse=True)
 
     def prune(self, *, max_bytes: int | None = None, older_than: float | None = None) -> list[Listed]:
@@ -200,7 +197,7 @@ class Cache:
 
     def _remove(self, folder: Path, *, in_use_too: bool = False) -> bool:
         """Take an entry out of sight at once, then delete it; return whether it was there to take, and free."""
-        lock = _lock(folder / INDEX, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock = lock_file(folder / INDEX, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None and not in_use_too and (folder / INDEX).exists():
             return False
         try:
@@ -218,7 +215,7 @@ class Cache:
     def _draft(self) -> Iterator[Path]:
         """Give an empty folder in ``writing``, locked for as long as this process works on it, deleted afterwards."""
         lock_path = Path(tempfile.mkstemp(suffix=".lock", dir=self._writing)[1])
-        lock = _lock(lock_path, fcntl.LOCK_EX)
+        lock = lock_file(lock_path, fcntl.LOCK_EX)
         draft = lock_path.with_suffix("")
         try:
             draft.mkdir()
@@ -236,53 +233,13 @@ class Cache:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             return  # another process made the same entry meanwhile
-        _flush_one(folder.parent)
+        flush_one(folder.parent)
 
     def _sweep(self) -> None:
         """Delete what writers left that are no more: those whose lock is free."""
         for lock_path in self._writing.glob("*.lock") if self._writing.is_dir() else ():
-            lock = _lock(lock_path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = lock_file(lock_path, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if lock is not None:
                 shutil.rmtree(lock_path.with_suffix(""), ignore_errors=True)
                 lock_path.unlink(missing_ok=True)
                 os.close(lock)
-
-
-def _lock(path: Path, kind: int) -> int | None:
-    """Return a descriptor that holds a lock on a file; None where there is no file, or another holds it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        fcntl.flock(descriptor, kind)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is still the one at a path."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _flush(folder: Path) -> None:
-    """Have the disk hold a folder and all in it before it is renamed: a crash must not leave an entry of zeros."""
-    for path in (*folder.rglob("*"), folder):
-        _flush_one(path)
-
-
-def _flush_one(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

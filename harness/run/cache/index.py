@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,18 @@ class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     facts: dict[str, Any]
     files: dict[str, tuple[int, str]]
     """Size in bytes and SHA-256 by path below the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry as ``cache list`` shows it."""
+
+    key: str
+    title: str
+    """Empty where the entry cannot be read."""
+    size_bytes: int
+    used: float
+    """When it was last made or read, in seconds since the epoch."""
 
 
 class UnusableError(Exception):
@@ -77,3 +90,8 @@ def title_of(folder: Path) -> str:
         return read_index(folder).title
     except UnusableError:
         return ""
+
+
+def size_bytes(folder: Path) -> int:
+    """Return the size of all files of an entry."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -14,14 +14,12 @@ SIZE_BYTES = 200_000_000
 
 def test_time_and_memory_are_of_the_step():
     steps = Steps([].append)
-    steps.time("export", lambda: time.sleep(0.05))
-
-    def work():
+    with steps.timed("export"):
+        time.sleep(0.05)
+    with steps.timed("execute"):
         block = np.ones(SIZE_BYTES, np.uint8)
         time.sleep(0.1)
-        return int(block[0])
-
-    assert steps.time("execute", work) == 1
+        del block
     figures = steps.figures()
     assert 0.05 <= figures["seconds"]["export"] < 5
     peaks = figures["peak_memory_bytes"]
@@ -30,18 +28,23 @@ def test_time_and_memory_are_of_the_step():
 
 def test_a_step_that_fails_has_no_time():
     steps = Steps([].append)
-    with pytest.raises(ZeroDivisionError):
-        steps.time("execute", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError), steps.timed("execute"):
+        _ = 1 // 0
     assert steps.figures() == {"seconds": {}, "peak_memory_bytes": {}}
 
 
 def test_steps_are_announced_shared_and_forgotten():
     said = []
-    steps = Steps(said.append)
-    steps.do("convert plain", lambda: None, "convert_plain")
+    shared, steps = Steps(said.append), Steps(said.append)
+    with shared.timed("convert_plain", "convert plain"):
+        pass
+    steps.include(shared)
     steps.same("convert", "convert_plain")
-    steps.time("execute", lambda: None)
+    with steps.timed("execute"):
+        pass
     assert said == ["convert plain"]
     assert list(steps.figures()["seconds"]) == ["convert", "execute"]
-    steps.forget("execute", "load")
+    assert shared.figures()["seconds"] == {}
+    steps.forget("execute")
+    steps.forget("load")
     assert list(steps.figures()["seconds"]) == ["convert"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,14 +56,45 @@ def test_a_changed_or_new_source_changes_the_digest(name, tmp_path):
     assert tree(tmp_path, **{name: "2"}) != before
 
 
-@pytest.mark.parametrize("name", ["harness/cli/run.py", "harness/interpreter/core.py", "harness/notes.txt"])
+@pytest.mark.parametrize("name", ["harness/judge/gates.py", "harness/interpreter/core.py", "harness/notes.txt"])
 def test_what_decides_no_package_changes_nothing(name, tmp_path):
     before = tree(tmp_path)
     assert tree(tmp_path, **{name: "2"}) == before
 
 
-def test_what_is_said_to_be_beside_the_point_is_there():
-    assert all((ROOT / folder).is_dir() for folder in keys.BESIDE_THE_POINT)
+def test_what_decides_is_there():
+    assert all((ROOT / place).exists() for place in keys.DECIDING)
+
+
+@pytest.mark.parametrize("room", ["judge", "report", "cli", "bench", "explain", "workers", "runtime"])
+def test_the_cache_survives_an_edit_of_every_file_of_a_room_that_converts_nothing(room, tmp_path):
+    for package in ("ane_rms", "harness"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = tree(tmp_path)
+    for path in sorted((tmp_path / "harness" / room).rglob("*.py")):
+        path.write_text(path.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    sources_digest.cache_clear()
+    assert sources_digest(tmp_path) == before
+
+
+OF_NO_PACKAGE = {
+    "errors": "messages",
+    "system": "text, logs and files",
+    "records": "what is kept of a run; its schema alone is of a package's facts",
+    "workers": "memory, to tell a refusal",
+    "run": "steps are times",
+    "interpreter": "executes packages",
+    "runtime": "executes packages",
+}
+"""Rooms that making a package imports and that decide nothing of it, each with the reason."""
+
+
+def test_every_module_that_makes_a_package_decides_its_key():
+    code = "import sys, harness.run.maker; print(*(name for name in sys.modules if name.startswith('harness.')))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    deciding = tuple(place.removesuffix(".py").replace("/", ".") for place in keys.DECIDING)
+    left = {name for name in done.stdout.split() if not f"{name}.".startswith(tuple(f"{one}." for one in deciding))}
+    assert {name.split(".")[1] for name in left} - OF_NO_PACKAGE.keys() == set()
 
 
 def test_files_count_by_name_and_bytes(tmp_path):
