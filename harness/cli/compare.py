@@ -40,7 +40,7 @@ def compare(
 
     Example: ane-harness compare baselines latest --tier quick
     """
-    from harness.cli.selection import load_side, notes, only_models
+    from harness.cli.selection import Notes, keys_of, load_side
     from harness.judge.regress import compare as judge
     from harness.judge.regress import unasked
     from harness.judge.times import Rules
@@ -48,9 +48,9 @@ def compare(
     from harness.report.verdict_table import FORMATS, summary
 
     FORMATS.check(form)
-    told = notes()
+    told, models = Notes(), keys_of(model, tier)
     with collector.paused():
-        before, now = (only_models(load_side(name, results, told), model, tier) for name in (base, candidate))
+        before, now = (load_side(name, results, told).only(models) for name in (base, candidate))
         check_readable(before, now, told)
         check_readable(now, before, told)
         verdicts = judge(before, now, Rules(across_machines, noise_floor))

@@ -31,20 +31,20 @@ def expect(
 
     Example: ane-harness expect latest --model llama --update
     """
-    from harness.cli.selection import load_side, notes, only_models
+    from harness.cli.selection import Notes, keys_of, load_side
     from harness.errors import RecordError
     from harness.judge.expectations import propose
     from harness.records import baselines
     from harness.records.lookup import baselines_of, check_readable
 
-    told = notes()
-    side = only_models(load_side(run, results, told), model, tier)
+    told, models = Notes(), keys_of(model, tier)
+    side = load_side(run, results, told).only(models)
     if side.baselines:
         raise RecordError(f"{run}: these are baselines already; name a run")
     if not side.records:
         raise RecordError(f"{run}: no record of these models")
     folder = results / "baselines"
-    previous = only_models(baselines_of(folder, told), model, tier)
+    previous = baselines_of(folder, told).only(models)
     check_readable(previous, side, told)
     proposals = propose(side, previous.baselines, prune=prune)
     for proposal in proposals:

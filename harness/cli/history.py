@@ -29,13 +29,13 @@ def history(
 
     Example: ane-harness history --model llama --metric predict
     """
-    from harness.cli.selection import notes
+    from harness.cli.selection import Notes
     from harness.judge.nightly_series import history as read
     from harness.report.history_table import FORMATS
 
     FORMATS.check(form)
     with collector.paused():
-        series = read(results, model or (), metric or (), notes())
+        series = read(results, model or (), metric or (), Notes())
     text = FORMATS[form](series, everything=everything)
     if text:
         say(text)

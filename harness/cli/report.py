@@ -11,13 +11,14 @@ from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from harness.judge.night import Night
     from harness.records.lookup import Side
-    from harness.records.series import Series
-    from harness.report.page.content import Page
 
 NONE = "none"
 MOST_RUNS_BACK = 20
-"""Runs that are looked into for one that has a row of this one."""
+"""Earlier runs that are searched for one that shares a row with this run."""
 
 
 def report(
@@ -38,73 +39,38 @@ def report(
 
     Example: ane-harness report latest --base latest~1 -o report.html
     """
+    from harness.cli.selection import Notes
     from harness.errors import RecordError
-    from harness.records import atomic
+    from harness.judge.night import judge_night
     from harness.records.lookup import find
-    from harness.report.page.html import render
 
-    notes: list[str] = []
-    side = find(run, results, notes.append)
+    notes = Notes()
+    side = find(run, results, notes)
     if side.baselines:
         raise RecordError(f"{run}: baselines are no run, and have nothing to report; name them with --base")
-    page = _page(side, base, results, notes)
-    path = output or results / "tables" / f"{page.run}.html"
-    atomic.write(path, render(page, side.records).encode())
-    for note in dict.fromkeys(notes):
-        say(f"ane-harness: {note}", err=True)
+    night = judge_night(side, _base(base, side, results, notes), results, notes)
+    write_page(night, notes.texts, output or results / "tables" / f"{_run_name(side)}.html")
+
+
+def write_page(night: Night, notes: Sequence[str], path: Path) -> None:
+    """Write a night as one HTML file, and print its headline."""
+    from harness.records import atomic
+    from harness.report.page.drawn import html, page_of
+
+    page = page_of(night, notes)
+    atomic.write(path, html(page))
     say(f"{page.headline}: {path}")
-
-
-def _page(side: Side, base: str | None, results: Path, notes: list[str]) -> Page:
-    """Return what the report says: the run against its base, its history, and the newest errors by regime."""
-    import msgspec
-
-    from harness.judge.regress import compare
-    from harness.records import regime_errors
-    from harness.records.lookup import check_readable
-    from harness.report.page.content import Page
-    from harness.report.page.recent_nights import changes_of_late, nights, own_series
-
-    before = _base(base, side, results, notes)
-    if before:
-        check_readable(before, side, notes.append)
-    own = own_series(_series(results, notes), side.records)
-    measured = regime_errors.newest(results, notes.append)
-    return Page(
-        side.records,
-        _run_name(side),
-        base=before.name if before else "",
-        verdicts=compare(before, side) if before else None,
-        history=nights(own, side.records),
-        changes=changes_of_late(own, side.records),
-        regimes={"run": measured[0], "errors": msgspec.to_builtins(measured[1])} if measured else None,
-        notes=notes,
-    )
 
 
 def _run_name(side: Side) -> str:
     return Path(side.name).name.removesuffix(".jsonl") or "run"
 
 
-def _series(results: Path, notes: list[str]) -> list[Series]:
-    """Return the history of all runs; a run that cannot be read costs the history, with a note, not the report."""
-    from harness.errors import RecordError
-    from harness.judge.nightly_series import history
-    from harness.records.lookup import runs
+def _base(name: str | None, side: Side, results: Path, told: Callable[[str], None]) -> Side | None:
+    """Return the records or baselines to compare with; None for nothing.
 
-    if not runs(results):
-        return []
-    try:
-        return history(results, damaged=notes.append)
-    except RecordError as error:
-        notes.append(f"the history is left out: {error}")
-        return []
-
-
-def _base(name: str | None, side: Side, results: Path, notes: list[str]) -> Side | None:
-    """Return what to compare with; None for nothing.
-
-    As named, or else the first that has a row of this run: the committed baselines, then the runs before, newest first.
+    If none are named, the first are taken that have a row of this run: the committed baselines, then the runs before,
+    newest first.
     """
     from harness.errors import RecordError
     from harness.judge.regress import rows_of
@@ -114,15 +80,15 @@ def _base(name: str | None, side: Side, results: Path, notes: list[str]) -> Side
     if name == NONE:
         return None
     if name is not None:
-        return find(name, results, notes.append)
+        return find(name, results, told)
     names = [BASELINES] if listing.baselines(results / BASELINES).files else []
     names += [path.stem for path in reversed(runs(results)) if path.stem < _run_name(side)][:MOST_RUNS_BACK]
     own = rows_of(side).keys()
     for one in names:
         try:
-            before = find(one, results, notes.append)
+            before = find(one, results, told)
         except RecordError as error:
-            notes.append(f"not compared with: {error}")
+            told(f"not compared with: {error}")
             continue
         if own & rows_of(before).keys():
             return before

@@ -114,16 +114,17 @@ def new_folder(out: Path) -> RunFolder:
     return RunFolder.new(out, warn=lambda text: say(text, err=True))
 
 
-def notes() -> Callable[[str], None]:
-    """Return what says a note on stderr, each text once."""
-    said: set[str] = set()
+class Notes:
+    """Sentences about files and lines that are left out: each is printed on stderr once, and kept."""
 
-    def note(text: str) -> None:
-        if text not in said:
-            said.add(text)
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        """Print and keep a sentence, unless it was there before."""
+        if text not in self.texts:
+            self.texts.append(text)
             say(f"ane-harness: {text}", err=True)
-
-    return note
 
 
 def load_side(name: str, results: Path, told: Callable[[str], None]) -> Side:
@@ -133,26 +134,18 @@ def load_side(name: str, results: Path, told: Callable[[str], None]) -> Side:
     return find(name, results, told)
 
 
-def only_models(side: Side, models: list[str] | None, tier: str | None) -> Side:
-    """Return a side with some models alone.
+def keys_of(models: list[str] | None, tier: str | None) -> frozenset[str] | None:
+    """Return the keys of the models that a command is restricted to; None for no restriction.
 
     Raises
     ------
     UnknownNameError: for an unknown tier.
     """
-    from harness.records.lookup import Side
-
     if not models and not tier:
-        return side
+        return None
     kept = set(models or ())
     if tier:
         from harness.zoo import catalog
 
         kept |= {spec.key for spec in catalog.select(catalog.load_zoo(), tier=tier)}
-    return Side(
-        side.name,
-        [record for record in side.records if record.model in kept],
-        {name: one for name, one in side.baselines.items() if name in kept},
-        side.others,
-        {name: why for name, why in side.unreadable.items() if name in kept},
-    )
+    return frozenset(kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from harness.records.run_files import read_asked, read_records
 from harness.system import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from harness.records.baselines import Baseline
     from harness.records.schema import Record
@@ -33,6 +33,17 @@ class Side:
     """Models that a run was not asked for; None where nobody said, and every row of a base is expected in it."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """Why a model's baseline cannot be read, by model; whoever needs that model's baseline is to refuse."""
+
+    def only(self, models: Collection[str] | None) -> Side:
+        """Return the side with these models alone; all of it for None."""
+        if models is None:
+            return self
+        return replace(
+            self,
+            records=[record for record in self.records if record.model in models],
+            baselines={name: one for name, one in self.baselines.items() if name in models},
+            unreadable={name: why for name, why in self.unreadable.items() if name in models},
+        )
 
 
 def find(name: str, results: Path, damaged: Callable[[str], None] | None = None) -> Side:

@@ -15,23 +15,17 @@ from harness.system.text import plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.records.schema import Record
+    from harness.judge.night import Night
     from harness.records.verdicts import Verdict
 
 SKIPPED = ("not comparable", "insufficient data")
 SAID = ("suspicious", "improvement", "accepted")
 
 
-def junit(name: str, verdicts: Sequence[Verdict], records: Sequence[Record] = ()) -> bytes:
-    """Return the file.
-
-    Parameters
-    ----------
-    name: of the comparison.
-    verdicts: of it.
-    records: the candidate's: the times of their steps are the times of the cases.
-    """
-    seconds = {record.row: sum(record.seconds.values()) for record in records}
+def junit(night: Night) -> bytes:
+    """Return the file of a night; the times of the run's steps are the times of the cases."""
+    name, verdicts = night.title, night.verdicts or []
+    seconds = {record.row: sum(record.seconds.values()) for record in night.run.records}
     by_model: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         by_model.setdefault(verdict.model, []).append(verdict)

@@ -6,6 +6,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from harness.judge import night as judged
+from harness.judge.night import Night
+from harness.records.lookup import Side
 from harness.records.verdicts import Verdict
 from harness.report.junit import junit
 from tests.harness.cli.test_verdicts import harness
@@ -21,16 +24,11 @@ def results(tmp_path):
     return tmp_path
 
 
-def test_a_night_is_judged_into_three_files(results):
+def test_a_night_is_judged_into_three_files(results, snapshot):
     code, out, err = harness("nightly", "--results", results)
     assert code == 1
     tables = results / "tables"
-    page = (tables / "nightly.md").read_text(encoding="utf-8")
-    assert page.startswith("# 20260102 against baselines\n\n2 regression, 1 improvement, 1 not comparable")
-    assert "norm model.norm is not fused any more" in page
-    assert "gemma2: vanished" not in page  # the row is said once, in its column
-    assert "| regression     | gemma2" in page
-    assert "## Since when" in page
+    assert (tables / "nightly.md").read_text(encoding="utf-8") == snapshot
     assert (tables / "nightly.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert all(name in out + err for name in ("nightly.md", "nightly.html", "nightly.xml"))
 
@@ -50,7 +48,8 @@ def test_the_junit_file_has_a_suite_a_model(results):
 
 def test_control_characters_do_not_break_the_file():
     verdict = Verdict("regression", "a\x00b", "a\x1b[31m", "status", "failed: \ufffe\x07 <&>")
-    (suite,) = ET.fromstring(junit("x\x01", [verdict]))  # noqa: S314 - as above
+    night = Night(Side("x\x01"), None, [verdict], [], None)
+    (suite,) = ET.fromstring(junit(night))  # noqa: S314 - as above
     assert suite[0].find("failure").attrib["message"].endswith("<&>")
 
 
@@ -58,3 +57,25 @@ def test_nothing_got_worse_is_exit_code_0(results):
     write_run(results, "20260103", [record("llama"), record("qwen3"), record("gemma2")])
     assert harness("nightly", "--results", results)[0] == 0
     assert "Nothing changed." in (results / "tables" / "nightly.md").read_text(encoding="utf-8")
+
+
+def test_a_tier_narrows_the_page_the_report_and_the_tests_alike(results):
+    assert harness("nightly", "--tier", "quick", "--results", results)[0] == 1
+    for kind in ("md", "html", "xml"):
+        text = (results / "tables" / f"nightly.{kind}").read_text(encoding="utf-8")
+        assert "llama" in text
+        assert not any(word in text for word in ("<script> on", "&lt;script&gt; on", '"\\u003cscript\\u003e"'))
+
+
+def test_a_night_compares_once_and_reads_the_history_once(results, monkeypatch):
+    calls = []
+    for name in ("compare", "history"):
+        real = getattr(judged, name)
+
+        def counted(*given, _real=real, _name=name, **more):
+            calls.append(_name)
+            return _real(*given, **more)
+
+        monkeypatch.setattr(judged, name, counted)
+    harness("nightly", "--results", results)
+    assert sorted(calls) == ["compare", "history"]

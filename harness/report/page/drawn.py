@@ -1,0 +1,45 @@
+"""The night as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from harness.report.page.content import Page
+from harness.report.page.html import render
+from harness.report.page.recent_nights import changes_of_late, nights, own_series
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.judge.night import Night
+
+
+def page_of(night: Night, notes: Sequence[str]) -> Page:
+    """Return the content of the report: the run against its base, its history, and the newest errors by regime.
+
+    Parameters
+    ----------
+    night: the judged run.
+    notes: sentences for the foot of the page, about files and lines that were left out.
+    """
+    records = night.run.records
+    own = own_series(night.series, records)
+    regimes = night.regimes
+    return Page(
+        records,
+        Path(night.run.name).name.removesuffix(".jsonl") or "run",
+        base=night.base.name if night.base else "",
+        verdicts=night.verdicts,
+        history=nights(own, records),
+        changes=changes_of_late(own, records),
+        regimes={"run": regimes[0], "errors": msgspec.to_builtins(regimes[1])} if regimes else None,
+        notes=notes,
+    )
+
+
+def html(page: Page) -> bytes:
+    """Return the file."""
+    return render(page, page.records).encode()
