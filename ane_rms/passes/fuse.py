@@ -69,7 +69,7 @@ class fuse_rms_norm(AbstractGraphPass):
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
         keep_report(prog, self._report(prog, found))
         by_op = {id(norm.op): norm for norm in found.norms}
-        rewrite_each([norm.op for norm in found.norms], lambda op: _fused(by_op[id(op)]))
+        rewrite_each([norm.op for norm in found.norms], lambda op: fused(by_op[id(op)]))
 
     def _report(self, prog: mil.Program, found: Scan) -> FusionReport:
         report = replace(
@@ -87,7 +87,7 @@ class fuse_rms_norm(AbstractGraphPass):
         return replace(report, warnings=warnings)
 
 
-def _fused(norm: RmsNorm) -> mil.Var:
+def fused(norm: RmsNorm) -> mil.Var:
     """Build the ``ane_rms_norm`` of one match, in the type of x, and what is multiplied after; cast to the result's."""
     result = norm.op.outputs[0]
     kind = mil.dtype(result)

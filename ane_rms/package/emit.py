@@ -1,0 +1,222 @@
+"""Serialised ops of norms, lowered: built by the project's own passes in a small program, which holds nothing else.
+
+The small program's inputs stand for the values that the norms read. What its lowering makes is then written as
+protobuf, under names that the finished program does not use yet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import coremltools as ct
+import numpy as np
+from coremltools.converters.mil.backend.mil import helper
+from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil import Function, Placeholder, Program, types
+from coremltools.proto import MIL_pb2
+
+from ane_rms import mil
+from ane_rms.passes.epsilon import restore_rms_norm_epsilon
+from ane_rms.passes.fuse import fused
+from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ane_rms.grammar import RmsNorm
+    from ane_rms.package.graph import VarView
+    from ane_rms.package.storage import Storage
+
+FEWEST_IN_FILE = 10
+"""Elements from which coremltools keeps a constant in the weights file."""
+
+OPSETS = {name: ct.target(version) for version, name in ct._OPSET.items() if version in {one.value for one in ct.target}}  # noqa: SLF001 - the one table of opsets
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One norm to be built: ``value`` is the one that it replaces, ``norm`` what it is of.
+
+    ``permutation`` moves the axes of ``norm.x`` first, or is None.
+    """
+
+    norm: RmsNorm
+    value: VarView
+    permutation: tuple[int, ...] | None = None
+
+
+@dataclass(slots=True)
+class Emitted:
+    """Serialised ops: constants, which go in front of everything, and those of each norm; and the names they read."""
+
+    constants: list[Any] = field(default_factory=list)
+    ops: list[list[Any]] = field(default_factory=list)
+    reads: list[list[str]] = field(default_factory=list)
+    """By norm: the names of values and constants of the finished program that its ops read."""
+
+
+def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str], storage: Storage) -> Emitted:
+    """Return the serialised ops that compute norms of one block.
+
+    Parameters
+    ----------
+    wanted: the norms, all of one block.
+    lowering: the strategy's name.
+    opset: that of the function, for example ``"CoreML7"``; one that coremltools does not know yet is taken for the
+        newest that it does.
+    names: every name that the function uses; those given here are added.
+    storage: where constants are kept that are not small.
+    """
+    program, inputs, results = _small_program(wanted, lowering, OPSETS.get(opset, max(OPSETS.values())))
+    function = program.functions["main"]
+    writer = _Writer(names, storage, _gammas(wanted))
+    for var, source in inputs.items():
+        writer.named[id(function.inputs[var])] = source
+    for one, result in zip(wanted, results(), strict=True):
+        writer.named[id(result)] = one.value.name
+        writer.declared[id(result)] = one.value.declared
+    emitted = Emitted()
+    for result in results():
+        ops = _ops_behind(result)
+        emitted.constants += [
+            made for op in ops if op.op_type == "const" and (made := writer.constant(op.outputs[0])) is not None
+        ]
+        emitted.ops.append([writer.op(op) for op in ops if op.op_type != "const"])
+        read = {writer.named[id(var)] for op in ops for var in op.get_flattened_inputs()}
+        emitted.reads.append(sorted(read))
+    return emitted
+
+
+def _small_program(
+    wanted: Sequence[Wanted], lowering: str, target: ct.target
+) -> tuple[Program, dict[str, str], Callable[[], list[mil.Var]]]:
+    """Return a lowered program of norms, the names that its inputs stand for, and what gives its results."""
+    sources: dict[str, VarView] = {}
+    for one in wanted:
+        for var in (one.norm.x, *(var for var, _ in one.norm.others)):
+            sources.setdefault(var.name, var)
+    by_name = {source: f"given_{at}" for at, source in enumerate(sources)}
+    placeholders = {
+        name: Placeholder(sources[source].shape, dtype=sources[source].dtype, name=name)
+        for source, name in by_name.items()
+    }
+    program = Program()
+    with Function(placeholders, opset_version=target) as function:
+        given = {source: function.inputs[name] for source, name in by_name.items()}
+        function.set_outputs([_built(one, given) for one in wanted])
+    program.add_function("main", function)
+    _lower(program, lowering)
+    return program, {name: source for source, name in by_name.items()}, lambda: list(function.outputs)
+
+
+def _built(one: Wanted, given: dict[str, mil.Var]) -> mil.Var:
+    x = given[one.norm.x.name]
+    if one.permutation is not None:
+        x = mb.transpose(x=x, perm=list(one.permutation))
+    others = tuple((given[var.name], power) for var, power in one.norm.others)
+    return fused(replace(one.norm, op=SimpleNamespace(outputs=[one.value]), x=x, others=others))
+
+
+def _lower(program: Program, lowering: str) -> None:
+    """Lower as a conversion does, epsilon restored from iOS 17 on where x is float16."""
+    epsilons: dict[str, float] = {}
+    lower = lower_ane_rms_norm_to_layer_norm()
+    lower.for_ane, lower.lowering, lower.epsilons = True, lowering, epsilons
+    lower.apply(program)
+    restore = restore_rms_norm_epsilon()
+    restore.epsilons = epsilons
+    restore.apply(program)
+
+
+def _ops_behind(result: mil.Var) -> list[mil.Op]:
+    """Return the ops that compute a value, each after those that it reads."""
+    found: dict[int, mil.Op] = {}
+
+    def visit(op: mil.Op | None) -> None:
+        if op is None or id(op) in found:
+            return
+        for var in op.get_flattened_inputs():
+            visit(var.op)
+        found[id(op)] = op
+
+    visit(result.op)
+    return list(found.values())
+
+
+def _gammas(wanted: Sequence[Wanted]) -> dict[tuple[str, tuple[int, ...], bytes], str]:
+    """Return the constants that norms were multiplied by, so that one that is needed again is not stored again."""
+    found = {}
+    for one in wanted:
+        for op in (one.norm.op, *one.norm.interior):
+            for var in op.get_flattened_inputs():
+                if var.op is not None and var.op.op_type == "const" and var.val is not None and var.rank:
+                    found[_key(np.asarray(var.val))] = var.name
+    return found
+
+
+def _key(array: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...], bytes]:
+    return array.dtype.str, array.shape, array.tobytes()
+
+
+class _Writer:
+    """Turns ops of the small program into protobuf, under names of the finished one."""
+
+    def __init__(self, names: set[str], storage: Storage, known: dict[tuple[str, tuple[int, ...], bytes], str]) -> None:
+        self.names = names
+        self.storage = storage
+        self.known = known
+        self.named: dict[int, str] = {}
+        self.declared: dict[int, Any] = {}
+
+    def name(self, var: mil.Var) -> str:
+        """Return the name of a value: its own, numbered where the finished program uses that already."""
+        if id(var) not in self.named:
+            name, number = var.name, 0
+            while name in self.names:
+                number += 1
+                name = f"{var.name}_{number}"
+            self.names.add(name)
+            self.named[id(var)] = name
+        return self.named[id(var)]
+
+    def constant(self, var: mil.Var) -> Any:
+        """Return a serialised constant; None for one that is there already."""
+        if id(var) in self.named:
+            return None
+        array = np.asarray(var.val)
+        if array.ndim and array.dtype.kind == "f" and (known := self.known.get(_key(array))) is not None:
+            self.named[id(var)] = known
+            return None
+        value = helper.create_immediate_value(var)
+        if array.dtype.kind == "f" and array.size >= FEWEST_IN_FILE:
+            value = self.storage.kept(array, value)
+        name = self.name(var)
+        return MIL_pb2.Operation(
+            type="const",
+            attributes={"name": helper.create_scalar_value(name), "val": value},
+            outputs=[MIL_pb2.NamedValueType(name=name, type=_declared(var))],
+        )
+
+    def op(self, op: mil.Op) -> Any:
+        """Return a serialised op."""
+        inputs = {}
+        for key, given in op.inputs.items():
+            values = given if isinstance(given, (list, tuple)) else [given]
+            bindings = [MIL_pb2.Argument.Binding(name=self.name(var)) for var in values]
+            inputs[key] = MIL_pb2.Argument(arguments=bindings)
+        outputs = [
+            MIL_pb2.NamedValueType(name=self.name(var), type=self.declared.get(id(var)) or _declared(var))
+            for var in op.outputs
+        ]
+        attributes = {"name": helper.create_scalar_value(outputs[0].name)}
+        return MIL_pb2.Operation(type=op.op_type, inputs=inputs, attributes=attributes, outputs=outputs)
+
+
+def _declared(var: mil.Var) -> Any:
+    """Return the serialised type of a value."""
+    if types.is_tensor(var.sym_type):
+        primitive = helper.types_to_proto_primitive(var.sym_type.get_primitive())
+        return helper.create_valuetype_tensor(var.sym_type.get_shape(), primitive)
+    return helper.create_valuetype_scalar(helper.types_to_proto_primitive(var.sym_type))

@@ -1,0 +1,72 @@
+"""Where new constants of a package go: behind the weights that are there, each once for all functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coremltools.converters.mil.backend.mil import helper
+from coremltools.libmilstoragepython import _BlobStorageWriter as BlobStorageWriter
+
+from ane_rms.package.weights import MODEL_FOLDER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Storage:
+    """Appends constants to a weights file. What the file holds already is not touched, nor moved.
+
+    Without a file, as in a package whose every constant is in its program, constants stay in the program.
+    """
+
+    def __init__(self, folder: Path, name: str | None) -> None:
+        """Take the folder of the model specification, and the file as programs call it (``@model_path/...``)."""
+        self._folder = folder
+        self._name = name
+        self._writer: Any = None
+        self._known: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+
+    def kept(self, array: np.ndarray[Any, Any], value: Any) -> Any:
+        """Return the serialised constant ``value`` as one whose elements are in the file.
+
+        Parameters
+        ----------
+        array: its elements, float16 or float32.
+        value: the constant with its elements in it, returned as it is where there is no file.
+        """
+        if self._name is None:
+            return value
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            offset = self._append(np.ascontiguousarray(array.reshape(-1)))
+            kind = value.type.tensorType.dataType
+            self._known[key] = helper.create_file_value_tensor(self._name, offset, array.shape, kind)
+        return self._known[key]
+
+    def _append(self, flat: np.ndarray[Any, Any]) -> int:
+        if self._writer is None:
+            path = self._folder / str(self._name).removeprefix(MODEL_FOLDER)
+            self._writer = BlobStorageWriter(str(path), truncate_file=False)
+        if flat.dtype == np.float16:
+            return int(self._writer.write_fp16_data(flat.view(np.uint16)))
+        return int(self._writer.write_float_data(flat.astype(np.float32)))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer = None
+
+
+def weights_file(program: Any) -> str | None:
+    """Return the name of the first weights file that a serialised program refers to, or None."""
+    for function in program.functions.values():
+        for block in function.block_specializations.values():
+            for op in block.operations:
+                for value in op.attributes.values():
+                    if value.WhichOneof("value") == "blobFileValue":
+                        return str(value.blobFileValue.fileName)
+                for argument in op.inputs.values():
+                    for binding in argument.arguments:
+                        if binding.value.WhichOneof("value") == "blobFileValue":
+                            return str(binding.value.blobFileValue.fileName)
+    return None
