@@ -12,6 +12,7 @@ from ane_rms.installation import install, installed, uninstall
 from ane_rms.pipeline import pipeline
 from ane_rms.reading import report
 from ane_rms.report import Caution, FusionReport, LoweredSite, Miss, Site
+from ane_rms.rewrite_package import rewrite
 
 __all__ = [
     "Caution",
@@ -25,5 +26,6 @@ __all__ = [
     "installed",
     "pipeline",
     "report",
+    "rewrite",
     "uninstall",
 ]

@@ -17,14 +17,14 @@ from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil import Function, Placeholder, Program, types
 from coremltools.proto import MIL_pb2
 
-from ane_rms import mil
-from ane_rms.passes.epsilon import restore_rms_norm_epsilon
+from ane_rms.package.splice import unused
 from ane_rms.passes.fuse import fused
 from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ane_rms import mil
     from ane_rms.grammar import RmsNorm
     from ane_rms.package.graph import VarView
     from ane_rms.package.storage import Storage
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 FEWEST_IN_FILE = 10
 """Elements from which coremltools keeps a constant in the weights file."""
 
-OPSETS = {name: ct.target(version) for version, name in ct._OPSET.items() if version in {one.value for one in ct.target}}  # noqa: SLF001 - the one table of opsets
+OPSETS = {f"CoreML{target.value - 1}": target for target in ct.target if target >= ct.target.iOS15}
+"""The target of each opset's name: ``CoreML5`` is that of iOS 15, specification version 6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,9 @@ def _small_program(
         given = {source: function.inputs[name] for source, name in by_name.items()}
         function.set_outputs([_built(one, given) for one in wanted])
     program.add_function("main", function)
-    _lower(program, lowering)
+    lower = lower_ane_rms_norm_to_layer_norm()
+    lower.for_ane, lower.lowering = True, lowering
+    lower.apply(program)
     return program, {name: source for source, name in by_name.items()}, lambda: list(function.outputs)
 
 
@@ -117,17 +120,6 @@ def _built(one: Wanted, given: dict[str, mil.Var]) -> mil.Var:
         x = mb.transpose(x=x, perm=list(one.permutation))
     others = tuple((given[var.name], power) for var, power in one.norm.others)
     return fused(replace(one.norm, op=SimpleNamespace(outputs=[one.value]), x=x, others=others))
-
-
-def _lower(program: Program, lowering: str) -> None:
-    """Lower as a conversion does, epsilon restored from iOS 17 on where x is float16."""
-    epsilons: dict[str, float] = {}
-    lower = lower_ane_rms_norm_to_layer_norm()
-    lower.for_ane, lower.lowering, lower.epsilons = True, lowering, epsilons
-    lower.apply(program)
-    restore = restore_rms_norm_epsilon()
-    restore.epsilons = epsilons
-    restore.apply(program)
 
 
 def _ops_behind(result: mil.Var) -> list[mil.Op]:
@@ -173,12 +165,7 @@ class _Writer:
     def name(self, var: mil.Var) -> str:
         """Return the name of a value: its own, numbered where the finished program uses that already."""
         if id(var) not in self.named:
-            name, number = var.name, 0
-            while name in self.names:
-                number += 1
-                name = f"{var.name}_{number}"
-            self.names.add(name)
-            self.named[id(var)] = name
+            self.named[id(var)] = unused(var.name, self.names)
         return self.named[id(var)]
 
     def constant(self, var: mil.Var) -> Any:

@@ -109,7 +109,7 @@ class ProgramView:
         """Every name that a function uses."""
 
 
-def program_view(program: Any, weights: Weights, only: str | None = None) -> ProgramView:
+def program_view(program: Any, weights: Weights, only: str | None = None, *, exact: bool = False) -> ProgramView:
     """Return the view of a serialised program.
 
     Parameters
@@ -117,6 +117,7 @@ def program_view(program: Any, weights: Weights, only: str | None = None) -> Pro
     program: the ``MIL_pb2.Program``, which the views refer to.
     weights: where constants that are not in the program are read from.
     only: the one function to view. Default: all. A function specialised for several opsets is viewed once for each.
+    exact: whether a float16 number is the one stored, 1.0133e-6. Default: the one that was written, 1e-6.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def program_view(program: Any, weights: Weights, only: str | None = None) -> Pro
             continue
         for opset, block in function.block_specializations.items():
             key = name if opset == function.opset else f"{name} ({opset})"
-            reader = _Reader(weights, name)
+            reader = _Reader(weights, name, exact=exact)
             view.functions[key] = reader.function(function, block)
             view.opsets[key] = str(opset)
             view.names[key] = reader.names
@@ -138,8 +139,9 @@ def program_view(program: Any, weights: Weights, only: str | None = None) -> Pro
 class _Reader:
     """What reading one function carries: the values known so far, and every name."""
 
-    def __init__(self, weights: Weights, function: str) -> None:
+    def __init__(self, weights: Weights, function: str, *, exact: bool) -> None:
         self.weights = weights
+        self.exact = exact
         self.where = function
         self.known: dict[str, VarView] = {}
         self.names: set[str] = set()
@@ -195,13 +197,19 @@ class _Reader:
         if op.op_type != "const":
             return lambda: folded(op, declared_type(declared.type))
         value = proto.attributes.get("val")
-        return None if value is None else lambda: self.weights.value(value)
+        return None if value is None else lambda: self.value(value)
+
+    def value(self, value: Any) -> Any:
+        """Return the value of a constant; a float16 number in float64, where the stored one is asked for."""
+        found = self.weights.value(value)
+        is_number = self.exact and getattr(found, "dtype", None) == np.float16 and found.size == 1
+        return found.astype(np.float64) if is_number else found
 
     def bound(self, binding: Any) -> VarView:
         return self.anonymous(binding.value) if binding.WhichOneof("binding") == "value" else self.lookup(binding.name)
 
     def anonymous(self, value: Any) -> VarView:
-        return VarView("", value.type, None, lambda: self.weights.value(value))
+        return VarView("", value.type, None, lambda: self.value(value))
 
 
 def declared_type(declared: Any) -> tuple[Any, tuple[Any, ...]]:

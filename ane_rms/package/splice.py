@@ -17,7 +17,7 @@ WRITES = ("write_state", "coreml_update_state", "print")
 """Ops that do something beside computing a value."""
 
 
-def splice(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted) -> None:
+def splice(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted, names: set[str]) -> None:
     """Replace values of a block by what was emitted for them.
 
     Parameters
@@ -25,7 +25,9 @@ def splice(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted) -> None
     block: the view of the block, whose protobuf is changed. Inner blocks have been spliced before.
     wanted: the norms, and the values that they replace.
     emitted: their ops, in the same order.
+    names: every name that the function uses; those given here are added.
     """
+    _rename_what_stays(wanted, names)
     instead = {id(one.value.op): ops for one, ops in zip(wanted, emitted.ops, strict=True)}
     dropped = _unread(block, wanted, emitted)
     made: list[Any] = list(emitted.constants)
@@ -41,7 +43,6 @@ def _unread(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted) -> set
     """Return the ids of the ops that nothing reads any more."""
     read_anew = {name for names in emitted.reads for name in names}
     replaced = {id(one.value) for one in wanted}
-    _rename_what_stays(wanted)
     dropped: set[int] = set()
     pending: list[OpView | None] = [one.value.op for one in wanted]
     while pending:
@@ -60,10 +61,20 @@ def _is_read(var: VarView, dropped: set[int], read_anew: set[str]) -> bool:
     return readers or bool(var.consuming_blocks) or var.name in read_anew
 
 
-def _rename_what_stays(wanted: Sequence[Wanted]) -> None:
-    """Give another name to results that are replaced while others of the same op are still read."""
+def _rename_what_stays(wanted: Sequence[Wanted], names: set[str]) -> None:
+    """Give another name to a result that is replaced while others of the same op may still be read."""
     for one in wanted:
-        if len(one.value.op.outputs) > 1:
-            for declared in one.value.op.proto.outputs:
-                if declared.name == one.value.name:
-                    declared.name = f"{one.value.name}_replaced"
+        op = one.value.op
+        for declared in op.proto.outputs if op is not None and len(op.outputs) > 1 else ():
+            if declared.name == one.value.name:
+                declared.name = unused(f"{one.value.name}_replaced", names)
+
+
+def unused(name: str, names: set[str]) -> str:
+    """Return ``name``, numbered where it is used already, and add it to ``names``."""
+    found, number = name, 0
+    while found in names:
+        number += 1
+        found = f"{name}_{number}"
+    names.add(found)
+    return found

@@ -67,24 +67,39 @@ class fuse_rms_norm(AbstractGraphPass):
         if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
             return
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
-        keep_report(prog, self._report(prog, found))
-        by_op = {id(norm.op): norm for norm in found.norms}
-        rewrite_each([norm.op for norm in found.norms], lambda op: fused(by_op[id(op)]))
-
-    def _report(self, prog: mil.Program, found: Scan) -> FusionReport:
-        report = replace(
-            found.report(), compute_units=units_name(self.compute_units), lowering=self.lowering, acting=True
-        )
-        chosen = STRATEGIES[self.lowering] if self.lowering else None
-        warnings = cautions(
-            report,
-            found.largest_gammas(),
-            doubles_axis=chosen is not None and chosen.doubles_axis,
-            narrower=narrower(),
+        found_report = fusion_report(
+            found,
+            compute_units=units_name(self.compute_units),
+            lowering=self.lowering,
             float16=self.float16,
             enumerated=has_enumerated_shapes(prog),
         )
-        return replace(report, warnings=warnings)
+        keep_report(prog, found_report)
+        by_op = {id(norm.op): norm for norm in found.norms}
+        rewrite_each([norm.op for norm in found.norms], lambda op: fused(by_op[id(op)]))
+
+
+def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bool, enumerated: bool) -> FusionReport:
+    """Return the report of a fusion: its sites, and the guard rails that they touch.
+
+    Parameters
+    ----------
+    found: the sites.
+    compute_units: their name.
+    lowering: the strategy that lowers the norms; empty if none is known.
+    float16: whether the program computes in float16.
+    enumerated: whether an input has enumerated shapes.
+    """
+    report = replace(found.report(), compute_units=compute_units, lowering=lowering, acting=True)
+    warnings = cautions(
+        report,
+        found.largest_gammas(),
+        doubles_axis=bool(lowering) and STRATEGIES[lowering].doubles_axis,
+        narrower=narrower(),
+        float16=float16,
+        enumerated=enumerated,
+    )
+    return replace(report, warnings=warnings)
 
 
 def fused(norm: RmsNorm) -> mil.Var:

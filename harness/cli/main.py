@@ -25,6 +25,7 @@ from harness.cli import (
     nightly,
     placement,
     report,
+    rewrite,
     run,
 )
 from harness.cli.output import say
@@ -45,6 +46,7 @@ app.command("bench")(bench.bench)
 app.command("placement")(placement.placement)
 app.command("explain")(explain.explain)
 app.command("engine")(engine.engine)
+app.command("rewrite")(rewrite.rewrite)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("expect")(expect.expect)

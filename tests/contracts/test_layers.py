@@ -91,12 +91,23 @@ ANE_RMS = {
     "find": {"mil", "passes", "report", "scan"},
     "package": {"grammar", "mil", "op", "passes", "replacing", "scan"},
     "reading": {"package", "passes", "report", "scan"},
+    "rewrite_package": {"grammar", "guards", "mil", "package", "passes", "reading", "report", "scan"},
     "idle": {"mil", "report", "scan"},
     "coremltools_patches": {"mil", "op"},
     "pipeline": {"passes"},
     "conversion": {"coremltools_patches", "idle", "pipeline", "report"},
     "installation": {"conversion"},
-    "__init__": {"conversion", "find", "installation", "op", "passes", "pipeline", "reading", "report"},
+    "__init__": {
+        "conversion",
+        "find",
+        "installation",
+        "op",
+        "passes",
+        "pipeline",
+        "reading",
+        "report",
+        "rewrite_package",
+    },
 }
 """The same for the modules and inner rooms of ane_rms."""
 

@@ -1,0 +1,42 @@
+"""``rewrite``: fuse and lower the norms of a finished package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.output import say
+
+
+def rewrite(
+    source: Annotated[Path, typer.Argument(metavar="IN.mlpackage", help="The package to read; it is not changed.")],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT.mlpackage", help="The package to write; nothing may be there.")
+    ],
+    *,
+    lowering: Annotated[
+        str | None,
+        typer.Option(help="Strategy; norms that stand lowered in another form change as well. Default: layer_norm."),
+    ] = None,
+    axes: Annotated[str, typer.Option(help="last, or any: trailing axes and single inner ones, too.")] = "last",
+    function: Annotated[str | None, typer.Option(help="The one function to rewrite. Default: all.")] = None,
+) -> None:
+    """Write a package with its norms fused and lowered for the Neural Engine, and everything else as it was.
+
+    Example: ane-harness rewrite theirs.mlpackage ours.mlpackage
+    """
+    import ane_rms
+    from harness.errors import OutputError, PackageError
+
+    try:
+        ane_rms.rewrite(source, output, lowering=lowering, axes=axes, function=function, skip_model_load=True)
+        report = ane_rms.report(output)
+    except FileExistsError as error:
+        raise OutputError(str(error)) from None
+    except (ValueError, FileNotFoundError) as error:
+        raise PackageError(" ".join(str(error).split())) from None
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from None
+    say(str(report))
