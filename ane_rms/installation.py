@@ -20,6 +20,8 @@ from coremltools import _logger as logger
 from coremltools import converters
 
 from ane_rms.conversion import convert_through, is_handed_over, plain_convert
+from ane_rms.coremltools_patches import guard
+from ane_rms.coremltools_patches.removals import NotedRemovals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,6 +40,9 @@ _everywhere: list[dict[str, Any]] = []
 
 _held: list[StandIn] = []
 """The stand-ins that :func:`install` holds."""
+
+_removals: list[Any] = []
+"""What :func:`install` holds of :mod:`ane_rms.coremltools_patches.removals`."""
 
 
 class StandIn:
@@ -111,7 +116,8 @@ def install(*, for_ane: bool = False) -> None:
     """Make plain ``ct.convert`` do what ``ane_rms.convert`` does, in every thread. Doing it twice is doing it once.
 
     ``coremltools.converters.convert`` is covered as well. A name that a module has imported before,
-    ``from coremltools import convert``, keeps converting plainly; a log line names such modules.
+    ``from coremltools import convert``, keeps converting plainly; a log line names such modules. A pass of ours that is
+    taken out of a pipeline, ``pipeline.remove_passes({"common::fuse_rms_norm"})``, stays out.
 
     Parameters
     ----------
@@ -120,6 +126,8 @@ def install(*, for_ane: bool = False) -> None:
     with _lock:
         if not _everywhere or any(_current(place) is None for place in PLACES):
             _held.extend(_hold())
+        if not _removals:
+            _removals.append(guard.hold(NotedRemovals()))
         _everywhere[:] = [{"for_ane": for_ane}]
     _tell_of_uncovered()
 
@@ -138,6 +146,8 @@ def uninstall() -> None:
             )
         _everywhere.clear()
         _release(_held)
+        while _removals:
+            guard.release(_removals.pop())
 
 
 def _is_elses(place: Any) -> bool:
@@ -162,7 +172,8 @@ def installed(*, for_ane: bool = False) -> Iterator[None]:
         with _lock:
             held += _hold()
         _tell_of_uncovered()
-        yield
+        with guard.replacing([NotedRemovals()]):
+            yield
     finally:
         _here.reset(token)
         with _lock:

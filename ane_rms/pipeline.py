@@ -12,6 +12,7 @@ from typing import Any
 
 import coremltools as ct
 
+from ane_rms.coremltools_patches.removals import removed_by_name
 from ane_rms.passes.fuse import check_axes
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from ane_rms.passes.units import targets_neural_engine, units_name
@@ -104,9 +105,11 @@ def _option(base: ct.PassPipeline | None, pass_name: str, option: str) -> Any:
 
 
 def removed_from(base: ct.PassPipeline | None) -> frozenset[str]:
-    """Return the passes of ours that a user has removed from a pipeline made here."""
-    made = getattr(base, _SETTINGS, Settings())
-    return frozenset(name for name in made.added if name not in base.passes) if base is not None else frozenset()
+    """Return the passes of ours that a user has taken out of a pipeline made here, or, under ``install()``, of any."""
+    if base is None:
+        return frozenset()
+    gone = removed_by_name(base).union(getattr(base, _SETTINGS, Settings()).added)
+    return frozenset(name for name in OWN if name in gone and name not in base.passes)
 
 
 def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = True) -> ct.PassPipeline:

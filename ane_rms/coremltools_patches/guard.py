@@ -171,6 +171,19 @@ def _release(standing: _Standing) -> None:
         del _standing[key]
 
 
+def hold(replacement: Replacement) -> Any:
+    """Put the inert half of a replacement in place for every thread, until :func:`release` gets what is returned."""
+    with _lock:
+        return _hold(replacement)
+
+
+def release(held: Any) -> None:
+    """Let go of what :func:`hold` returned, which is None where coremltools was not to be changed."""
+    if held is not None:
+        with _lock:
+            _release(held)
+
+
 @dataclass(slots=True)
 class _Held:
     """What one ``with`` block holds."""

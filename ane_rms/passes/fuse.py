@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from coremltools import _logger as logger
 from coremltools.converters.mil.mil import Builder as mb
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
@@ -43,6 +44,15 @@ def check_axes(axes: str) -> str:
     return axes
 
 
+UNSET = (
+    "ane_rms: common::fuse_rms_norm stands in the pipeline without its option compute_units, which it cannot take from "
+    "the call: no norm is fused. Make the pipeline by ane_rms.pipeline(compute_units, base), convert by "
+    "ane_rms.convert, or pipeline.set_options('common::fuse_rms_norm', {'for_ane': True}), and the same for "
+    "common::lower_ane_rms_norm_to_layer_norm"
+)
+"""Said where a pipeline is given by the names of passes alone."""
+
+
 @register_pass(namespace="common")
 class fuse_rms_norm(AbstractGraphPass):
     """Fuse RMSNorm spelled in primitives into ``ane_rms_norm``.
@@ -65,6 +75,8 @@ class fuse_rms_norm(AbstractGraphPass):
     def apply(self, prog: mil.Program) -> None:
         """Fuse in place, and remember the report of what was found."""
         if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
+            if self.compute_units is None:
+                logger.warning(UNSET)
             return
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
         found_report = fusion_report(

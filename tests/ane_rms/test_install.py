@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
+import threading
+import types
+
 import coremltools as ct
 import pytest
 
@@ -131,3 +136,137 @@ def test_a_users_own_pipeline_is_kept_in_a_conversion(program):
 def test_a_conversion_to_milinternal_gives_the_program(program):
     found = ane_rms.convert(program, inputs=inputs(SHAPE), **{**ARGUMENTS, "convert_to": "milinternal"})
     assert "layer_norm" in op_types(found)
+
+
+def fused(model):
+    return len(ane_rms.report(model).fused)
+
+
+def test_a_decorator_between_two_installs_converts_once(program):
+    calls = []
+    ane_rms.install()
+    inner = ct.convert
+
+    def timed(*args, **kwargs):
+        calls.append(kwargs)
+        return inner(*args, **kwargs)
+
+    ct.convert = timed
+    ane_rms.install()
+    try:
+        assert fused(ct.convert(program, "pytorch", inputs(SHAPE), **ARGUMENTS)) == 1
+        assert len(calls) == 1
+    finally:
+        ane_rms.uninstall()
+    assert ct.convert is timed
+    assert "layer_norm" not in op_types(ct.convert(program, inputs=inputs(SHAPE), **ARGUMENTS)), "still in effect"
+
+
+def test_a_wrapper_that_takes_anything_is_converted_through(program, monkeypatch):
+    calls, plain = [], ct.convert
+
+    def wrapper(*args, **kwargs):
+        calls.append(kwargs.pop("label"))
+        return plain(*args, **kwargs)
+
+    monkeypatch.setattr(ct, "convert", wrapper)
+    with ane_rms.installed():
+        assert fused(ct.convert(program, inputs=inputs(SHAPE), label="mine", **ARGUMENTS)) == 1
+    assert calls == ["mine"]
+    assert ct.convert is wrapper
+
+
+def test_the_other_public_name_is_covered(program):
+    original = ct.converters.convert
+    with ane_rms.installed():
+        assert fused(ct.converters.convert(program, inputs=inputs(SHAPE), **ARGUMENTS)) == 1
+    assert ct.converters.convert is original
+
+
+def test_a_name_imported_before_is_told(caplog, monkeypatch):
+    module = types.ModuleType("their_converter")
+    module.convert = ct.convert
+    monkeypatch.setitem(sys.modules, "their_converter", module)
+    with caplog.at_level("WARNING", logger="coremltools"), ane_rms.installed():
+        pass
+    assert any("their_converter" in record.message for record in caplog.records)
+
+
+def test_contexts_of_two_threads_end_in_any_order(program):
+    original = ct.convert
+    a_in, b_in, a_out = (threading.Event() for _ in range(3))
+    found = {}
+
+    def a():
+        with ane_rms.installed():
+            a_in.set()
+            b_in.wait(60)
+        a_out.set()
+
+    def b():
+        a_in.wait(60)
+        with ane_rms.installed():
+            b_in.set()
+            a_out.wait(60)
+            found["b"] = fused(ct.convert(program, inputs=inputs(SHAPE), **ARGUMENTS))
+
+    threads = [threading.Thread(target=one) for one in (a, b)]
+    for thread in threads:
+        thread.start()
+    a_in.wait(60)
+    found["here"] = "layer_norm" in op_types(ct.convert(program, inputs=inputs(SHAPE), **ARGUMENTS))
+    for thread in threads:
+        thread.join()
+    assert found == {"b": 1, "here": False}
+    assert ct.convert is original
+
+
+@pytest.mark.parametrize("made", [lambda: ane_rms.pipeline(NE), lambda: ct.PassPipeline.DEFAULT])
+def test_a_pass_taken_out_stays_out(program, made):
+    remove = ct.PassPipeline.remove_passes
+    with ane_rms.installed():
+        pipeline = made()
+        pipeline.remove_passes({"common::fuse_rms_norm"})
+        model = ct.convert(program, inputs=inputs(SHAPE), pass_pipeline=pipeline, **ARGUMENTS)
+    assert "layer_norm" not in op_types(model)
+    assert ct.PassPipeline.remove_passes is remove
+
+
+def test_the_options_of_a_pipeline_are_kept_unless_the_call_says_otherwise(program):
+    kept = {"inputs": inputs(SHAPE), "pass_pipeline": ane_rms.pipeline(lowering="max_abs"), **ARGUMENTS}
+    assert ane_rms.report(ane_rms.convert(program, **kept)).lowering == "max_abs"
+    assert ane_rms.report(ane_rms.convert(program, lowering="l2_norm", **kept)).lowering == "l2_norm"
+
+
+def test_the_units_of_a_pipeline_are_kept_where_the_call_leaves_them_out(program):
+    pipeline = ane_rms.pipeline(NE)
+    arguments = {"inputs": inputs(SHAPE), "pass_pipeline": pipeline, "skip_model_load": True}
+    assert fused(ane_rms.convert(program, **arguments)) == 1
+    assert fused(ane_rms.convert(program, compute_units=ct.ComputeUnit.CPU_ONLY, **arguments)) == 0
+
+
+@pytest.mark.parametrize("units", [None, ct.ComputeUnit.ALL, ct.ComputeUnit.CPU_AND_GPU])
+def test_the_users_word_lets_the_passes_act_for_other_units(program, units):
+    arguments = options(units, inputs=inputs(SHAPE))
+    assert fused(ane_rms.convert(program, for_ane=True, **arguments)) == 1
+    with ane_rms.installed(for_ane=True):
+        assert fused(ct.convert(program, **arguments)) == 1
+    assert fused(ct.convert(program, pass_pipeline=ane_rms.pipeline(units, for_ane=True), **arguments)) == 1
+
+
+def test_the_parameters_are_those_of_coremltools_in_its_order():
+    theirs = list(inspect.signature(ct.convert).parameters)
+    ours = inspect.signature(ane_rms.convert).parameters
+    assert list(ours)[: len(theirs)] == theirs
+    assert all(one.kind is inspect.Parameter.KEYWORD_ONLY for one in list(ours.values())[len(theirs) :])
+
+
+def test_a_pipeline_of_names_alone_says_why_nothing_fuses(program, caplog):
+    names = [*ct.PassPipeline.DEFAULT.passes]
+    at = names.index("common::const_elimination") + 1
+    names[at:at] = ["common::fuse_rms_norm", "common::lower_ane_rms_norm_to_layer_norm"]
+    given = {"inputs": inputs(SHAPE), "pass_pipeline": ct.PassPipeline(names, "by name"), **ARGUMENTS}
+    with caplog.at_level("WARNING", logger="coremltools"):
+        ct.convert(program, **given)
+    assert any("without its option compute_units" in record.message for record in caplog.records)
+    assert fused(ane_rms.convert(program, **given)) == 1

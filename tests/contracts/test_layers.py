@@ -94,9 +94,9 @@ ANE_RMS = {
     "rewrite_package": {"grammar", "guards", "mil", "package", "passes", "reading", "report", "scan"},
     "idle": {"mil", "report", "scan"},
     "coremltools_patches": {"mil", "op"},
-    "pipeline": {"passes"},
+    "pipeline": {"coremltools_patches", "passes"},
     "conversion": {"coremltools_patches", "idle", "pipeline", "report"},
-    "installation": {"conversion"},
+    "installation": {"conversion", "coremltools_patches"},
     "__init__": {
         "conversion",
         "find",

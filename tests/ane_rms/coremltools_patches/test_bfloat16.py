@@ -10,6 +10,7 @@ from coremltools.converters.mil.frontend.torch import utils
 from coremltools.converters.mil.frontend.torch.converter import TorchConverter
 
 import ane_rms
+from ane_rms.coremltools_patches.bfloat16 import patches
 from harness.export.frontends import run
 from tests.mil_tools import NE, UNITS, inputs, op_counts, options, predict
 
@@ -72,3 +73,37 @@ def test_coremltools_is_put_back(block):
     assert torch.bfloat16 not in utils.TORCH_DTYPE_TO_NUM
     with pytest.raises(TypeError, match="BFloat16"):
         ct.convert(program_of(block, "trace"), inputs=inputs(SHAPE), **options(NE))
+
+
+class Scaled(torch.nn.Module):
+    """A buffer and a constant made in ``forward``, in the module's type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.full((64,), 0.25))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x's shape."""
+        return x * torch.tensor(64**0.5, dtype=x.dtype) + self.shift
+
+
+@pytest.mark.parametrize("frontend", ["trace", "export"])
+def test_buffers_and_constants_are_widened(frontend):
+    example = torch.zeros(SHAPE, dtype=torch.bfloat16)
+    given = {"inputs": inputs(SHAPE)} if frontend == "trace" else {}
+    arguments = options(NE, minimum_deployment_target=ct.target.iOS17, compute_precision=ct.precision.FLOAT32)
+    model = ane_rms.convert(run(frontend, Scaled().bfloat16().eval(), (example,)), **given, **arguments)
+    x = np.ones(SHAPE, np.float32)
+    np.testing.assert_array_equal(predict(model, x), np.full(SHAPE, 8.25, np.float32))
+
+
+def test_a_bfloat16_buffer_of_a_float32_module():
+    module = Scaled()
+    module.shift = module.shift.bfloat16()
+    model = ane_rms.convert(torch.jit.trace(module, torch.zeros(SHAPE)), inputs=inputs(SHAPE), **options(NE))
+    assert predict(model, np.ones(SHAPE, np.float32)).flat[0] == 8.25
+
+
+@pytest.mark.parametrize("patch", patches(), ids=lambda patch: patch.name)
+def test_coremltools_holds_what_a_patch_was_written_against(patch):
+    assert patch.fits

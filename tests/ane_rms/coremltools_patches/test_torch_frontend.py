@@ -68,6 +68,44 @@ def test_a_pass_pipeline_alone_fuses_what_coremltools_wrote():
     assert (site.spelling, site.epsilon) == ("max_abs_mean_sqrt_div", 1e-6)
 
 
+@pytest.mark.parametrize("shape", [(8, 64), (64,)])
+def test_a_norm_that_is_not_fused_is_what_torch_computes(shape):
+    """Over two axes, or over one whose size is not known until run time: in float16, small, large and zero rows."""
+
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = module(shape)
+
+        def forward(self, x):
+            return self.norm(x if len(shape) == 2 else x.reshape(x.shape[0], x.shape[1], -1))
+
+    given = (2, 8, 64) if len(shape) == 2 else (2, 8, 4, 16)
+    size = given if len(shape) == 2 else (2, ct.RangeDim(1, 9, default=8), 4, 16)
+    x = regimes((2, 8, 64)).reshape(given)
+    net = Net().eval()
+    arguments = {"minimum_deployment_target": ct.target.iOS17, "compute_precision": ct.precision.FLOAT32}
+    model = ane_rms.convert(torch_program(net, given), inputs=[ct.TensorType("x", size)], **options(NE, **arguments))
+    assert ane_rms.report(model).fused == ()
+    np.testing.assert_allclose(predict(model, x), net(torch.from_numpy(x)).numpy(), rtol=2e-6, atol=2e-6)
+
+
+def test_a_translation_of_the_users_own_is_left_in_place(monkeypatch, caplog):
+    seen = []
+    theirs = _TORCH_OPS_REGISTRY.name_to_func_mapping["rms_norm"]
+
+    def own(context, node):
+        seen.append(node.name)
+        theirs(context, node)
+
+    monkeypatch.setitem(_TORCH_OPS_REGISTRY.name_to_func_mapping, "rms_norm", own)
+    with caplog.at_level("WARNING", logger="coremltools"):
+        model = ane_rms.convert(torch_program(module(), SHAPE), inputs=inputs(SHAPE), **options(NE, **FLOAT32))
+    assert seen
+    assert len(ane_rms.report(model).fused) == 1
+    assert "rms_norm is not the translation known" in caplog.text
+
+
 def test_the_registry_is_put_back_also_after_an_exception():
     before = _TORCH_OPS_REGISTRY.name_to_func_mapping["rms_norm"]
     ane_rms.convert(torch_program(module(), SHAPE), inputs=inputs(SHAPE), **options(NE, **FLOAT32))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 import numpy as np
@@ -23,20 +24,28 @@ if TYPE_CHECKING:
 # An MLModel holds its package in a temporary folder that goes when it goes.
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
 
-REGISTRY = _TORCH_OPS_REGISTRY.name_to_func_mapping
 SAME_ARITHMETIC = 1e-5  # relative L2 of two float32 runs, the sums in another order
 
 
+def registry() -> dict[str, Any]:
+    """Return coremltools' registry as the calling thread sees it."""
+    return dict(_TORCH_OPS_REGISTRY.name_to_func_mapping)
+
+
 def test_registered_inside_only() -> None:
-    before, types = dict(REGISTRY), dict(utils.TORCH_DTYPE_TO_NUM)
+    table, before, types = _TORCH_OPS_REGISTRY.name_to_func_mapping, registry(), dict(utils.TORCH_DTYPE_TO_NUM)
     with torch_ops.registered():
-        assert set(torch_ops.names()) <= set(REGISTRY)
-    assert before == REGISTRY
+        assert set(torch_ops.names()) <= set(registry())
+        assert table == before, "the table itself was written to"
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(registry).result() == before, "another thread sees the loan"
+    assert _TORCH_OPS_REGISTRY.name_to_func_mapping is table
+    assert before == registry()
     assert types == utils.TORCH_DTYPE_TO_NUM
 
 
 def test_put_back_after_an_exception() -> None:
-    before = dict(REGISTRY)
+    before = registry()
 
     def fail() -> None:
         with torch_ops.registered():
@@ -44,23 +53,23 @@ def test_put_back_after_an_exception() -> None:
 
     with pytest.raises(KeyError, match="conversion failed"):
         fail()
-    assert before == REGISTRY
+    assert before == registry()
 
 
 def test_nested_blocks() -> None:
-    before = dict(REGISTRY)
+    before = registry()
     with torch_ops.registered():
         with torch_ops.registered():
             pass
-        assert "alias" in REGISTRY
-    assert before == REGISTRY
+        assert "alias" in registry()
+    assert before == registry()
 
 
 def test_what_coremltools_translates_by_itself_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = object()
-    monkeypatch.setitem(REGISTRY, "alias", theirs)
+    monkeypatch.setitem(_TORCH_OPS_REGISTRY.name_to_func_mapping, "alias", theirs)
     with torch_ops.registered():
-        assert REGISTRY["alias"] is theirs
+        assert registry()["alias"] is theirs
 
 
 def test_one_translation_an_op() -> None:
