@@ -67,5 +67,5 @@ def test_the_op_and_the_module_where_float16_ends_are_named():
 
 
 def test_nothing_is_named_where_float16_holds_every_value():
-    model, trial = converted([0.1, 0.1, 0.1])
+    model, trial = converted([0.03, 0.03, 0.03])
     assert first_site(trial, model, "fp16") is None
