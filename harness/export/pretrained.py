@@ -9,6 +9,7 @@ import torch
 
 from harness.errors import ExportError
 from harness.export.build import quiet_transformers
+from harness.export.dequantised import load_gguf
 from harness.system.text import squeezed
 from harness.zoo.catalog import IMPLEMENTATIONS
 
@@ -27,6 +28,8 @@ def load(checkpoint: Checkpoint) -> torch.nn.Module:
     ------
     ExportError: if transformers cannot build it, or a weight is missing.
     """
+    if checkpoint.gguf_file:
+        return load_gguf(checkpoint)
     from transformers import AutoConfig, AutoModelForCausalLM
 
     options = {"trust_remote_code": checkpoint.trust_remote_code, "local_files_only": True}
@@ -64,7 +67,10 @@ def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) ->
     with quiet_transformers():
         try:
             tokenizer = AutoTokenizer.from_pretrained(
-                checkpoint.folder, trust_remote_code=checkpoint.trust_remote_code, local_files_only=True
+                checkpoint.folder,
+                trust_remote_code=checkpoint.trust_remote_code,
+                local_files_only=True,
+                **({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}),
             )
             ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
         except Exception as error:  # as above

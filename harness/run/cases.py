@@ -61,6 +61,8 @@ def weights_of(checkpoint: Checkpoint | None) -> str:
     if checkpoint is None:
         return ""
     folder = Path(checkpoint.folder)
+    if checkpoint.gguf_file:
+        return files_digest([folder / checkpoint.gguf_file], folder)
     return files_digest((path for path in folder.rglob("*") if path.is_file()), folder)
 
 

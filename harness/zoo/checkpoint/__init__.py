@@ -1,6 +1,7 @@
 """Checkpoints: where the weights of a model are, and whether they can be read, before anything heavy is imported.
 
-A checkpoint is a folder as ``save_pretrained`` writes it, or the id of a repository on the Hugging Face hub.
+A checkpoint is a folder as ``save_pretrained`` writes it, the id of a repository on the Hugging Face hub, a GGUF file,
+or a GGUF file of a repository: ``owner/name:file.gguf``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint.description import Checkpoint, spec_of
+from harness.zoo.checkpoint.gguf_file import gguf_path, inspect_gguf
 from harness.zoo.checkpoint.hub import download, is_hub_id
 from harness.zoo.checkpoint.saved_folder import inspect_folder
 
@@ -24,6 +26,8 @@ def inspect_checkpoint(
     ------
     CheckpointError: in one line, with the flag that allows it where one does.
     """
+    if (path := gguf_path(source, revision)) is not None:
+        return inspect_gguf(source, path, revision or "")
     folder = _local(source, revision) or download(source, revision, allow_pickle=allow_pickle)
     return inspect_folder(
         source, folder, revision or "", allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
@@ -40,7 +44,9 @@ def _local(source: str, revision: str | None) -> Path | None:
             raise CheckpointError(f"{source}: --revision is for hub ids, this is a folder")
         return path.resolve()
     if path.exists():
-        raise CheckpointError(f"{source}: expected a folder as save_pretrained writes it, found a file")
+        raise CheckpointError(
+            f"{source}: expected a folder as save_pretrained writes it or a GGUF file, found another file"
+        )
     if not is_hub_id(source):
         raise CheckpointError(f"{source}: no such folder, and no hub id either (owner/name)")
     return None

@@ -26,7 +26,8 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     architecture: str
     """The transformers class it was saved from; empty where ``config.json`` names none."""
     dtype: str
-    """Of its weights, for example ``bfloat16``; several are joined by commas, the most frequent first."""
+    """Of its weights, for example ``bfloat16``; several are joined by commas, the most frequent first. Of a GGUF file:
+    its quantisation, its name and the beginning of its SHA-256."""
     revision: str = ""
     """Branch, tag or commit asked for; empty for the default one."""
     has_tokenizer: bool = False
@@ -36,13 +37,20 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     digest: str = ""
     """SHA-256 over its configuration, its weights, its tokenizer, and its code if that is run; the first 16 digits."""
 
+    gguf_file: str = ""
+    """Name of the GGUF file in ``folder`` that holds everything; empty for a folder of save_pretrained."""
+    fields: dict[str, Any] = {}
+    """The configuration that a GGUF file gives, under transformers' names; empty otherwise."""
+
     @property
     def name(self) -> str:
         """What a record calls it: the source, with the revision."""
         return f"{self.source}@{self.revision}" if self.revision else self.source
 
     def config(self) -> dict[str, Any]:
-        """Return ``config.json``."""
+        """Return ``config.json``, or what a GGUF file says instead of it."""
+        if self.gguf_file:
+            return self.fields
         return read_object(Path(self.folder, "config.json"), CONFIG_LIMIT_BYTES)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -33,3 +34,12 @@ def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected an object, got {type(content).__name__}")
     return content
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, read a chunk at a time."""
+    found = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            found.update(chunk)
+    return found.hexdigest()

@@ -1,0 +1,167 @@
+"""Read the header of a GGUF file: its keys, and which tensors lie where. The weights stay on the disk.
+
+The format is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: magic, version, counts, key-value pairs, tensor
+infos, then the aligned tensor data. Every length is checked against the file's size before it is used, so a truncated
+or damaged file is refused in time and memory that its true size bounds.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+STRING, ARRAY = 8, 9
+SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+"""Value types by number, as :mod:`struct` spells them; ``STRING`` and ``ARRAY`` are the others."""
+
+MOST_DIMENSIONS = 4
+LONGEST_TEXT_BYTES = 1 << 20
+"""Of a key or a single text; a chat template has some kilobytes."""
+
+ALIGNMENT = 32
+"""Of the tensor data, where the key ``general.alignment`` names no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of the file."""
+
+    name: str
+    dimensions: tuple[int, ...]
+    """Innermost first, as GGUF writes them."""
+    kind: int
+    """A ``gguf.GGMLQuantizationType``."""
+    offset: int
+    """In bytes from the beginning of the tensor data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a GGUF file says before its tensor data."""
+
+    keys: dict[str, Any]
+    """Values by key; of an array its length alone."""
+    tensors: tuple[Tensor, ...]
+    data_offset: int
+    """Where the tensor data begin, in bytes."""
+    size_bytes: int
+    """Of the whole file."""
+
+
+def read_header(path: Path) -> Header:
+    """Return the header of a GGUF file.
+
+    Raises
+    ------
+    CheckpointError: in one line, for a file that is no GGUF file, truncated or damaged.
+    """
+    try:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _Reader(path, content).header()
+    except (OSError, ValueError) as error:  # mmap refuses an empty file with ValueError
+        raise CheckpointError(f"{path}: cannot be read: {error}") from None
+
+
+class _Reader:
+    """A position in the file."""
+
+    def __init__(self, path: Path, content: mmap.mmap) -> None:
+        self._path, self._content, self._at, self._size = path, content, 0, len(content)
+
+    def header(self) -> Header:
+        if self._content[:4] != MAGIC:
+            raise CheckpointError(f"{self._path}: not a GGUF file: it does not begin with {MAGIC.decode()}")
+        self._at = 4
+        version = self._number("I")
+        if version not in VERSIONS:
+            raise self._damaged(f"version {version}, known are {' and '.join(map(str, VERSIONS))}")
+        tensors, pairs = self._number("Q"), self._number("Q")
+        self._check_count(tensors, "tensors", 24)
+        self._check_count(pairs, "keys", 13)
+        keys: dict[str, Any] = {}
+        for _ in range(pairs):
+            name = self._text()
+            keys[name] = self._value(self._number("I"), name)
+        infos = tuple(self._tensor() for _ in range(tensors))
+        if len({info.name for info in infos}) != len(infos):
+            raise self._damaged("two tensors have one name")
+        alignment = keys.get("general.alignment", ALIGNMENT)
+        if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20:
+            raise self._damaged(f"general.alignment is {alignment!r}")
+        return Header(keys, infos, -(-self._at // alignment) * alignment, self._size)
+
+    def _tensor(self) -> Tensor:
+        name, count = self._text(), self._number("I")
+        if not 1 <= count <= MOST_DIMENSIONS:
+            raise self._damaged(f"tensor {name!r} has {count} dimensions")
+        dimensions = tuple(self._number("Q") for _ in range(count))
+        if not 0 < prod(dimensions) <= self._size * 64:
+            raise self._damaged(f"tensor {name!r} has the shape {dimensions}, more than the file can hold")
+        return Tensor(name, dimensions, self._number("I"), self._number("Q"))
+
+    def _value(self, kind: int, name: str) -> Any:
+        if kind == STRING:
+            return self._text()
+        if kind == ARRAY:
+            return self._skip_array(name)
+        if kind not in SCALARS:
+            raise self._damaged(f"key {name!r} has a value of the unknown type {kind}")
+        return self._number(SCALARS[kind])
+
+    def _skip_array(self, name: str) -> int:
+        """Step over an array and return its length."""
+        kind: int = self._number("I")
+        length: int = self._number("Q")
+        if kind in SCALARS:
+            width = struct.calcsize(SCALARS[kind])
+            self._check_count(length, f"elements of {name!r}", width)
+            self._at += length * width
+        elif kind == STRING:
+            self._check_count(length, f"texts of {name!r}", 8)
+            for _ in range(length):
+                text = self._text_length()
+                self._at += text
+        else:
+            raise self._damaged(f"key {name!r} is an array of the unknown type {kind}")
+        return length
+
+    def _text_length(self) -> int:
+        length: int = self._number("Q")
+        if length > LONGEST_TEXT_BYTES or self._at + length > self._size:
+            raise self._damaged(f"a text of {length:,} bytes at byte {self._at:,}")
+        return length
+
+    def _text(self) -> str:
+        length = self._text_length()
+        try:
+            text = self._content[self._at : self._at + length].decode()
+        except UnicodeDecodeError:
+            raise self._damaged(f"a text at byte {self._at:,} is not UTF-8") from None
+        self._at += length
+        return text
+
+    def _number(self, form: str) -> Any:
+        form = f"<{form}"
+        width = struct.calcsize(form)
+        if self._at + width > self._size:
+            raise CheckpointError(f"{self._path}: truncated: its header goes on past its {self._size:,} bytes")
+        (value,) = struct.unpack_from(form, self._content, self._at)
+        self._at += width
+        return value
+
+    def _check_count(self, count: int, what: str, least_bytes: int) -> None:
+        if count * least_bytes > self._size - self._at:
+            raise self._damaged(f"{count:,} {what} do not fit into its {self._size:,} bytes")
+
+    def _damaged(self, detail: str) -> CheckpointError:
+        return CheckpointError(f"{self._path}: not a whole GGUF file: {detail}")
