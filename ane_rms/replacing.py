@@ -96,6 +96,30 @@ def _replace(op: Op, new: Var) -> None:
     op.enclosing_block.replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=new)
 
 
+def build_after(var: Var, build: Callable[[], Var]) -> Var:
+    """Return what ``build`` makes, placed right after ``var`` is there: every reader of ``var`` can read it, too."""
+    block = var.op.enclosing_block if var.op is not None else _block_of_input(var)
+    ops = list(block.operations) if var.op is None or isinstance(block.operations, list) else None
+    if ops is not None:
+        at = 0 if var.op is None else ops.index(var.op) + 1
+        following = ops[at] if at < len(ops) else None
+    else:
+        node = block.operations._get_node_from_op(var.op).next  # noqa: SLF001 - there is no public way to the next op
+        following = None if node is None else node.op
+    with _entered(block), Builder.set_before_op(following):
+        new = build()
+    new.scopes = var.scopes if var.op is not None else var.child_ops[0].outputs[0].scopes
+    return new
+
+
+def _block_of_input(var: Var) -> Block:
+    """Return the block that has ``var`` as an input."""
+    block = var.child_ops[0].enclosing_block
+    while var not in (block.inputs.values() if isinstance(block.inputs, dict) else block.inputs):
+        block = block.outer_op.enclosing_block
+    return block
+
+
 def remove_unused(ops: Iterable[Op | None]) -> None:
     """Remove each of ``ops`` that nothing uses, and what only these used. Ops that hold blocks are left."""
     pending = list(ops)

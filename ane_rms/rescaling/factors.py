@@ -1,0 +1,211 @@
+"""Give the values of a program their exponents: scale constants, and multiply where no constant can take it.
+
+Whatever exponents are given, the program's outputs stay what they were; only the number of multiplications depends on
+how well they were chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from coremltools.converters.mil.mil import Builder as mb
+
+from ane_rms import mil
+from ane_rms.replacing import build_after, remove_unused
+from ane_rms.rescaling.scales import Relation, Slot, relation, slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from ane_rms.mil import Op, Program, Var
+    from ane_rms.rescaling.sharing import Sharing
+
+    Scaled = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What was changed in a program, by value and constant."""
+
+    constants: list[tuple[str, int]] = field(default_factory=list)
+    """Name of a constant, and the exponent it was multiplied by: weights, tables, gammas, biases."""
+    epsilons: list[tuple[str, float, float]] = field(default_factory=list)
+    """Name of a norm's result, its epsilon before and after."""
+    multiplications: list[tuple[str, int, str]] = field(default_factory=list)
+    """Name of the value multiplied, the exponent, and the op that it is multiplied for."""
+
+
+def scaled_copy(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
+    """Return ``array * 2**exponent`` of the same type; only float16 rounds, and only below its normal range."""
+    with np.errstate(over="ignore", under="ignore"):
+        if -24 <= exponent <= 15:  # noqa: PLR2004 - the powers that float16 holds, and float32 too
+            return array * array.dtype.type(2.0**exponent)
+        return np.ldexp(array, exponent)
+
+
+def give(
+    program: Program, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled = scaled_copy
+) -> Changes:
+    """Have a program compute ``v * 2**exponents[v]`` in the place of each value v, and the same outputs.
+
+    Parameters
+    ----------
+    program: changed in place.
+    exponents: by value; those left out stay as they are, and the program's outputs do in any case.
+    sharing: which constants have other readers.
+    scaled: makes a constant's new value.
+    """
+    touched: dict[Op, None] = {}
+    for var in exponents:
+        touched.update(dict.fromkeys(op for op in (var.op, *var.child_ops) if op is not None))
+    order = {op: at for at, op in enumerate(op for block in mil.blocks(program) for op in block.operations)}
+    giver = _Giver(exponents, sharing, scaled)
+    for op in sorted((op for op in touched if op in order), key=order.__getitem__):
+        giver.settle(op)
+    giver.restore_outputs()
+    remove_unused(giver.replaced)
+    return giver.changes
+
+
+class _Giver:
+    def __init__(self, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled) -> None:
+        self.exponents, self.sharing, self.scaled = dict(exponents), sharing, scaled
+        self.changes, self.replaced = Changes(), list["Op"]()
+        self._constants: dict[tuple[Var, int], Var] = {}
+        self._multiplied: dict[tuple[Var, int], Var] = {}
+
+    def settle(self, op: Op) -> None:
+        """Make one op fit the exponents of what it reads and writes."""
+        rule = relation(op)
+        for slot in rule.fixed:
+            self._adapt(op, slot, 0)
+        wanted = self._wanted(op, rule)
+        if rule.equal or (rule.offsets and not rule.factors and rule.multiplier is None):
+            natural = self._common(op, rule, wanted)
+            for slot in rule.equal:
+                self._adapt(op, slot, natural)
+        else:
+            natural = self._natural(op, rule)
+            multiplier = rule.multiplier
+            if multiplier is not None and natural != wanted and self.sharing.may_scale(op, multiplier.slot.of(op)):
+                self._scale(op, multiplier.slot, round(multiplier.power) * (wanted - natural))
+                natural = wanted
+        for slot in rule.offsets:
+            self._scale(op, slot, natural)
+        self._scale_within(op, rule)
+        for var in rule.outputs:
+            if step := self._exponent(var) - natural:
+                self._multiply_result(var, step)
+
+    def restore_outputs(self) -> None:
+        """Multiply what a block gives out back to its own size."""
+        for var, exponent in list(self.exponents.items()):
+            if exponent and var.consuming_blocks:
+                self._multiply_result(var, -exponent, only_outputs=True)
+
+    def _exponent(self, var: Var) -> int:
+        return self.exponents.get(var, 0)
+
+    def _wanted(self, op: Op, rule: Relation) -> int:
+        if rule.outputs:
+            return self._exponent(rule.outputs[0])
+        return self._exponent(rule.equal[0].of(op)) if rule.equal else 0
+
+    def _common(self, op: Op, rule: Relation, wanted: int) -> int:
+        """Return the exponent that alike operands are brought to: the result's, or theirs where one product is less."""
+        found = {self._exponent(slot.of(op)) for slot in rule.equal}
+        if len(found) == 1 and len({slot.of(op) for slot in rule.equal}) > 1 and rule.outputs:
+            return found.pop()
+        return wanted
+
+    def _natural(self, op: Op, rule: Relation) -> int:
+        total = sum(self._exponent(one.slot.of(op)) * one.power for one in rule.factors)
+        if total == round(total):
+            return round(total)
+        for one in rule.factors:
+            self._adapt(op, one.slot, 0)
+        return 0
+
+    def _scale_within(self, op: Op, rule: Relation) -> None:
+        for slot, beside in rule.within:
+            exponent = round(self._exponent(beside.slot.of(op)) * beside.power)
+            if not exponent:
+                continue
+            before = getattr(op, slot.name)
+            self._scale(op, slot, exponent, before, note=False)
+            if op.op_type.endswith("norm"):
+                value = float(np.asarray(before.val))
+                self.changes.epsilons.append((op.outputs[0].name, value, value * 2.0**exponent))
+
+    def _adapt(self, op: Op, slot: Slot, exponent: int) -> None:
+        """Have ``op`` read at ``slot`` the value with another exponent, multiplied once for all readers."""
+        var = slot.of(op)
+        step = exponent - self._exponent(var)
+        if step:
+            key = (var, step)
+            if key not in self._multiplied:
+                self._multiplied[key] = self._multiply(var, step)
+                self.changes.multiplications.append((var.name, step, op.name))
+            new = self._multiplied[key]
+            self.exponents[new] = exponent
+            set_input(op, slot, new)
+
+    def _multiply(self, var: Var, step: int) -> Var:
+        factor = mil.cast_like(var, np.float64(2.0) ** step)[()]
+        sign = "minus_" if step < 0 else ""
+        return build_after(var, lambda: mb.mul(x=var, y=factor, name=f"{var.name}_times_2_to_{sign}{abs(step)}"))
+
+    def _multiply_result(self, var: Var, step: int, *, only_outputs: bool = False) -> None:
+        """Multiply a result, which then stands under its name in the place of what was computed."""
+        readers = () if only_outputs else tuple(dict.fromkeys(var.child_ops))
+        blocks = tuple(dict.fromkeys(var.consuming_blocks))
+        new = self._multiply(var, step)
+        self.changes.multiplications.append((var.name, step, "output" if only_outputs else "all that reads it"))
+        for op in readers:
+            for slot in slots(op):
+                if slot.of(op) is var:
+                    set_input(op, slot, new)
+        for block in blocks:
+            block.replace_block_output_var(var, new)
+        if new.name == var.name:
+            var.name = f"{var.name}_before_scaling"
+        if not only_outputs:
+            self.exponents[new] = self._exponent(var)
+            self.exponents.pop(var, None)
+
+    def _scale(self, op: Op, slot: Slot, exponent: int, given: Var | None = None, *, note: bool = True) -> None:
+        """Have ``op`` read a constant times 2**exponent."""
+        if not exponent:
+            return
+        var = slot.of(op) if given is None else given
+        value = np.asarray(var.val)
+        if not value.any():
+            return
+        key = (var, exponent)
+        if key not in self._constants:
+            self._constants[key] = build_after(
+                var, lambda: mb.const(val=_plain(self.scaled(value, exponent)), name=f"{var.name}_scaled")
+            )
+            if note and (value.size > 1 or op.op_type.endswith("norm")):
+                self.changes.constants.append((var.name, exponent))
+        set_input(op, slot, self._constants[key])
+        if var.op is not None:
+            self.replaced.append(var.op)
+
+
+def set_input(op: Op, slot: Slot, var: Var) -> None:
+    """Have ``op`` read ``var`` at ``slot``."""
+    given: Any = var
+    if slot.index is not None:
+        given = list(op.inputs[slot.name])
+        given[slot.index] = var
+        given = tuple(given)
+    op.set_inputs(no_check_var_types=True, **{slot.name: given})
+
+
+def _plain(value: npt.NDArray[Any]) -> Any:
+    return value if value.ndim else value[()]

@@ -1,0 +1,109 @@
+"""What a rescale is asked for, and the magnitudes it goes by; what is wrong with either is said in one line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+from ane_rms.rescaling.regions import float_values
+
+if TYPE_CHECKING:
+    from ane_rms.mil import Program, Var
+
+AIMS = ("peaks", "sums")
+"""What is brought into float16's range: the values themselves, or the sums of squares that norms take as well."""
+
+MOST = 64
+"""The largest exponent that is accepted as a factor: float32 has 126."""
+
+
+@dataclass(frozen=True, slots=True)
+class Magnitude:
+    """How large a value gets: what calibration measures of it."""
+
+    peak: float
+    """The largest magnitude of an element."""
+    sum_of_squares: float | None = None
+    """The largest sum of squares of a row, where a norm reads the value."""
+    typical: float | None = None
+    """The median root mean square of its rows, where a norm reads the value."""
+
+
+Peaks = Mapping[str, Union[float, Magnitude]]
+Measure = Callable[[Any], Peaks]
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaling:
+    """A rescale by measured magnitudes.
+
+    Attributes
+    ----------
+    measure: told the MIL program, gives the largest magnitude of its values by name: numbers, or :class:`Magnitude`.
+    aim: ``"peaks"``, or ``"sums"`` to bring the sums of squares that norms take below float16's range as well.
+    """
+
+    measure: Measure
+    aim: str = AIMS[0]
+
+    def __post_init__(self) -> None:
+        if self.aim not in AIMS:
+            raise ValueError(f"rescale: aim must be one of {', '.join(map(repr, AIMS))}; got {self.aim!r}")
+        if not callable(self.measure):
+            raise TypeError(f"rescale: measure must be callable; got {type(self.measure).__name__}")
+
+
+def check_rescale(rescale: Any) -> Rescaling | int | None:
+    """Return what ``rescale`` asks for: None for nothing, an exponent of two, or a measured rescale.
+
+    Raises
+    ------
+    ValueError, TypeError: in one line, for anything else.
+    """
+    if rescale is None or isinstance(rescale, Rescaling):
+        return rescale
+    if callable(rescale):
+        return Rescaling(rescale)
+    if isinstance(rescale, bool) or not isinstance(rescale, (int, float)):
+        raise TypeError(f"rescale must be None, a power of two, or a callable; got {type(rescale).__name__}")
+    if not (math.isfinite(rescale) and rescale > 0 and math.frexp(rescale)[0] == 0.5):  # noqa: PLR2004 - a power of two
+        raise ValueError(f"rescale must be a power of two, such as 0.125; got {rescale!r}")
+    exponent = math.frexp(rescale)[1] - 1
+    if abs(exponent) > MOST:
+        raise ValueError(f"rescale must lie between 2**-{MOST} and 2**{MOST}; got 2**{exponent}")
+    return exponent
+
+
+def measured(program: Program, measure: Measure) -> dict[Var, Magnitude]:
+    """Return the magnitudes of a program's values that ``measure`` gives.
+
+    Raises
+    ------
+    ValueError: for a name that no value has, and for a magnitude that is not a finite number of 0 or more.
+    TypeError: for what is no mapping of numbers.
+    """
+    given = measure(program)
+    if not isinstance(given, Mapping):
+        raise TypeError(f"rescale: the callable must return a mapping of names to peaks; got {type(given).__name__}")
+    by_name: dict[str, list[Var]] = {}
+    for var in float_values(program):
+        by_name.setdefault(var.name, []).append(var)
+    found: dict[Var, Magnitude] = {}
+    for name, value in given.items():
+        if name not in by_name:
+            raise ValueError(f"rescale: a peak is given for {name!r}, which no value of the program is called")
+        one = value if isinstance(value, Magnitude) else Magnitude(_number(name, value))
+        for number in (one.peak, one.sum_of_squares, one.typical):
+            if number is not None and not (math.isfinite(number) and number >= 0):
+                raise ValueError(f"rescale: the peak of {name!r} must be a finite number, 0 or more; got {number}")
+        found.update(dict.fromkeys(by_name[name], one))
+    return found
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"rescale: the peak of {name!r} must be a number; got {type(value).__name__}") from None

@@ -1,0 +1,131 @@
+r"""Which exponents bring a program into float16's range.
+
+A value is over range where its peak exceeds the ceiling of the op that writes it: 65,504, and 32,752 for the results of
+linear, matmul and conv, which a Neural Engine makes infinite from 32,768 on. The region around such values is scaled by
+the smallest power of two that brings every peak in it to at most half of its ceiling.
+
+Sources of the ceilings: "Apple Neural Engine: Architecture, Programming, and Performance", arXiv 2606.22283, and
+ANEForge's issues 115, 145 and 195: measured on M1, M1 Max, M2 Pro, M4 and M5 Pro.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ane_rms import mil
+from ane_rms.rescaling.regions import Graph, UnclosedRegionError, float_values
+from ane_rms.rescaling.scales import is_constant
+from ane_rms.rescaling.stepping import stepped
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ane_rms.mil import Op, Program, Var
+    from ane_rms.rescaling.magnitudes import Magnitude
+    from ane_rms.rescaling.sharing import Sharing
+
+FLOAT16_MAX = float(np.finfo(np.float16).max)
+FLOAT16_NORMAL = float(np.finfo(np.float16).tiny)
+"""float16's smallest number of full precision, 2^-14."""
+MATRIX_MAX = 32_752.0
+"""The largest result of a matrix product that stays finite."""
+MATRIX_OPS = frozenset({"linear", "matmul", "conv", "conv_transpose", "einsum", "scaled_dot_product_attention"})
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A region that stays as it is, by one of its values, and why."""
+
+    values: tuple[Var, ...]
+    reason: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """The exponents of a program's values; ``parts`` are those scaled alike, in program order."""
+
+    parts: list[tuple[int, list[Var]]] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
+
+    @property
+    def exponents(self) -> dict[Var, int]:
+        """The exponent of each value that has one."""
+        return {var: exponent for exponent, values in self.parts for var in values if exponent}
+
+
+def ceiling(var: Var) -> float:
+    """Return the largest magnitude that ``var`` may have where it is written."""
+    op = var.op
+    if op is not None and op.op_type == "add":  # a bias that a later pass folds into the product
+        given = [one for one in (op.x, op.y) if not is_constant(one)]
+        op = given[0].op if len(given) == 1 else op
+    return MATRIX_MAX if op is not None and op.op_type in MATRIX_OPS else FLOAT16_MAX
+
+
+def needed(var: Var, magnitude: Magnitude) -> int:
+    """Return the exponent, 0 or less, that brings a peak to at most half of its ceiling."""
+    ratio = magnitude.peak / (ceiling(var) / 2)
+    return -max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0
+
+
+def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
+    """Return the exponents that bring every value within its ceiling."""
+    over = [var for var in float_values(program) if var in magnitudes and magnitudes[var].peak > ceiling(var)]
+    plan = Plan()
+    while over:
+        graph = Graph(sharing, over)
+        try:
+            region = graph.region(over)
+        except UnclosedRegionError as error:
+            lost = [one for one in graph.touching(error.seed, over)]
+            plan.left.append(Left(tuple(lost), str(error)))
+            over = [var for var in over if var not in set(lost)]
+            continue
+        for values in graph.components(region):
+            exponent = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
+            plan.parts.append((exponent, values))
+        break
+    return plan
+
+
+def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
+    """Return the plan that scales the residual stream: of the regions that norms read, the one of most values."""
+    plan = Plan()
+    for function in program.functions.values() if exponent else ():
+        graph, regions = Graph(sharing), list[set["Var"]]()
+        norms = [op for op in _norms(program) if mil.root_function(op) is function and not is_constant(op.x)]
+        for op in norms:
+            if not any(op.x in region for region in regions):
+                regions.append(graph.region([op.x]))
+        if regions:
+            largest = max(regions, key=len)
+            plan.parts.append((exponent, list(graph.region([op.x for op in norms if op.x in largest]))))
+    return plan
+
+
+def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
+    """Return the exponents that bring the sums of squares of every norm into range, in steps, and every value."""
+    plan = plan_peaks(program, magnitudes, sharing)
+    graph, seen = Graph(sharing), set[Var]()
+    norms = _norms(program)
+    left = {var for one in plan.left for var in one.values}
+    floor = {var: needed(var, magnitudes[var]) for var in magnitudes if var not in left}
+    stepping: list[tuple[int, list[Var]]] = []
+    for op in norms:
+        if op.x in seen or op.x not in magnitudes:
+            continue
+        stream = graph.closure(op.x)
+        seen.update(stream)
+        readers = [one for one in norms if one.x in stream]
+        stepping.extend(stepped(graph, stream, readers, magnitudes, floor))
+    stream_values = {var for _, values in stepping for var in values}
+    kept = [(exponent, values) for exponent, values in plan.parts if not stream_values.intersection(values)]
+    return Plan(parts=kept + stepping, left=plan.left)
+
+
+def _norms(program: Program) -> list[Op]:
+    return [op for block in mil.blocks(program) for op in block.operations if op.op_type == "ane_rms_norm"]

@@ -1,0 +1,254 @@
+"""Which values must be scaled together, and where such a region ends.
+
+The values, their readers and the ops between them are a graph. An edge joins what has the same exponent unless a
+multiplication stands between, so that cutting it costs one op; where a constant takes the difference there is no edge.
+An op that needs exponent 0 is joined to the sink. The region of some values is then their side of a minimum cut (Ford
+and Fulkerson, "Maximal flow through a network", 1956): fewest multiplications first, and of those cuts the one with the
+smallest region. The graph is built as it is walked: its size is the region's, not the program's.
+
+Beside a value that exceeds float16 no multiplication can stand: it would read infinities, or write them. A path of such
+values to the sink is a region that cannot be closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ane_rms import mil
+from ane_rms.rescaling.scales import Relation, relation
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from ane_rms.mil import Op, Var
+    from ane_rms.rescaling.sharing import Sharing
+
+    Node = tuple[str, Any]
+
+SINK: Node = ("sink", None)
+NEVER = 1 << 20
+"""The cost of a cut that would leave an infinity."""
+
+
+class UnclosedRegionError(Exception):
+    """A region that no multiplication can close.
+
+    Attributes
+    ----------
+    seed: a value of it.
+    reason: which op, in a sentence.
+    """
+
+    def __init__(self, seed: Var, reason: str) -> None:
+        super().__init__(reason)
+        self.seed, self.reason = seed, reason
+
+
+class Graph:
+    """The values around some of a program, as the nodes of a flow.
+
+    Parameters
+    ----------
+    sharing: which constants have other readers.
+    over_range: values beside which no multiplication can stand.
+    """
+
+    def __init__(self, sharing: Sharing, over_range: Collection[Var] = ()) -> None:
+        self._sharing, self._over_range = sharing, set(over_range)
+        self._relations: dict[Op, Relation] = {}
+        self._leading: dict[Op, Var | None] = {}
+        self._edges: dict[Node, dict[Node, int]] = {}
+
+    def region(self, seeds: Iterable[Var]) -> set[Var]:
+        """Return the values that are scaled where ``seeds`` are.
+
+        Raises
+        ------
+        UnclosedRegionError: if values that exceed float16 lead to an op that needs them as they are.
+        """
+        starts = [("value", var) for var in seeds]
+        flow: dict[tuple[Node, Node], int] = {}
+        while True:
+            came_from = self._walk(starts, flow)
+            if SINK not in came_from:
+                return {var for kind, var in came_from if kind == "value"}
+            self._augment(came_from, flow)
+
+    def components(self, region: set[Var]) -> list[list[Var]]:
+        """Return the parts of a region that no multiplication and no constant separates."""
+        left, found = dict.fromkeys(region), []
+        while left:
+            first = next(iter(left))
+            members = [var for kind, var in self._connected(("value", first), region) if kind == "value"]
+            for var in members:
+                del left[var]
+            found.append(members)
+        return found
+
+    def closure(self, var: Var) -> set[Var]:
+        """Return every value that is joined to ``var``, whatever it costs to scale them all."""
+        return {one for kind, one in self._connected(("value", var), None) if kind == "value"}
+
+    def touching(self, seed: Var, over: Collection[Var]) -> list[Var]:
+        """Return the values over range that hang together with ``seed`` without one in range between them."""
+        return [one for kind, one in self._connected(("value", seed), set(over)) if kind == "value"]
+
+    def _connected(self, start: Node, region: set[Var] | None) -> Iterator[Node]:
+        seen, pending = {start}, deque([start])
+        while pending:
+            node = pending.popleft()
+            yield node
+            for other in self.edges(node):
+                inside = region is None or other[0] == "op" or other[1] in region
+                if other not in seen and other is not SINK and inside:
+                    seen.add(other)
+                    pending.append(other)
+
+    def _walk(self, starts: list[Node], flow: dict[tuple[Node, Node], int]) -> dict[Node, Node | None]:
+        """Return every node that can still be reached, with the one before it; stop at the sink."""
+        came_from: dict[Node, Node | None] = dict.fromkeys(starts)
+        pending = deque(starts)
+        while pending:
+            node = pending.popleft()
+            for other, cost in self.edges(node).items():
+                if other not in came_from and cost > flow.get((node, other), 0):
+                    came_from[other] = node
+                    if other is SINK:
+                        return came_from
+                    pending.append(other)
+        return came_from
+
+    def _augment(self, came_from: dict[Node, Node | None], flow: dict[tuple[Node, Node], int]) -> None:
+        path = [SINK]
+        while (before := came_from[path[-1]]) is not None:
+            path.append(before)
+        steps = [(b, a) for a, b in zip(path, path[1:], strict=False)]
+        room = min(self.edges(a)[b] - flow.get((a, b), 0) for a, b in steps)
+        if room >= NEVER // 2:
+            raise UnclosedRegionError(path[-1][1], self._why(path[1]))
+        for a, b in steps:
+            flow[a, b] = flow.get((a, b), 0) + room
+            flow[b, a] = flow.get((b, a), 0) - room
+
+    def edges(self, node: Node) -> dict[Node, int]:
+        """Return what a node is joined to, with the cost of a cut."""
+        if node not in self._edges:
+            found: dict[Node, int] = {}
+            make = {"value": self._of_value, "readers": self._of_readers, "op": self._of_op}[node[0]]
+            for other, var in make(node[1]):
+                cost = NEVER if var in self._over_range else 1
+                found[other] = found.get(other, 0) + cost
+            self._edges[node] = found
+        return self._edges[node]
+
+    def _of_value(self, var: Var) -> Iterator[tuple[Node, Var]]:
+        if var.child_ops:
+            yield ("readers", var), var
+        if var.consuming_blocks:
+            yield SINK, var
+        if var.op is None:
+            yield SINK, var
+        elif self.leads(var.op, None):
+            yield ("op", var.op), var
+        elif not self._absorbs(var.op):
+            yield SINK, var
+
+    def _of_readers(self, var: Var) -> Iterator[tuple[Node, Var]]:
+        yield ("value", var), var
+        for op in dict.fromkeys(var.child_ops):
+            rule = self.relation(op)
+            if any(slot.of(op) is var for slot in rule.fixed):
+                yield SINK, var
+            elif any(slot.of(op) is var for slot in rule.equal):
+                yield ("op", op), var
+            elif not self._multiplies(op) and any(one.slot.of(op) is var for one in rule.factors):
+                yield (("op", op) if self.leads(op, var) is var else SINK), var
+
+    def _of_op(self, op: Op) -> Iterator[tuple[Node, Var]]:
+        rule = self.relation(op)
+        leading = [slot.of(op) for slot in rule.equal] or [self.leads(op, None)]
+        for var in dict.fromkeys(leading):
+            yield ("readers", var), var
+        for var in rule.outputs:
+            yield ("value", var), var
+
+    def relation(self, op: Op) -> Relation:
+        """Return an op's relation, worked out once."""
+        if op not in self._relations:
+            self._relations[op] = relation(op)
+        return self._relations[op]
+
+    def _multiplies(self, op: Op) -> bool:
+        """Return whether a constant of ``op`` can take any exponent of its result."""
+        multiplier = self.relation(op).multiplier
+        return multiplier is not None and self._sharing.may_scale(op, multiplier.slot.of(op))
+
+    def _absorbs(self, op: Op) -> bool:
+        rule = self.relation(op)
+        only_constants = bool(rule.offsets) and not (rule.equal or rule.factors or rule.multiplier)
+        return only_constants or self._multiplies(op)
+
+    def leads(self, op: Op, touched: Var | None) -> Var | None:
+        """Return the operand whose exponent the result has, or None: with two, the one that the walk came from.
+
+        Where it came from the result, that is the operand whose own writer can take the exponent.
+        """
+        rule = self.relation(op)
+        if rule.equal:
+            return rule.equal[0].of(op)
+        if not rule.factors or self._multiplies(op):
+            return None
+        if op not in self._leading:
+            plain = [one.slot.of(op) for one in rule.factors if one.power == 1]
+            if len({*plain}) < len(plain) or len(plain) == 0:
+                self._leading[op] = None
+            elif touched is not None:
+                self._leading[op] = touched if touched in plain else None
+            else:
+                self._leading[op] = min(plain, key=self._distance)
+        return self._leading[op]
+
+    def _distance(self, var: Var) -> int:
+        """Return how many multiplications scaling ``var`` is likely to cost: 0 where its writers have constants."""
+        seen, pending, cost = {var}, [var], 0
+        while pending and cost == 0:
+            op = pending.pop().op
+            if op is None or (not self._absorbs(op) and not self._given(op)):
+                cost += 1
+            elif not self._absorbs(op):
+                new = [one for one in self._given(op) if one not in seen]
+                seen.update(new)
+                pending.extend(new)
+        return cost
+
+    def _given(self, op: Op) -> list[Var]:
+        rule = self.relation(op)
+        if rule.equal:
+            return [slot.of(op) for slot in rule.equal]
+        plain = [one.slot.of(op) for one in rule.factors if one.power == 1]
+        return plain if len(plain) == 1 else []
+
+    def _why(self, node: Node) -> str:
+        """Return a sentence on why a node is joined to the sink."""
+        kind, var = node
+        if kind == "readers":
+            for op in dict.fromkeys(var.child_ops):
+                rule = self.relation(op)
+                if any(slot.of(op) is var for slot in rule.fixed):
+                    return f"{op.op_type} {op.name!r} reads {var.name!r} and needs it at its own size"
+                if any(one.slot.of(op) is var for one in rule.factors):
+                    return f"{op.op_type} {op.name!r} multiplies {var.name!r} with what has no constant to scale"
+        if var.consuming_blocks:
+            return f"{var.name!r} is an output, which keeps its size"
+        if var.op is None:
+            return f"{var.name!r} is an input, which comes at its own size"
+        return f"{var.op.op_type} {var.op.name!r} writes {var.name!r} and has no constant that could be scaled"
+
+
+def float_values(program: mil.Program) -> Iterator[Var]:
+    """Yield every float that a program computes at run time, in its order."""
+    for block in mil.blocks(program):
+        for op in block.operations:
+            if not op.op_type.startswith("const"):
+                yield from (var for var in op.outputs if mil.is_float(var) and var.val is None)

@@ -1,0 +1,55 @@
+"""Which constants of a program only one op reads.
+
+A tied table of embeddings is read by the gather and by the head. Scaling it for one of them alone would make a second
+table; a multiplication of the few rows that are gathered is cheaper.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ane_rms import mil
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ane_rms.mil import Op, Program, Var
+
+SMALL_ELEMENTS = 1 << 16
+"""A constant of fewer elements may be made twice: 128 KiB of float16."""
+SAMPLED = 64
+"""Elements at each end that are compared before two constants are compared whole."""
+
+
+class Sharing:
+    """The large constants of a program that are read more than once, or stand in it more than once."""
+
+    def __init__(self, program: Program) -> None:
+        self._first: dict[Any, list[Var]] = {}
+        for block in mil.blocks(program):
+            for op in block.operations:
+                if op.op_type == "const" and np.size(op.outputs[0].val) >= SMALL_ELEMENTS:
+                    value = np.asarray(op.outputs[0].val)
+                    self._first.setdefault(_sample(value), []).append(op.outputs[0])
+
+    def may_scale(self, op: Op, var: Var) -> bool:
+        """Return whether scaling ``var`` for ``op`` alone leaves no second copy of a large constant."""
+        value = np.asarray(var.val)
+        if value.size < SMALL_ELEMENTS:
+            return True
+        if any(reader is not op for reader in var.child_ops) or var.consuming_blocks:
+            return False
+        others = (other for other in self._first.get(_sample(value), ()) if other is not var and other.child_ops)
+        return not any(_same(value, np.asarray(other.val)) for other in others)
+
+
+def _sample(value: npt.NDArray[Any]) -> tuple[Any, ...]:
+    flat = value.reshape(-1) if value.flags.c_contiguous else value.flat
+    ends = np.concatenate([flat[:SAMPLED], flat[-SAMPLED:]])
+    return (value.dtype.str, value.shape, ends.tobytes())
+
+
+def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    return a.__array_interface__["data"] == b.__array_interface__["data"] or bool(np.array_equal(a, b))

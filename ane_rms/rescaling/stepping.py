@@ -1,0 +1,180 @@
+r"""Which exponents bring the sums of squares that norms take into float16's range, in steps along a stream.
+
+A residual stream grows: its largest row by a factor of 10^4 in some models. One exponent for the whole of it pushes the
+first layers' rows, and epsilon with them, below float16's small end. So the exponent may change along the stream, by a
+multiplication of each value that lives across the step. In program order, with n the exponent of a value,
+
+.. math::  \sum_v loss(v, n_v) + price \cdot \sum_t live(t) [n_t \ne n_{t+1}]
+
+is least by dynamic programming (Viterbi), among the exponents with ``sum(x^2) * 4^n`` at or below the limit at each
+norm. The loss of a norm is the relative error that it gains at the small end: float16 stores no epsilon below 2^-24,
+and numbers below 2^-14 with a fixed error of 2^-25.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ane_rms.grammar import SMALLEST_FP16
+from ane_rms.rescaling.regions import SINK
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from ane_rms.mil import Op, Var
+    from ane_rms.rescaling.magnitudes import Magnitude
+    from ane_rms.rescaling.regions import Graph
+
+LIMIT = 0.95 * 65_504 / 2
+"""The largest sum of squares of a row: [x, -x] sums to twice that."""
+SMALLEST_EXPONENT = -40
+PRICE = 2e-3
+"""The loss that one multiplication is worth: a quarter of float16's rounding in each of some dozen norms."""
+MOST_STEPS = 3
+"""Multiplications beyond which a stream is planned again, at twice the price."""
+FREE_LOSS = 2.0**-12
+"""A relative error that float16's own rounding hides."""
+
+
+def stepped(
+    graph: Graph,
+    stream: Collection[Var],
+    readers: Sequence[Op],
+    magnitudes: Mapping[Var, Magnitude],
+    floor: Mapping[Var, int],
+) -> list[tuple[int, list[Var]]]:
+    """Return the exponents of a stream's values, a list for each run of values of one exponent, in program order.
+
+    Parameters
+    ----------
+    graph: what joins the stream's values.
+    stream: values that are joined.
+    readers: the norms that read them.
+    magnitudes: of the values; a norm's input without a sum of squares is taken to have rows of its peak alone.
+    floor: the largest exponent, 0 or less, that a value's own range allows.
+    """
+    most = {op.x: exponent_of_sum(op, magnitudes[op.x]) for op in readers if op.x in magnitudes}
+    if not any(most.values()):
+        return []
+    values = _ordered(stream)
+    highest = [min(most.get(var, 0), floor.get(var, 0)) for var in values]
+    price = PRICE
+    while True:
+        exponents, steps = _least(graph, values, readers, magnitudes, highest, price)
+        if steps <= MOST_STEPS or price > 1:
+            return _runs(values, exponents)
+        price *= 2
+
+
+def exponent_of_sum(op: Op, magnitude: Magnitude) -> int:
+    """Return the exponent, 0 or less, that brings the sum of squares of a norm's rows to the limit."""
+    total = sum_of_squares(op, magnitude)
+    return min(0, math.floor(math.log(LIMIT / total, 4))) if total > 0 else 0
+
+
+def sum_of_squares(op: Op, magnitude: Magnitude) -> float:
+    """Return the largest sum of squares of a row; without a measured one, as if all of a row were at its peak."""
+    if magnitude.sum_of_squares is not None:
+        return magnitude.sum_of_squares
+    sizes = [op.x.shape[int(axis)] for axis in op.axes.val]
+    width = math.prod(int(size) for size in sizes if isinstance(size, int) or hasattr(size, "__index__"))
+    return magnitude.peak**2 * width
+
+
+def loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
+    """Return the relative error that a norm of typical rows gains at an exponent."""
+    typical = magnitude.typical
+    if not typical:
+        return 0.0
+    epsilon = float(op.epsilon.val)
+    scaled = epsilon * 4.0**exponent
+    stored = max(scaled, SMALLEST_FP16) if epsilon > 0 else 0.0
+    of_epsilon = abs(stored - scaled) / (2 * (typical**2 * 4.0**exponent + scaled))
+    of_rounding = 2.0**-25 / (typical * 2.0**exponent)
+    gained = of_epsilon + of_rounding
+    return gained if gained > FREE_LOSS else 0.0
+
+
+def _ordered(stream: Collection[Var]) -> list[Var]:
+    """Return values in the order that their program computes them in, inputs first."""
+    blocks = dict.fromkeys(var.op.enclosing_block for var in stream if var.op is not None)
+    at = {op: number for number, op in enumerate(op for block in blocks for op in block.operations)}
+    return sorted(stream, key=lambda var: -1 if var.op is None else at[var.op])
+
+
+def _least(
+    graph: Graph,
+    values: Sequence[Var],
+    readers: Sequence[Op],
+    magnitudes: Mapping[Var, Magnitude],
+    highest: Sequence[int],
+    price: float,
+) -> tuple[list[int], int]:
+    """Return the best exponent of each value, and how many multiplications they take."""
+    lowest = min(highest)
+    choices = range(lowest, 1)
+    norms: dict[Var, list[Op]] = {}
+    for op in readers:
+        norms.setdefault(op.x, []).append(op)
+    live, closing = _live(graph, values), [_closing(graph, var) for var in values]
+    cost = dict.fromkeys(choices, 0.0)
+    history: list[dict[int, int]] = []
+    for number, var in enumerate(values):
+        best = min(cost, key=lambda one: (cost[one], -one))
+        came, new = dict[int, int](), dict[int, float]()
+        for n in choices:
+            change = cost[best] + price * live[number]
+            came[n], new[n] = (best, change) if change < cost[n] else (n, cost[n])
+            new[n] += price * closing[number] * (n != 0)
+            new[n] += sum(loss(op, magnitudes[var], n) for op in norms.get(var, ()) if var in magnitudes)
+            if n > highest[number]:
+                new[n] = math.inf
+        cost = new
+        history.append(came)
+    chosen = [min(cost, key=lambda one: (cost[one], -one))]
+    for came in reversed(history[1:]):
+        chosen.append(came[chosen[-1]])
+    chosen.reverse()
+    steps = sum(
+        live[number] * (chosen[number] != chosen[number - 1]) for number in range(1, len(values))
+    ) + sum(cost * (n != 0) for cost, n in zip(closing, chosen, strict=True))
+    return chosen, steps
+
+
+def _live(graph: Graph, values: Sequence[Var]) -> list[int]:
+    """Return, for each place in the order, how many earlier values are read there or later by what shares exponents."""
+    at = {var: number for number, var in enumerate(values)}
+    change = [0] * (len(values) + 1)
+    for number, var in enumerate(values):
+        last = max(
+            (
+                at[result]
+                for node in graph.edges(("readers", var))
+                if node[0] == "op"
+                for result in graph.relation(node[1]).outputs
+                if result in at
+            ),
+            default=number,
+        )
+        change[number + 1] += 1
+        change[last + 1 if last > number else number + 1] -= 1
+    live, total = [], 0
+    for number in range(len(values)):
+        total += change[number]
+        live.append(total)
+    return live
+
+
+def _closing(graph: Graph, var: Var) -> int:
+    """Return how many multiplications it takes to scale ``var`` at all: those beside ops that need exponent 0."""
+    return sum(cost for node in (("value", var), ("readers", var)) for other, cost in graph.edges(node).items() if other is SINK)
+
+
+def _runs(values: Sequence[Var], exponents: Sequence[int]) -> list[tuple[int, list[Var]]]:
+    runs: list[tuple[int, list[Var]]] = []
+    for var, exponent in zip(values, exponents, strict=True):
+        if not runs or runs[-1][0] != exponent:
+            runs.append((exponent, []))
+        runs[-1][1].append(var)
+    return runs
