@@ -12,13 +12,18 @@ from ane_rms.installation import install, installed, uninstall
 from ane_rms.pipeline import pipeline
 from ane_rms.reading import report
 from ane_rms.report import Caution, FusionReport, LoweredSite, Miss, Site
+from ane_rms.rescaled import Rescaled
+from ane_rms.rescaling.magnitudes import Magnitude, Rescaling
 from ane_rms.rewrite_package import rewrite
 
 __all__ = [
     "Caution",
     "FusionReport",
     "LoweredSite",
+    "Magnitude",
     "Miss",
+    "Rescaled",
+    "Rescaling",
     "Site",
     "convert",
     "find",

@@ -54,6 +54,7 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
     axes: str | None = None,
     lean: bool = False,
     for_ane: bool = False,
+    rescale: Any = None,
 ) -> ct.models.MLModel:
     """Convert as ``ct.convert`` does, with every RMSNorm fused and lowered for ``compute_units=CPU_AND_NE``.
 
@@ -71,10 +72,15 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
     lean: whether to do without coremltools' copies of each weight; the package is the same
         (see :mod:`ane_rms.coremltools_patches.lean`).
     for_ane: whether to fuse and lower for every compute unit, ``ALL``, ``CPU_AND_GPU`` and unset among them.
+    rescale: None leaves all values their size. A power of two scales the residual stream by it. A callable
+        ``peaks(program)`` returns the largest magnitude of the program's values by name, and what exceeds float16 is
+        scaled to fit; :class:`ane_rms.Rescaling` holds one with an aim. The model's outputs stay the same. See
+        :mod:`ane_rms.rescaling`.
 
     Raises
     ------
-    ValueError: for an unknown lowering or choice of axes; and what ``ct.convert`` raises.
+    ValueError, TypeError: for an unknown lowering or choice of axes, for what makes no rescale; and what ``ct.convert``
+        raises.
     """
     given = {
         "source": source,
@@ -92,7 +98,9 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
         "pass_pipeline": pass_pipeline,
     }
     arguments = {name: value for name, value in given.items() if value is not UNSET.get(name)}
-    return convert_through(plain_convert, model, arguments, lowering=lowering, axes=axes, lean=lean, for_ane=for_ane)
+    return convert_through(
+        plain_convert, model, arguments, lowering=lowering, axes=axes, lean=lean, for_ane=for_ane, rescale=rescale
+    )
 
 
 def convert_through(
@@ -104,6 +112,7 @@ def convert_through(
     axes: str | None = None,
     lean: bool = False,
     for_ane: bool = False,
+    rescale: Any = None,
 ) -> Any:
     """Convert as :func:`convert` does, by a function that takes what ``ct.convert`` takes.
 
@@ -112,11 +121,12 @@ def convert_through(
     function: ``ct.convert``, or what somebody put in its place; it is called once, with a pipeline of ours.
     model: what is converted.
     arguments: by name; the function gets them as they are, but for ``pass_pipeline``.
-    lowering, axes, lean, for_ane: those of :func:`convert`.
+    lowering, axes, lean, for_ane, rescale: those of :func:`convert`.
     """
     arguments = dict(arguments)
     base = arguments.pop("pass_pipeline", None)
-    asked = settings(base, arguments.get("compute_units"), lowering=lowering, axes=axes, for_ane=for_ane)
+    units = arguments.get("compute_units")
+    asked = settings(base, units, lowering=lowering, axes=axes, for_ane=for_ane, rescale=rescale)
     float16 = arguments.get("compute_precision") != ct.precision.FLOAT32
     chosen = extended(base, asked, float16=float16)
     reading = reading_rms_norm(any_axes=asked.axes == "any") if FUSE in chosen.passes else nullcontext()

@@ -26,6 +26,7 @@ EPSILON_TOLERANCE = 0.1
 """A relative change of epsilon by float16 beyond this is reported."""
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
+SMALLEST_FLOAT16 = float(np.finfo(np.float16).smallest_subnormal)
 
 
 def cautions(
@@ -75,11 +76,29 @@ def _layer_norm_reasons(site: Site, narrower: Sequence[str], *, enumerated: bool
 
 def _float16_reasons(site: Site, gamma: float) -> Iterator[str]:
     with np.errstate(over="ignore"):
-        stored = float(np.float16(site.epsilon)) or (2.0**-24 if site.epsilon > 0 else 0.0)
+        stored = float(np.float16(site.epsilon)) or (SMALLEST_FLOAT16 if site.epsilon > 0 else 0.0)
     if not math.isclose(stored, site.epsilon, rel_tol=EPSILON_TOLERANCE):
         yield f"epsilon {site.epsilon:g} is {stored:.3g} in float16: rows whose mean square is near it will differ"
     if gamma > FLOAT16_MAX:
         yield f"gamma reaches {gamma:g}, float16 ends at {FLOAT16_MAX:,.0f}: the multiplication stays in float32"
+
+
+def epsilon_caution(name: str, before: float, after: float) -> Caution | None:
+    """Return a caution if a rescale has brought a norm's epsilon below what float16 holds, else None.
+
+    Parameters
+    ----------
+    name: the site's.
+    before, after: epsilon, before and after the rescale.
+    """
+    if not 0 < after < SMALLEST_FLOAT16:
+        return None
+    meant = before * SMALLEST_FLOAT16 / after
+    reason = (
+        f"the rescale makes epsilon {before:g} into {after:.3g}, float16 holds no less than {SMALLEST_FLOAT16:.3g}: "
+        f"rows whose mean square was near {meant:.3g} will differ"
+    )
+    return Caution(name=name, reason=reason)
 
 
 def peak_cautions(peaks: Mapping[str, float]) -> tuple[Caution, ...]:

@@ -14,16 +14,18 @@ import coremltools as ct
 
 from ane_rms.coremltools_patches.removals import removed_by_name
 from ane_rms.passes.fuse import check_axes
+from ane_rms.passes.rescale import checked_rescale
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from ane_rms.passes.units import targets_neural_engine, units_name
 
 ANCHOR = "common::const_elimination"
 FUSE = "common::fuse_rms_norm"
+RESCALE = "common::rescale_float16_range"
 LOWER = "common::lower_ane_rms_norm_to_layer_norm"
 EXPAND = "common::expand_ane_rms_norm"
 CAST = "common::add_fp16_cast"
 RESTORE = "common::restore_rms_norm_epsilon"
-OWN = (FUSE, LOWER, EXPAND, RESTORE)
+OWN = (FUSE, RESCALE, LOWER, EXPAND, RESTORE)
 """The passes that :func:`pipeline` puts in place."""
 
 _SETTINGS = "_ane_rms_settings"
@@ -40,6 +42,8 @@ class Settings:
     axes: str = "last"
     for_ane: bool = False
     """Whether the passes act for every compute unit."""
+    rescale: Any = None
+    """A power of two, or what measures magnitudes; None for no rescale."""
     added: tuple[str, ...] = ()
     """The passes of ours that the pipeline was made with, to tell which of them a user has removed."""
 
@@ -51,6 +55,7 @@ def pipeline(
     lowering: str | None = None,
     axes: str | None = None,
     for_ane: bool = False,
+    rescale: Any = None,
 ) -> ct.PassPipeline:
     """Return a pass pipeline with the passes that ``compute_units`` call for, for ``ct.convert(pass_pipeline=...)``.
 
@@ -67,12 +72,14 @@ def pipeline(
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well. Default: that of
         ``base``, else ``"last"``.
     for_ane: whether to fuse and lower for every compute unit.
+    rescale: None, a power of two, or a callable; see :func:`ane_rms.convert`. Default: that of ``base``.
 
     Raises
     ------
-    ValueError: for an unknown lowering, compute unit or choice of axes.
+    ValueError: for an unknown lowering, compute unit or choice of axes, and for a rescale that is no power of two.
     """
-    return extended(base, settings(base, compute_units, lowering=lowering, axes=axes, for_ane=for_ane))
+    asked = settings(base, compute_units, lowering=lowering, axes=axes, for_ane=for_ane, rescale=rescale)
+    return extended(base, asked)
 
 
 def settings(
@@ -82,12 +89,13 @@ def settings(
     lowering: str | None,
     axes: str | None,
     for_ane: bool,
+    rescale: Any = None,
 ) -> Settings:
     """Return what the caller says, else what the options of ``base`` say, else what ``base`` was made with.
 
     Raises
     ------
-    ValueError: for an unknown lowering, compute unit or choice of axes.
+    ValueError, TypeError: for an unknown lowering, compute unit or choice of axes, and for what makes no rescale.
     """
     made = getattr(base, _SETTINGS, Settings())
     said = units_name(compute_units) or units_name(_option(base, FUSE, "compute_units") or None)
@@ -96,6 +104,7 @@ def settings(
         lowering=STRATEGIES.check(lowering or _option(base, LOWER, "lowering") or made.lowering),
         axes=check_axes(axes or _option(base, FUSE, "axes") or made.axes),
         for_ane=for_ane or made.for_ane or bool(_option(base, FUSE, "for_ane")),
+        rescale=checked_rescale(made.rescale if rescale is None else rescale),
     )
 
 
@@ -126,7 +135,8 @@ def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = 
     acting = targets_neural_engine(chosen.compute_units or None, for_ane=chosen.for_ane)
     names = [name for name in start.passes if name not in OWN]
     at = names.index(ANCHOR) + 1 if ANCHOR in names else 0
-    names[at:at] = [name for name in ([FUSE, LOWER, EXPAND] if acting else [EXPAND]) if name not in unwanted]
+    wanted = [FUSE, *([RESCALE] if chosen.rescale is not None else []), LOWER, EXPAND] if acting else [EXPAND]
+    names[at:at] = [name for name in wanted if name not in unwanted]
     if acting and CAST in names and RESTORE not in unwanted:
         names.insert(names.index(CAST) + 1, RESTORE)
     result = ct.PassPipeline(names, start.pipeline_name)
@@ -143,4 +153,8 @@ def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = 
 def _options(chosen: Settings, *, float16: bool) -> dict[str, dict[str, Any]]:
     """Return the options of each pass of ours."""
     units = {"compute_units": chosen.compute_units or None, "for_ane": chosen.for_ane, "lowering": chosen.lowering}
-    return {FUSE: {**units, "axes": chosen.axes, "float16": float16}, LOWER: units}
+    return {
+        FUSE: {**units, "axes": chosen.axes, "float16": float16},
+        RESCALE: {"compute_units": units["compute_units"], "for_ane": chosen.for_ane, "rescale": chosen.rescale},
+        LOWER: units,
+    }

@@ -108,7 +108,7 @@ def build_after(var: Var, build: Callable[[], Var]) -> Var:
         following = None if node is None else node.op
     with _entered(block), Builder.set_before_op(following):
         new = build()
-    new.scopes = var.scopes if var.op is not None else var.child_ops[0].outputs[0].scopes
+    block._copy_scope_info(var if var.op is not None else var.child_ops[0].outputs[0], new)  # noqa: SLF001 - of its passes
     return new
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from ane_rms.rescaled import Rescaled
 from ane_rms.text_table import table
 
 if TYPE_CHECKING:
@@ -107,11 +108,14 @@ class FusionReport:
     """Sites that stood lowered before the conversion, or in a report that is not of a conversion, that stand so."""
     acting: bool = False
     """Whether the passes acted: for ``CPU_AND_NE``, or by the user's word."""
+    rescaled: tuple[Rescaled, ...] = ()
+    """Values that were scaled to fit float16, or could not be."""
 
     def __str__(self) -> str:
         """Return the report as a table, with a last line of counts."""
         rows = [*map(_fused_row, self.fused), *map(_lowered_row, self.lowered), *map(_missed_row, self.missed)]
         lines = [] if not rows else [table(("site", "", "form", "axes", "epsilon", "gamma", "shape", "remark"), rows)]
+        lines += [str(one) for one in self.rescaled]
         lines += [f"warning: {': '.join(filter(None, (one.name, one.reason)))}" for one in self.warnings]
         return "\n".join([*lines, self.counts()])
 
@@ -154,6 +158,7 @@ class FusionReport:
                 fused=tuple(_record(Site, item) for item in data["fused"]),
                 missed=tuple(_record(Miss, item) for item in data["missed"]),
                 warnings=tuple(_record(Caution, item) for item in data.get("warnings", ())),
+                rescaled=tuple(_record(Rescaled, item) for item in data.get("rescaled", ())),
                 compute_units=str(data["compute_units"]),
                 lowering=str(data["lowering"]),
                 lowered=tuple(_record(LoweredSite, item) for item in data.get("lowered", ())),

@@ -1,5 +1,5 @@
 """The graph passes, registered with coremltools when imported."""
 
-from ane_rms.passes import epsilon, fuse, lower
+from ane_rms.passes import epsilon, fuse, lower, rescale
 
-__all__ = ["epsilon", "fuse", "lower"]
+__all__ = ["epsilon", "fuse", "lower", "rescale"]

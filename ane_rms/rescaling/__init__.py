@@ -3,7 +3,7 @@ r"""Scale values of a program by powers of two without changing what it computes
 Every value v is given an exponent e(v), and the program is changed so that it computes ``v * 2^e(v)`` in its place. An
 op allows this where its inputs' exponents and the constants it reads make up its result's:
 
-- :mod:`.scales`: how each MIL op relates the exponents of what it reads and writes;
+- :mod:`.relations` and :mod:`.scales`: how each MIL op relates the exponents of what it reads and writes;
 - :mod:`.regions`: which values must be scaled together, and where a multiplication closes such a region;
 - :mod:`.planning`: which exponents bring a program into float16's range, from the magnitudes that its values reach;
 - :mod:`.stepping`: which exponents bring the sums of squares that norms take into it, in steps along a stream;

@@ -14,7 +14,8 @@ from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
 from ane_rms.replacing import build_after, remove_unused
-from ane_rms.rescaling.scales import Relation, Slot, relation, slots
+from ane_rms.rescaling.relations import Relation, Slot, slots
+from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 class Changes:
     """What was changed in a program, by value and constant."""
 
-    constants: list[tuple[str, int]] = field(default_factory=list)
-    """Name of a constant, and the exponent it was multiplied by: weights, tables, gammas, biases."""
+    constants: list[tuple[str, int, str]] = field(default_factory=list)
+    """Name of a constant, the exponent it was multiplied by, and the op that reads it."""
     epsilons: list[tuple[str, float, float]] = field(default_factory=list)
     """Name of a norm's result, its epsilon before and after."""
     multiplications: list[tuple[str, int, str]] = field(default_factory=list)
@@ -42,14 +43,12 @@ class Changes:
 def scaled_copy(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
     """Return ``array * 2**exponent`` of the same type; only float16 rounds, and only below its normal range."""
     with np.errstate(over="ignore", under="ignore"):
-        if -24 <= exponent <= 15:  # noqa: PLR2004 - the powers that float16 holds, and float32 too
-            return array * array.dtype.type(2.0**exponent)
-        return np.ldexp(array, exponent)
+        if -24 <= exponent <= 15:
+            return np.multiply(array, array.dtype.type(2.0**exponent), dtype=array.dtype)
+        return np.asarray(np.ldexp(array, exponent))
 
 
-def give(
-    program: Program, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled = scaled_copy
-) -> Changes:
+def give(program: Program, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled = scaled_copy) -> Changes:
     """Have a program compute ``v * 2**exponents[v]`` in the place of each value v, and the same outputs.
 
     Parameters
@@ -155,7 +154,7 @@ class _Giver:
             set_input(op, slot, new)
 
     def _multiply(self, var: Var, step: int) -> Var:
-        factor = mil.cast_like(var, np.float64(2.0) ** step)[()]
+        factor = mil.cast_like(var, np.asarray(2.0**step))[()]
         sign = "minus_" if step < 0 else ""
         return build_after(var, lambda: mb.mul(x=var, y=factor, name=f"{var.name}_times_2_to_{sign}{abs(step)}"))
 
@@ -191,7 +190,7 @@ class _Giver:
                 var, lambda: mb.const(val=_plain(self.scaled(value, exponent)), name=f"{var.name}_scaled")
             )
             if note and (value.size > 1 or op.op_type.endswith("norm")):
-                self.changes.constants.append((var.name, exponent))
+                self.changes.constants.append((var.name, exponent, op.name))
         set_input(op, slot, self._constants[key])
         if var.op is not None:
             self.replaced.append(var.op)

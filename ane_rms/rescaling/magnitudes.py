@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
-from ane_rms.rescaling.regions import float_values
+from ane_rms.rescaling.relations import float_values
 
 if TYPE_CHECKING:
     from ane_rms.mil import Program, Var
@@ -31,7 +31,7 @@ class Magnitude:
     """The median root mean square of its rows, where a norm reads the value."""
 
 
-Peaks = Mapping[str, Union[float, Magnitude]]
+Peaks = Mapping[str, float | Magnitude]
 Measure = Callable[[Any], Peaks]
 
 
@@ -68,7 +68,7 @@ def check_rescale(rescale: Any) -> Rescaling | int | None:
         return Rescaling(rescale)
     if isinstance(rescale, bool) or not isinstance(rescale, (int, float)):
         raise TypeError(f"rescale must be None, a power of two, or a callable; got {type(rescale).__name__}")
-    if not (math.isfinite(rescale) and rescale > 0 and math.frexp(rescale)[0] == 0.5):  # noqa: PLR2004 - a power of two
+    if not (math.isfinite(rescale) and rescale > 0 and math.frexp(rescale)[0] == 0.5):
         raise ValueError(f"rescale must be a power of two, such as 0.125; got {rescale!r}")
     exponent = math.frexp(rescale)[1] - 1
     if abs(exponent) > MOST:

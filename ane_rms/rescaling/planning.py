@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.rescaling.regions import Graph, UnclosedRegionError, float_values
-from ane_rms.rescaling.scales import is_constant
+from ane_rms.rescaling.regions import Graph, UnclosedRegionError
+from ane_rms.rescaling.relations import float_values, is_constant
 from ane_rms.rescaling.stepping import stepped
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: S
         try:
             region = graph.region(over)
         except UnclosedRegionError as error:
-            lost = [one for one in graph.touching(error.seed, over)]
+            lost = graph.touching(error.seed, over)
             plan.left.append(Left(tuple(lost), str(error)))
             over = [var for var in over if var not in set(lost)]
             continue
@@ -110,7 +110,7 @@ def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
 def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
     """Return the exponents that bring the sums of squares of every norm into range, in steps, and every value."""
     plan = plan_peaks(program, magnitudes, sharing)
-    graph, seen = Graph(sharing), set[Var]()
+    graph, seen = Graph(sharing), set["Var"]()
     norms = _norms(program)
     left = {var for one in plan.left for var in one.values}
     floor = {var: needed(var, magnitudes[var]) for var in magnitudes if var not in left}

@@ -13,15 +13,16 @@ values to the sink is a region that cannot be closed.
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from ane_rms import mil
-from ane_rms.rescaling.scales import Relation, relation
+from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
     from ane_rms.mil import Op, Var
+    from ane_rms.rescaling.relations import Relation
     from ane_rms.rescaling.sharing import Sharing
 
     Node = tuple[str, Any]
@@ -123,7 +124,7 @@ class Graph:
         path = [SINK]
         while (before := came_from[path[-1]]) is not None:
             path.append(before)
-        steps = [(b, a) for a, b in zip(path, path[1:], strict=False)]
+        steps = [(b, a) for a, b in pairwise(path)]
         room = min(self.edges(a)[b] - flow.get((a, b), 0) for a, b in steps)
         if room >= NEVER // 2:
             raise UnclosedRegionError(path[-1][1], self._why(path[1]))
@@ -244,11 +245,3 @@ class Graph:
         if var.op is None:
             return f"{var.name!r} is an input, which comes at its own size"
         return f"{var.op.op_type} {var.op.name!r} writes {var.name!r} and has no constant that could be scaled"
-
-
-def float_values(program: mil.Program) -> Iterator[Var]:
-    """Yield every float that a program computes at run time, in its order."""
-    for block in mil.blocks(program):
-        for op in block.operations:
-            if not op.op_type.startswith("const"):
-                yield from (var for var in op.outputs if mil.is_float(var) and var.val is None)

@@ -1,84 +1,16 @@
-r"""How each MIL op relates the exponents of what it reads to those of what it writes.
-
-=============  =====================================================================================================
-``equal``      the result has the exponent of these operands, which must be alike: reshape, concat, add, max, relu ...
-``factors``    the result has the sum of these operands' exponents, each times its power: matmul, mul, real_div, sqrt
-``multiplier`` a constant that the result is proportional to; times 2^k, it adds k: a weight, a table, a norm's gamma
-``offsets``    constants that are added to the result, or compared with it, and take its exponent: bias, beta
-``within``     constants that stand beside an operand x, and take ``power * e(x)``: epsilon beside x^2 takes ``2 e(x)``
-``fixed``      operands that must have exponent 0: those of every op that this module does not know, and of softmax
-=============  =====================================================================================================
-
-An op whose result depends on none of its operands' exponents forgets them: ane_rms_norm, layer_norm, argmax, shape.
-"""
+"""The relation of each MIL op that is known; see :mod:`ane_rms.rescaling.relations`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ane_rms import mil
+from ane_rms.rescaling.relations import Factor, Relation, Slot, is_compressed, is_constant, slots
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from ane_rms.mil import Op, Var
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One input of an op: its name, and the position where the input is a tuple."""
-
-    name: str
-    index: int | None = None
-
-    def of(self, op: Op) -> Var:
-        """Return what the op reads there."""
-        given = op.inputs[self.name]
-        return given if self.index is None else given[self.index]
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """An operand that the result is proportional to a power of."""
-
-    slot: Slot
-    power: float = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """How the exponents around one op hang together; see the module's table."""
-
-    outputs: tuple[Var, ...] = ()
-    """The float results, all of one exponent."""
-    equal: tuple[Slot, ...] = ()
-    factors: tuple[Factor, ...] = ()
-    multiplier: Factor | None = None
-    offsets: tuple[Slot, ...] = ()
-    within: tuple[tuple[Slot, Factor], ...] = ()
-    """A constant, and the operand it stands beside with the power it takes."""
-    fixed: tuple[Slot, ...] = ()
-
-
-def is_compressed(var: Var) -> bool:
-    """Return whether ``var`` is a compressed constant, which keeps its value."""
-    return var.op is not None and bool(var.op.op_type.startswith("constexpr_"))
-
-
-def is_constant(var: Var) -> bool:
-    """Return whether ``var`` is a float constant whose value can be replaced: one that is not compressed."""
-    return mil.is_float(var) and var.val is not None and not is_compressed(var)
-
-
-def slots(op: Op, names: Iterable[str] | None = None) -> Iterator[Slot]:
-    """Yield the float inputs of an op, those of some names alone."""
-    for name in op.inputs if names is None else names:
-        given = op.inputs.get(name)
-        if isinstance(given, (list, tuple)):
-            yield from (Slot(name, index) for index, var in enumerate(given) if mil.is_float(var))
-        elif given is not None and mil.is_float(given):
-            yield Slot(name)
 
 
 def relation(op: Op) -> Relation:
@@ -238,9 +170,7 @@ def _norm(op: Op, outputs: tuple[Var, ...]) -> Relation:
     offsets = tuple(slots(op, ("beta",)))
     if any(not is_constant(slot.of(op)) for slot in offsets):
         return _unknown(op, outputs)
-    return Relation(
-        outputs, multiplier=gain, offsets=offsets, within=((Slot("epsilon"), Factor(Slot("x"), 2)),)
-    )
+    return Relation(outputs, multiplier=gain, offsets=offsets, within=((Slot("epsilon"), Factor(Slot("x"), 2)),))
 
 
 @_rule("square", "sqrt")

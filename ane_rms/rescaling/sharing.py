@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ane_rms.mil import Op, Program, Var
 
-SMALL_ELEMENTS = 1 << 16
-"""A constant of fewer elements may be made twice: 128 KiB of float16."""
+SMALL_ELEMENTS = 1 << 10
+"""A constant of fewer elements may be made twice: 2 KiB of float16."""
 SAMPLED = 64
 """Elements at each end that are compared before two constants are compared whole."""
 
@@ -30,8 +30,8 @@ class Sharing:
         self._first: dict[Any, list[Var]] = {}
         for block in mil.blocks(program):
             for op in block.operations:
-                if op.op_type == "const" and np.size(op.outputs[0].val) >= SMALL_ELEMENTS:
-                    value = np.asarray(op.outputs[0].val)
+                value = op.outputs[0].val if op.op_type == "const" else None
+                if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size >= SMALL_ELEMENTS:
                     self._first.setdefault(_sample(value), []).append(op.outputs[0])
 
     def may_scale(self, op: Op, var: Var) -> bool:

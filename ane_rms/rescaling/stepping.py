@@ -26,15 +26,13 @@ if TYPE_CHECKING:
     from ane_rms.rescaling.magnitudes import Magnitude
     from ane_rms.rescaling.regions import Graph
 
-LIMIT = 0.95 * 65_504 / 2
+LIMIT = 0.98 * 65_504 / 2
 """The largest sum of squares of a row: [x, -x] sums to twice that."""
 SMALLEST_EXPONENT = -40
-PRICE = 2e-3
-"""The loss that one multiplication is worth: a quarter of float16's rounding in each of some dozen norms."""
+PRICE = 1e-3
+"""The loss that one multiplication is worth: about that of float16's rounding of one value."""
 MOST_STEPS = 3
 """Multiplications beyond which a stream is planned again, at twice the price."""
-FREE_LOSS = 2.0**-12
-"""A relative error that float16's own rounding hides."""
 
 
 def stepped(
@@ -92,8 +90,7 @@ def loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
     stored = max(scaled, SMALLEST_FP16) if epsilon > 0 else 0.0
     of_epsilon = abs(stored - scaled) / (2 * (typical**2 * 4.0**exponent + scaled))
     of_rounding = 2.0**-25 / (typical * 2.0**exponent)
-    gained = of_epsilon + of_rounding
-    return gained if gained > FREE_LOSS else 0.0
+    return of_epsilon + of_rounding
 
 
 def _ordered(stream: Collection[Var]) -> list[Var]:
@@ -136,9 +133,9 @@ def _least(
     for came in reversed(history[1:]):
         chosen.append(came[chosen[-1]])
     chosen.reverse()
-    steps = sum(
-        live[number] * (chosen[number] != chosen[number - 1]) for number in range(1, len(values))
-    ) + sum(cost * (n != 0) for cost, n in zip(closing, chosen, strict=True))
+    steps = sum(live[number] * (chosen[number] != chosen[number - 1]) for number in range(1, len(values))) + sum(
+        cost * (n != 0) for cost, n in zip(closing, chosen, strict=True)
+    )
     return chosen, steps
 
 
@@ -168,7 +165,12 @@ def _live(graph: Graph, values: Sequence[Var]) -> list[int]:
 
 def _closing(graph: Graph, var: Var) -> int:
     """Return how many multiplications it takes to scale ``var`` at all: those beside ops that need exponent 0."""
-    return sum(cost for node in (("value", var), ("readers", var)) for other, cost in graph.edges(node).items() if other is SINK)
+    return sum(
+        cost
+        for node in (("value", var), ("readers", var))
+        for other, cost in graph.edges(node).items()
+        if other is SINK
+    )
 
 
 def _runs(values: Sequence[Var], exponents: Sequence[int]) -> list[tuple[int, list[Var]]]:
