@@ -44,7 +44,7 @@ def scaled_copy(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
     """Return ``array * 2**exponent`` of the same type; only float16 rounds, and only below its normal range."""
     with np.errstate(over="ignore", under="ignore"):
         if -24 <= exponent <= 15:
-            return np.multiply(array, array.dtype.type(2.0**exponent), dtype=array.dtype)
+            return np.asarray(np.multiply(array, array.dtype.type(2.0**exponent), dtype=array.dtype))
         return np.asarray(np.ldexp(array, exponent))
 
 
