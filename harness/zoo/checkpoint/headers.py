@@ -1,0 +1,124 @@
+"""Read the headers of safetensors files, and tell from a file's first bytes what it is instead.
+
+A safetensors file is the length of its header (8 bytes, little endian), the header (JSON: each tensor's element type,
+shape and place), and the tensors' bytes without a gap. Only headers are read here: a folder of many gigabytes takes
+milliseconds. Source: https://github.com/huggingface/safetensors, "Format".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CheckpointError
+from harness.zoo.checkpoint.reading import first_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+LIMIT_BYTES = 100_000_000
+"""Largest header, safetensors' own limit."""
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    "F4": 4,
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+}
+"""Bits of an element, by its type's name in the header."""
+INSTEAD = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes it: save the model as safetensors"),
+    (b"\x80\x02", "a pickle: save the model as safetensors"),
+    (b"\x80\x04", "a pickle: save the model as safetensors"),
+    (b"GGUF", "a GGUF file under another name"),
+    (b"\x1f\x8b", "a gzip archive: unpack it"),
+    (b"\x89HDF", "an HDF5 file: save the model as safetensors"),
+    (b"{", "JSON text, not weights: download it again"),
+)
+"""How other files begin that are found under a weights file's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a header."""
+
+    dtype: str
+    """Element type as the header names it, such as ``BF16``."""
+    shape: tuple[int, ...]
+
+
+def read(source: str, path: Path) -> dict[str, Tensor]:
+    """Return the tensors that a safetensors file holds, by name.
+
+    Raises
+    ------
+    CheckpointError: naming the source and the file, if it is another kind of file, truncated or damaged.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(512)
+            if instead := told(start):
+                raise CheckpointError(f"{source}: {path.name}: {instead}")
+            length = int.from_bytes(start[:8], "little")
+            if length > LIMIT_BYTES or 8 + length > size:
+                raise CheckpointError(
+                    f"{source}: {path.name}: truncated or damaged: its header of {length:,} bytes does not fit"
+                )
+            stream.seek(8)
+            header = stream.read(length)
+    except OSError as error:
+        raise CheckpointError(f"{source}: {path.name}: cannot be read: {error.strerror}") from None
+    try:
+        entries = json.loads(header, object_pairs_hook=_once)
+        entries.pop("__metadata__", None)
+        return _tensors(entries, size - 8 - length)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{source}: {path.name}: truncated or damaged: {first_line(error)}") from None
+
+
+def told(start: bytes) -> str:
+    """Return what a file is by its first bytes, if it cannot be safetensors; "" if it can."""
+    if not start.strip(b"\0"):
+        return "only zeros, as an interrupted download leaves it: download it again" if start else "empty"
+    if start.lstrip()[:1] == b"<":
+        return "an HTML or XML page, such as a server's error, not weights: download it again"
+    return next((what for magic, what in INSTEAD if start.startswith(magic)), "")
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"its header names {name!r} twice")
+        found[name] = value
+    return found
+
+
+def _tensors(entries: dict[str, Any], size: int) -> dict[str, Tensor]:
+    """Check that the tensors lie without a gap or overlap in a file of ``size`` bytes of data."""
+    places = []
+    found = {}
+    for name, entry in entries.items():
+        begin, end = entry["data_offsets"]
+        tensor = found[name] = Tensor(entry["dtype"], tuple(entry["shape"]))
+        if tensor.dtype not in BITS:
+            raise ValueError(f"{name!r} has the unknown element type {tensor.dtype!r}")
+        if not all(isinstance(one, int) and one >= 0 for one in (*tensor.shape, begin, end)):
+            raise ValueError(f"{name!r} has the shape {list(tensor.shape)} at [{begin}, {end}]")
+        if 8 * (end - begin) != BITS[tensor.dtype] * prod(tensor.shape):
+            raise ValueError(f"{name!r} of shape {list(tensor.shape)} takes {end - begin:,} bytes")
+        places.append((begin, end, name))
+    at = 0
+    for begin, end, name in sorted(places):
+        if begin != at:
+            raise ValueError(f"{name!r} begins at byte {begin:,} of the data, the tensor before ends at {at:,}")
+        at = end
+    if at != size:
+        raise ValueError(f"it has {size:,} bytes of tensors, its header says {at:,}")
+    return found

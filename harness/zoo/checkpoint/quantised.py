@@ -1,0 +1,87 @@
+"""Tell from names, element types and shapes whether weights are quantised already: only float weights are converted.
+
+The configuration is a hint, never the proof: an exporter may leave its key out, or write it under another name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from harness.zoo.checkpoint.headers import Tensor
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+KEYS = ("quantization_config", "quantization", "compression_config", "quant_config")
+"""Keys of ``config.json`` under which quantisers write their settings: Hugging Face's, MLX's, older ones."""
+FILES = {
+    "quantize_config.json": "GPTQ",
+    "quant_config.json": "AWQ",
+    "hf_quant_config.json": "ModelOpt",
+    "quanto_qmap.json": "quanto",
+}
+"""Files that quantisers leave beside the weights."""
+NAMES = (
+    ("g_idx", "GPTQ"),
+    ("qweight", "GPTQ or AWQ"),
+    ("SCB", "bitsandbytes int8"),
+    ("absmax", "bitsandbytes 4-bit"),
+    ("quant_map", "bitsandbytes 4-bit"),
+    ("weight_packed", "compressed-tensors"),
+    ("weight_scale_inv", "float8"),
+    ("weight_scale", "float8 or int8"),
+    ("W_q", "HQQ"),
+    ("codebooks", "AQLM"),
+    ("_blocks", "MXFP4"),
+    ("_data", "quanto"),
+)
+"""Ends of the names that quantisers give to their tensors."""
+
+
+def quantisation(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Return how weights are quantised and what shows it; "" for float weights.
+
+    A setting that is null or empty is none. Where a file's content is not known (pickle files), the names and the
+    configuration alone are looked at.
+    """
+    for name, tensor in tensors.items():
+        if method := _of_tensor(name, tensor, tensors):
+            return f"{method} ({name}, {tensor.dtype} {list(tensor.shape)})"
+    for place in (config, config.get("text_config")):
+        for key in KEYS if isinstance(place, dict) else ():
+            if place[key] if key in place else None:  # noqa: SIM401 - null and empty count as absent
+                settings = place[key]
+                method = settings.get("quant_method") if isinstance(settings, dict) else None
+                return f"{method or 'MLX' if key == 'quantization' else method or 'a method without a name'} (config.json: {key})"
+    for name, method in FILES.items():
+        if (folder / name).is_file() and _any_code(tensors):
+            return f"{method} ({name})"
+    return ""
+
+
+def _of_tensor(name: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> str:
+    """Return the method that a tensor belongs to; "" if it may be a float model's."""
+    if tensor.dtype.startswith(("F8", "F6", "F4")):
+        scales = any(other.startswith(name) and other != name for other in tensors)
+        return "float8" if scales else "float8 without scales"
+    if tensor.dtype in FLOATS and not name.endswith((".weight_scale", ".weight_scale_inv", ".SCB", ".absmax")):
+        return ""
+    if tensor.dtype == "U32" and name.endswith(".weight"):
+        return "MLX"
+    for end, method in NAMES:
+        if name.endswith((f".{end}", end if end.startswith("_") else f".{end}")) and tensor.dtype != "I64":
+            return _gptq_or_awq(name, tensors) if end == "qweight" else method
+    if name.endswith(".weight") and tensor.dtype not in FLOATS and len(tensor.shape) > 1:
+        return f"{tensor.dtype} codes"
+    return ""
+
+
+def _gptq_or_awq(name: str, tensors: Mapping[str, Tensor]) -> str:
+    return "GPTQ" if name.removesuffix("qweight") + "g_idx" in tensors else "GPTQ or AWQ"
+
+
+def _any_code(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether there is a tensor of codes, or nothing is known of the tensors."""
+    return not tensors or any(tensor.dtype not in (*FLOATS, "I64", "BOOL") for tensor in tensors.values())

@@ -1,0 +1,158 @@
+"""Find the files of a folder that transformers will read as its weights: those are checked, digested and downloaded.
+
+transformers takes the first there is of: the file that ``transformers_weights`` in ``config.json`` names,
+``model.safetensors``, the shards that ``model.safetensors.index.json`` names; and, where pickle files are allowed and
+there is no safetensors file, ``pytorch_model.bin`` or the shards of its index
+(transformers 5.23, ``modeling_utils._get_resolved_checkpoint_files``). Whatever else lies in the folder is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import CheckpointError
+from harness.zoo.checkpoint import headers
+from harness.zoo.checkpoint.reading import INDEX_LIMIT_BYTES, read_object
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from harness.zoo.checkpoint.headers import Tensor
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+ADAPTER = "adapter_config.json"
+_SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(\.safetensors|\.bin)")
+
+
+@dataclass(frozen=True, slots=True)
+class WeightFiles:
+    """The files that hold a checkpoint's weights."""
+
+    paths: tuple[Path, ...]
+    index: Path | None = None
+    """The index that names them, where they are shards."""
+    pickled: bool = False
+
+
+def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickle: bool) -> WeightFiles:
+    """Return the files that transformers will read.
+
+    Raises
+    ------
+    CheckpointError: if there are none, one is missing, or a flag is needed; it says which files there are instead.
+    """
+    explicit = config.get("transformers_weights")
+    if explicit is not None:
+        return _explicit(source, folder, explicit)
+    if (folder / ADAPTER).is_file():
+        raise CheckpointError(
+            f"{source}: {ADAPTER}: an adapter, whose weights are added to another model's: merge it into that model"
+        )
+    for name, index, pickled in ((WEIGHTS, INDEX, False), (PICKLE, PICKLE_INDEX, True)):
+        if pickled and not allow_pickle:
+            break
+        if (folder / name).is_file():
+            return WeightFiles((folder / name,), None, pickled)
+        if (folder / index).is_file():
+            return _sharded(source, folder / index, pickled=pickled)
+    raise CheckpointError(f"{source}: {_without(folder, allow_pickle=allow_pickle)}")
+
+
+def _explicit(source: str, folder: Path, name: object) -> WeightFiles:
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*\.safetensors(\.index\.json)?", name):
+        raise CheckpointError(f"{source}: config.json: transformers_weights: expected a file here, got {name!r}")
+    path = folder / name
+    if not path.is_file():
+        raise CheckpointError(f"{source}: {name} is missing, which config.json names as transformers_weights")
+    return WeightFiles((path,)) if name.endswith(".safetensors") else _sharded(source, path, pickled=False)
+
+
+def _sharded(source: str, index: Path, *, pickled: bool) -> WeightFiles:
+    names = _shards(index, ".bin" if pickled else ".safetensors")
+    for name in names:
+        path = index.parent / name
+        if not path.is_file():
+            why = "is a link whose target is missing" if path.is_symlink() else "is missing"
+            raise CheckpointError(f"{source}: {name} {why}, which {index.name} names; download the checkpoint again")
+    return WeightFiles(tuple(index.parent / name for name in names), index, pickled)
+
+
+def _shards(index: Path, suffix: str) -> list[str]:
+    """Return the names of the shards in an index, refusing one that leads elsewhere."""
+    names = dict.fromkeys(name for _, name in _weight_map(index))
+    for name in names:
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*" + re.escape(suffix), name):
+            raise CheckpointError(f"{index}: expected a {suffix} file of the same folder, got {name!r}")
+    return list(names)
+
+
+def _weight_map(index: Path) -> list[tuple[str, Any]]:
+    weights = read_object(index, INDEX_LIMIT_BYTES).get("weight_map")
+    if not isinstance(weights, dict) or not weights:
+        raise CheckpointError(f"{index}: weight_map: expected tensors and their files, got {type(weights).__name__}")
+    return list(weights.items())
+
+
+def read_headers(source: str, files: WeightFiles) -> dict[str, Tensor]:
+    """Return the tensors of safetensors files by name, once each file is whole and has what the index says.
+
+    Raises
+    ------
+    CheckpointError: naming the file and the tensor.
+    """
+    found: dict[str, Tensor] = {}
+    of_file: dict[str, set[str]] = {}
+    for path in files.paths:
+        tensors = headers.read(source, path)
+        if path.with_name(f"{path.name}.aria2").exists():
+            raise CheckpointError(f"{source}: {path.name}: its download was interrupted (it has an .aria2 beside it)")
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise CheckpointError(f"{source}: {path.name}: holds {twice[0]!r}, which another shard holds too")
+        found |= tensors
+        of_file[path.name] = set(tensors)
+    if files.index is not None:
+        for name, file in _weight_map(files.index):
+            if name not in of_file[file]:
+                raise CheckpointError(f"{source}: {file} lacks {name!r}, which {files.index.name} says it holds")
+    if not found:
+        raise CheckpointError(f"{source}: {files.paths[0].name}: holds no tensor")
+    return found
+
+
+def _without(folder: Path, *, allow_pickle: bool) -> str:
+    """Say what a folder holds that transformers would not read as its weights, and the mend."""
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    links = [name for name in (WEIGHTS, INDEX) if (folder / name).is_symlink()]
+    if links:
+        return f"{links[0]} is a link whose target is missing: download the checkpoint again"
+    safe = [name for name in names if name.endswith(".safetensors")]
+    shards = [match for name in safe if (match := _SHARD.fullmatch(name))]
+    if shards:
+        first = shards[0]
+        have = f"{len(shards)} of {int(first[3])} shards ({first[0]})"
+        return f"{have} and no {INDEX}: an interrupted download; fetch the rest, or save the model again"
+    if safe:
+        return f"no {WEIGHTS} and no {INDEX}; {safe[0]} is not read: rename it to {WEIGHTS} if these are the weights"
+    gguf = [name for name in names if name.endswith(".gguf")]
+    if gguf:
+        return f"holds {gguf[0]}, a GGUF file, and no {WEIGHTS}: name that file itself as the checkpoint"
+    pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
+    if pickled and not allow_pickle:
+        return (
+            f"holds pickle files alone ({pickled[0]}), which can run code when read: "
+            "save it as safetensors, or allow it with --allow-pickle"
+        )
+    if pickled:
+        return f"no {PICKLE} and no {PICKLE_INDEX}; {pickled[0]} is not read: rename it if these are the weights"
+    unfinished = [name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2", ".tmp"))]
+    if unfinished:
+        return f"no {WEIGHTS} and no {INDEX}; {unfinished[0]} is an unfinished download: fetch it again"
+    hint = "" if allow_pickle else "; pickle files are looked for only with --allow-pickle"
+    return f"no {WEIGHTS} and no {INDEX}{hint}"
