@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from harness.zoo.checkpoint import Checkpoint
 
 
+FITNESS = "harness.export.fitness:handle"
+"""Handler of the child process that checks a checkpoint."""
+FITNESS_SECONDS = 600.0
+"""Longer than this no check of names and shapes takes."""
+
+
 def given_weights(
     source: str | None,
     revision: str | None,
@@ -44,9 +50,38 @@ def given_weights(
     if models:
         raise ArgumentError(f"--checkpoint {source}: name models of the zoo or a checkpoint, not both")
     texts = () if prompts is None else read(prompts)
+
+    def check(found: Checkpoint) -> None:
+        if texts and not found.has_tokenizer:
+            raise ArgumentError(f"--prompts {prompts}: the checkpoint {source} has no tokenizer")
+        if not found.gguf_file:  # transformers maps its names and shapes while it reads it
+            check_fitness(found, texts)
+
     found = checkpoint.inspect_checkpoint(
-        source, revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
+        source, revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, check=check
     )
-    if texts and not found.has_tokenizer:
-        raise ArgumentError(f"--prompts {prompts}: the checkpoint {source} has no tokenizer")
     return found, texts
+
+
+def check_fitness(found: Checkpoint, prompts: tuple[str, ...]) -> None:
+    """Check in a child process, which imports torch, that weights, configuration and tokenizer fit each other.
+
+    Raises
+    ------
+    CheckpointError: in one line, naming what does not.
+    """
+    import msgspec
+
+    from harness.errors import CheckpointError
+    from harness.workers import Child, End, Limits
+    from harness.zoo import checkpoint
+
+    child = Child()
+    try:
+        body = msgspec.json.encode(checkpoint.Question(found, prompts))
+        for message in child.ask(FITNESS, body, Limits(seconds=FITNESS_SECONDS)):
+            if isinstance(message, End) and message.status != "ok":
+                named = message.reason.startswith(found.source)
+                raise CheckpointError(message.reason if named else f"{found.source}: {message.reason}")
+    finally:
+        child.close()

@@ -163,9 +163,14 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
             raise ArgumentError(f"--resume: the run keeps its own options; leave out {name!r}")
     folder = RunFolder.resume(out, run_id)
     try:
-        return msgspec.json.decode(folder.read_plan(), type=Plan), folder
+        plan = msgspec.json.decode(folder.read_plan(), type=Plan)
     except msgspec.MsgspecError as error:
         raise RecordError(f"{folder.plan}: not a run's plan: {error}") from None
+    if plan.options.checkpoint is not None:
+        from harness.zoo.checkpoint import check_unchanged
+
+        check_unchanged(plan.options.checkpoint)
+    return plan, folder
 
 
 def _crew(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Crew]:

@@ -73,7 +73,7 @@ def export(
     shape = shape or Shape(length=sequence_length)
     if shape.kind != "prefill" and spec.wrapper != "causal":
         raise UnsuitedShapeError(f"{spec.key}: {shape.kind}: only decoder-only models have this shape")
-    network = build(spec, size=size) if checkpoint is None else pretrained.load(checkpoint)
+    network, unread = (build(spec, size=size), ()) if checkpoint is None else pretrained.load_with_marks(checkpoint)
     config: Any = network.config
     reference = WRAPPERS[spec.wrapper](network, shape.length).eval()
     tokens = _tokens(spec.gamma_seed, config.vocab_size, shape.length)
@@ -87,6 +87,7 @@ def export(
     numbers = size if checkpoint is None else config
     expected, written_out = _norms_expected(spec, numbers, first), spec.written_out_norms(numbers)
     first = replace(first, norms_expected=expected, norms_written_out=written_out, decode=rest[0] if rest else None)
+    first = replace(first, marks=unread)
     return first if checkpoint is None else _of_checkpoint(first, spec, checkpoint, prompts)
 
 
@@ -101,7 +102,7 @@ def _of_checkpoint(
 ) -> ExportedModel:
     """Add a checkpoint's prompts, and what is to be known of it."""
     network: Any = exported.module.network
-    marks = [f"weights: {checkpoint.dtype}", *weight_marks(network)]
+    marks = [f"weights: {checkpoint.dtype}", *exported.marks, *weight_marks(network)]
     exported = replace(exported, problem=weight_problem(network))
     if not spec.norms:
         marks.append(f"{spec.key} is not in the zoo: as many norms are expected as the model executes")

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,12 +14,14 @@ import torch
 
 from harness.errors import ExportError
 from harness.export.build import quiet_transformers
+from harness.export.configuration import configuration
 from harness.export.dequantised import load_gguf
 from harness.system.text import squeezed
-from harness.zoo.catalog import IMPLEMENTATIONS
+from harness.zoo.checkpoint.saved_folder import tensors_of
+from harness.zoo.checkpoint.weight_files import INDEX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.zoo.checkpoint import Checkpoint
 
@@ -26,33 +33,136 @@ def load(checkpoint: Checkpoint) -> torch.nn.Module:
 
     Raises
     ------
-    ExportError: if transformers cannot build it, or a weight is missing.
+    ExportError: if transformers cannot build it, or weights and network do not fit; see :func:`check_fit`.
+    """
+    return load_with_marks(checkpoint)[0]
+
+
+def load_with_marks(checkpoint: Checkpoint) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """Return the network as :func:`load` does, and a mark on weights in the files that it does not read.
+
+    Raises
+    ------
+    ExportError: as :func:`load`.
     """
     if checkpoint.gguf_file:
-        return load_gguf(checkpoint)
-    from transformers import AutoConfig, AutoModelForCausalLM
+        return load_gguf(checkpoint), ()
+    with _loadable(checkpoint) as folder:
+        network, info = _from_pretrained(
+            checkpoint, folder, dtype=torch.float32, use_safetensors=not checkpoint.pickled
+        )
+    marks = _unread(checkpoint, network, info)
+    # Buffers keep the type they are made in, whatever the weights' is: RecurrentGemma's is bfloat16.
+    return network.float().eval().requires_grad_(requires_grad=False), marks
 
-    options = {"trust_remote_code": checkpoint.trust_remote_code, "local_files_only": True}
+
+def check_fit(checkpoint: Checkpoint) -> None:
+    """Check names and shapes of a checkpoint's weights against its network, without reading a weight.
+
+    Pickle files, and networks of code that comes with the checkpoint, are checked when they are loaded.
+
+    Raises
+    ------
+    ExportError: naming a weight that is missing, that nothing reads, or whose shape is another, with both shapes.
+    """
+    tensors = tensors_of(checkpoint, Path(checkpoint.folder))
+    if not tensors or checkpoint.trust_remote_code:
+        return
+    empty = {name: _empty(tensor.shape) for name, tensor in tensors.items()}
+    place = {"device_map": "meta"} if ON_META else {}
+    network, info = _from_pretrained(checkpoint, None, state_dict=empty, dtype=torch.float32, **place)
+    _unread(checkpoint, network, info)
+
+
+ON_META = importlib.util.find_spec("accelerate") is not None
+"""Whether transformers can place a network on the device ``meta``, which has no data."""
+
+
+def _empty(shape: tuple[int, ...]) -> torch.Tensor:
+    """Return a tensor of a shape that takes no memory to speak of."""
+    return torch.empty(shape, device="meta") if ON_META else torch.zeros(()).expand(shape)
+
+
+def _from_pretrained(
+    checkpoint: Checkpoint, folder: Path | None, **options: Any
+) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """Return the network and what transformers tells of its weights."""
+    from transformers import AutoModelForCausalLM
+
+    config = configuration(checkpoint)
+    maker = AutoModelForCausalLM if folder is not None else _class_of(checkpoint, config)
     with quiet_transformers():
         try:
-            config = AutoConfig.from_pretrained(checkpoint.folder, **IMPLEMENTATIONS, use_cache=False, **options)
-            network, info = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder,
+            network, info = maker.from_pretrained(
+                folder,
                 config=config,
-                dtype=torch.float32,
-                use_safetensors=not checkpoint.pickled,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                local_files_only=True,
+                **({"trust_remote_code": True} if checkpoint.trust_remote_code else {}),
                 **options,
             )
         except Exception as error:  # transformers, torch and safetensors raise errors of many kinds
             reason = squeezed(error)[:300]
             raise ExportError(f"{checkpoint.source}: cannot be loaded: {type(error).__name__}: {reason}") from error
-    if missing := sorted(info["missing_keys"]):
-        raise ExportError(f"{checkpoint.source}: lacks {len(missing)} weights of the model, among them {missing[0]}")
+    _check_info(checkpoint, info)
     if not hasattr(network.config, "vocab_size"):
         raise ExportError(f"{checkpoint.source}: {type(network).__name__} is no language model of text alone")
-    result: torch.nn.Module = network.eval().requires_grad_(requires_grad=False)
-    return result
+    return network, info
+
+
+def _class_of(checkpoint: Checkpoint, config: Any) -> Any:
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    found = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    many = found if isinstance(found, tuple) else (found,)
+    return next((one for one in many if one.__name__ == checkpoint.architecture), many[0])
+
+
+def _check_info(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
+    """Refuse weights of another shape, and those that are missing."""
+    if mismatched := sorted(info["mismatched_keys"]):
+        name, found, wanted = mismatched[0]
+        raise ExportError(
+            f"{checkpoint.source}: {name} has the shape {list(found)} in the file, {list(wanted)} in the model that "
+            f"config.json describes{_more(mismatched)}"
+        )
+    if missing := sorted(info["missing_keys"]):
+        raise ExportError(f"{checkpoint.source}: lacks {len(missing)} weights of the model, among them {missing[0]}")
+    if errors := info.get("error_msgs"):
+        raise ExportError(f"{checkpoint.source}: cannot be loaded: {squeezed(errors[0])[:300]}")
+
+
+def _unread(checkpoint: Checkpoint, network: torch.nn.Module, info: dict[str, Any]) -> tuple[str, ...]:
+    """Return a mark on weights that nothing reads; refuse those that belong to a part of the network."""
+    unread = sorted(info["unexpected_keys"])
+    parts = {name for name, _ in network.named_children()}
+    if own := [name for name in unread if name.partition(".")[0] in parts]:
+        raise ExportError(
+            f"{checkpoint.source}: {own[0]} is in the file, but not in the model that config.json describes, so that "
+            f"nothing would read it{_more(own)}"
+        )
+    return (f"{len(unread)} weights that the model does not read, among them {unread[0]}",) if unread else ()
+
+
+def _more(names: Sequence[Any]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+@contextlib.contextmanager
+def _loadable(checkpoint: Checkpoint) -> Iterator[Path]:
+    """Give a folder that transformers loads the checkpoint's files from: its own, or one of links with an index."""
+    folder = Path(checkpoint.folder)
+    if not checkpoint.own_index:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="ane-harness-") as place:
+        for path in folder.iterdir():
+            if path.is_file() and path.name != INDEX:
+                Path(place, path.name).symlink_to(path.resolve())
+        names = {name: tensor.path.name for name, tensor in tensors_of(checkpoint, folder).items()}
+        Path(place, INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}), encoding="utf-8")
+        yield Path(place)
 
 
 def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) -> tuple[Array, ...]:

@@ -61,9 +61,8 @@ def weights_of(checkpoint: Checkpoint | None) -> str:
     if checkpoint is None:
         return ""
     folder = Path(checkpoint.folder)
-    if checkpoint.gguf_file:
-        return files_digest([folder / checkpoint.gguf_file], folder)
-    return files_digest((path for path in folder.rglob("*") if path.is_file()), folder)
+    names = (checkpoint.gguf_file,) if checkpoint.gguf_file else checkpoint.files
+    return files_digest((folder / name for name in names), folder)
 
 
 def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str:
@@ -74,6 +73,8 @@ def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str
     spec, options, case: what is converted, and how.
     weights: of :func:`weights_of`.
     """
+    if weights:
+        spec = msgspec.structs.replace(spec, published="")  # where the files are is no part of what is in them
     chosen = {name: value for name, value in msgspec.to_builtins(options).items() if name not in NOT_OF_A_PACKAGE}
     return digest(
         {

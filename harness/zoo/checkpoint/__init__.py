@@ -7,31 +7,78 @@ or a GGUF file of a repository: ``owner/name:file.gguf``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.errors import CheckpointError
-from harness.zoo.checkpoint.description import Checkpoint, spec_of
+from harness.zoo.checkpoint.description import Checkpoint, Question, spec_of
 from harness.zoo.checkpoint.gguf_file import gguf_path, inspect_gguf
 from harness.zoo.checkpoint.hub import download, is_hub_id
-from harness.zoo.checkpoint.saved_folder import inspect_folder
+from harness.zoo.checkpoint.saved_folder import inspect_folder, with_digest
 
-__all__ = ["Checkpoint", "inspect_checkpoint", "spec_of"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Checkpoint", "Question", "check_unchanged", "inspect_checkpoint", "spec_of"]
 
 
 def inspect_checkpoint(
-    source: str, revision: str | None = None, *, allow_pickle: bool = False, trust_remote_code: bool = False
+    source: str,
+    revision: str | None = None,
+    *,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    check: Callable[[Checkpoint], None] = lambda _: None,
 ) -> Checkpoint:
     """Find a checkpoint, download it if need be, and check all that can be checked without building the model.
+
+    Parameters
+    ----------
+    source: a folder, or the id of a repository on the hub.
+    revision: branch, tag or commit of the hub id.
+    allow_pickle: whether pickle files, which can run code, are read.
+    trust_remote_code: whether code that comes with it is run.
+    check: called before every byte is read for the digest; raises what makes the checkpoint unfit.
 
     Raises
     ------
     CheckpointError: in one line, with the flag that allows it where one does.
     """
     if (path := gguf_path(source, revision)) is not None:
-        return inspect_gguf(source, path, revision or "")
-    folder = _local(source, revision) or download(source, revision, allow_pickle=allow_pickle)
-    return inspect_folder(
-        source, folder, revision or "", allow_pickle=allow_pickle, trust_remote_code=trust_remote_code
-    )
+        found = inspect_gguf(source, path, revision or "")
+        check(found)
+        return found
+    flags = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code}
+    folder = _local(source, revision) or download(source, revision, **flags)
+    found = inspect_folder(source, folder, revision or "", **flags)
+    check(found)
+    return with_digest(found, folder)
+
+
+def check_unchanged(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose files are not those that a run began with.
+
+    Raises
+    ------
+    CheckpointError: if its digest is another, or its files cannot be read any more.
+    """
+    place = Path(checkpoint.folder, checkpoint.gguf_file)
+    if not place.exists():
+        raise CheckpointError(f"{checkpoint.source}: {place} is gone, whose weights the run began with")
+    now = _digest_now(checkpoint)
+    if now != checkpoint.digest:
+        raise CheckpointError(
+            f"{checkpoint.source}: its files changed since the run began (digest {checkpoint.digest}, now {now}): "
+            "its rows would mix two models; begin a new run"
+        )
+
+
+def _digest_now(checkpoint: Checkpoint) -> str:
+    """Return the digest of a checkpoint's files as they are now."""
+    folder = Path(checkpoint.folder)
+    if checkpoint.gguf_file:
+        return inspect_gguf(checkpoint.source, folder / checkpoint.gguf_file, checkpoint.revision).digest
+    flags = {"allow_pickle": checkpoint.pickled, "trust_remote_code": checkpoint.trust_remote_code}
+    return with_digest(inspect_folder(checkpoint.source, folder, checkpoint.revision, **flags), folder).digest
 
 
 def _local(source: str, revision: str | None) -> Path | None:

@@ -35,7 +35,13 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether its weights are in pickle files, which were allowed."""
     trust_remote_code: bool = False
     digest: str = ""
-    """SHA-256 over its configuration, its weights, its tokenizer, and its code if that is run; the first 16 digits."""
+    """SHA-256 over its configuration, its weights, its tokenizer, and its code if that is run; the first 16 digits.
+
+    Tensors count by name, type, shape and content, not by the file that holds them."""
+    files: tuple[str, ...] = ()
+    """Names of the files that the digest is over, relative to the folder."""
+    own_index: bool = False
+    """Whether its shards need an index that this project writes, since theirs is missing or has no metadata."""
 
     gguf_file: str = ""
     """Name of the GGUF file in ``folder`` that holds everything; empty for a folder of save_pretrained."""
@@ -52,6 +58,14 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.gguf_file:
             return self.fields
         return read_object(Path(self.folder, "config.json"), CONFIG_LIMIT_BYTES)
+
+
+class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether a checkpoint's weights, configuration and tokenizer fit each other; see `harness.export.fitness`."""
+
+    checkpoint: Checkpoint
+    prompts: tuple[str, ...] = ()
+    """Texts it is to be run on; none for this project's own."""
 
 
 def spec_of(checkpoint: Checkpoint, zoo: Mapping[str, ModelSpec]) -> ModelSpec:

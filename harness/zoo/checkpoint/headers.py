@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
+from harness.zoo.checkpoint.first_bytes import told
 from harness.zoo.checkpoint.reading import first_line
 
 if TYPE_CHECKING:
@@ -30,17 +31,6 @@ BITS = {
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
 }
 """Bits of an element, by its type's name in the header."""
-INSTEAD = (
-    (b"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"),
-    (b"PK\x03\x04", "a zip archive, as torch.save writes it: save the model as safetensors"),
-    (b"\x80\x02", "a pickle: save the model as safetensors"),
-    (b"\x80\x04", "a pickle: save the model as safetensors"),
-    (b"GGUF", "a GGUF file under another name"),
-    (b"\x1f\x8b", "a gzip archive: unpack it"),
-    (b"\x89HDF", "an HDF5 file: save the model as safetensors"),
-    (b"{", "JSON text, not weights: download it again"),
-)
-"""How other files begin that are found under a weights file's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +40,12 @@ class Tensor:
     dtype: str
     """Element type as the header names it, such as ``BF16``."""
     shape: tuple[int, ...]
+    path: Path
+    """The file that holds it."""
+    begin: int
+    """Offset of its first byte in the file."""
+    end: int
+    """Offset behind its last byte."""
 
 
 def read(source: str, path: Path) -> dict[str, Tensor]:
@@ -63,7 +59,7 @@ def read(source: str, path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         with path.open("rb") as stream:
             start = stream.read(512)
-            if instead := told(start):
+            if instead := told(start) or (start[:1] == b"{" and "JSON text, not weights: download it again"):
                 raise CheckpointError(f"{source}: {path.name}: {instead}")
             length = int.from_bytes(start[:8], "little")
             if length > LIMIT_BYTES or 8 + length > size:
@@ -77,18 +73,9 @@ def read(source: str, path: Path) -> dict[str, Tensor]:
     try:
         entries = json.loads(header, object_pairs_hook=_once)
         entries.pop("__metadata__", None)
-        return _tensors(entries, size - 8 - length)
+        return _tensors(entries, path, 8 + length, size)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{source}: {path.name}: truncated or damaged: {first_line(error)}") from None
-
-
-def told(start: bytes) -> str:
-    """Return what a file is by its first bytes, if it cannot be safetensors; "" if it can."""
-    if not start.strip(b"\0"):
-        return "only zeros, as an interrupted download leaves it: download it again" if start else "empty"
-    if start.lstrip()[:1] == b"<":
-        return "an HTML or XML page, such as a server's error, not weights: download it again"
-    return next((what for magic, what in INSTEAD if start.startswith(magic)), "")
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -100,25 +87,24 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _tensors(entries: dict[str, Any], size: int) -> dict[str, Tensor]:
-    """Check that the tensors lie without a gap or overlap in a file of ``size`` bytes of data."""
-    places = []
+def _tensors(entries: dict[str, Any], path: Path, start: int, size: int) -> dict[str, Tensor]:
+    """Check that the tensors lie without a gap or overlap from ``start`` to the end of a file of ``size`` bytes."""
     found = {}
     for name, entry in entries.items():
         begin, end = entry["data_offsets"]
-        tensor = found[name] = Tensor(entry["dtype"], tuple(entry["shape"]))
-        if tensor.dtype not in BITS:
-            raise ValueError(f"{name!r} has the unknown element type {tensor.dtype!r}")
-        if not all(isinstance(one, int) and one >= 0 for one in (*tensor.shape, begin, end)):
-            raise ValueError(f"{name!r} has the shape {list(tensor.shape)} at [{begin}, {end}]")
-        if 8 * (end - begin) != BITS[tensor.dtype] * prod(tensor.shape):
-            raise ValueError(f"{name!r} of shape {list(tensor.shape)} takes {end - begin:,} bytes")
-        places.append((begin, end, name))
-    at = 0
-    for begin, end, name in sorted(places):
-        if begin != at:
-            raise ValueError(f"{name!r} begins at byte {begin:,} of the data, the tensor before ends at {at:,}")
-        at = end
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
+        if dtype not in BITS:
+            raise ValueError(f"{name!r} has the unknown element type {dtype!r}")
+        if not all(isinstance(one, int) and one >= 0 for one in (*shape, begin, end)):
+            raise ValueError(f"{name!r} has the shape {list(shape)} at [{begin}, {end}]")
+        if 8 * (end - begin) != BITS[dtype] * prod(shape):
+            raise ValueError(f"{name!r} of shape {list(shape)} takes {end - begin:,} bytes")
+        found[name] = Tensor(dtype, shape, path, start + begin, start + end)
+    at = start
+    for name, tensor in sorted(found.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if tensor.begin != at:
+            raise ValueError(f"{name!r} begins at byte {tensor.begin:,}, the tensor before ends at {at:,}")
+        at = tensor.end
     if at != size:
-        raise ValueError(f"it has {size:,} bytes of tensors, its header says {at:,}")
+        raise ValueError(f"it has {size:,} bytes, its header says {at:,}")
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint.reading import first_line
-from harness.zoo.checkpoint.saved_folder import PICKLED
+from harness.zoo.checkpoint.weight_files import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS, shard_names
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -20,8 +20,13 @@ def is_hub_id(source: str) -> bool:
     return _HUB_ID.fullmatch(source) is not None and ".." not in source
 
 
-def download(source: str, revision: str | None, *, allow_pickle: bool) -> Path:
-    """Return the folder of a hub repository in huggingface_hub's cache."""
+def download(source: str, revision: str | None, *, allow_pickle: bool, trust_remote_code: bool) -> Path:
+    """Return the folder of a hub repository in huggingface_hub's cache: of its files, those that will be read.
+
+    Raises
+    ------
+    CheckpointError: if there is no such repository, or the hub cannot be asked and the cache does not have it.
+    """
     import huggingface_hub
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -31,9 +36,13 @@ def download(source: str, revision: str | None, *, allow_pickle: bool) -> Path:
         RevisionNotFoundError,
     )
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", *(PICKLED if allow_pickle else ())]
+    flags = {"allow_pickle": allow_pickle, "trust_remote_code": trust_remote_code}
     try:
-        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=wanted))
+        wanted = _wanted(_listed(source, revision), **flags)
+        found = huggingface_hub.snapshot_download(
+            source, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]
+        )
+        return _with_shards(Path(found), source, revision)
     except GatedRepoError:
         raise CheckpointError(f"{source}: the hub gives it to those who accepted its terms: hf auth login") from None
     except RepositoryNotFoundError:
@@ -50,3 +59,57 @@ def download(source: str, revision: str | None, *, allow_pickle: bool) -> Path:
         raise CheckpointError(f"{source}: no such folder here, not in the hub's cache, and {why}") from None
     except Exception as error:  # huggingface_hub and its transport raise errors of many kinds
         raise CheckpointError(f"{source}: the hub: {type(error).__name__}: {first_line(error)}") from error
+
+
+SMALL = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
+"""Configuration, indexes and tokenizer."""
+TIMEOUT_SECONDS = 10.0
+SHARDS = "model-*-of-*.safetensors"
+PICKLED_SHARDS = "pytorch_model-*-of-*.bin"
+
+
+def _listed(source: str, revision: str | None) -> frozenset[str] | None:
+    """Return the names of a repository's files; None where the hub cannot be asked."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        found = huggingface_hub.HfApi().model_info(source, revision=revision, timeout=TIMEOUT_SECONDS)
+        return frozenset(one.rfilename for one in found.siblings or ())
+    except Exception:  # noqa: BLE001 - what is wrong, the download itself finds and tells
+        return None
+
+
+def _wanted(names: frozenset[str] | None, *, allow_pickle: bool, trust_remote_code: bool) -> list[str]:
+    """Return the patterns of the files that transformers will read of a repository, most of them by their names.
+
+    Variants (``model.fp16.safetensors``), copies in the model's original form (``consolidated.safetensors``,
+    ``original/``) and pickle files that are not needed stay on the hub.
+    """
+    code = ["*.py"] if trust_remote_code else []
+    names = names or frozenset()
+    if WEIGHTS in names:
+        weights = [WEIGHTS]
+    elif INDEX in names:
+        weights = [SHARDS]
+    elif allow_pickle and PICKLE in names:
+        weights = [PICKLE]
+    elif allow_pickle and PICKLE_INDEX in names:
+        weights = [PICKLED_SHARDS]
+    else:  # not known, or not by these names
+        weights = [WEIGHTS, SHARDS, *([PICKLE, PICKLED_SHARDS] if allow_pickle else [])]
+    return [*SMALL, *code, *weights]
+
+
+def _with_shards(folder: Path, source: str, revision: str | None) -> Path:
+    """Download the shards that an index names otherwise than save_pretrained does."""
+    import huggingface_hub
+
+    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+        return folder
+    lacking = [name for name in shard_names(folder / INDEX) if not (folder / name).is_file()]
+    if not lacking:
+        return folder
+    return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=lacking))

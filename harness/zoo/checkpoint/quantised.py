@@ -49,12 +49,12 @@ def quantisation(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
     for name, tensor in tensors.items():
         if method := _of_tensor(name, tensor, tensors):
             return f"{method} ({name}, {tensor.dtype} {list(tensor.shape)})"
-    for place in (config, config.get("text_config")):
-        for key in KEYS if isinstance(place, dict) else ():
-            if place[key] if key in place else None:  # noqa: SIM401 - null and empty count as absent
-                settings = place[key]
-                method = settings.get("quant_method") if isinstance(settings, dict) else None
-                return f"{method or 'MLX' if key == 'quantization' else method or 'a method without a name'} (config.json: {key})"
+    text = config.get("text_config")
+    for place in (config, text if isinstance(text, dict) else {}):
+        for key in KEYS:
+            if settings := place.get(key):
+                named = settings.get("quant_method") if isinstance(settings, dict) else None
+                return f"{named or ('MLX' if key == 'quantization' else 'no method named')} (config.json: {key})"
     for name, method in FILES.items():
         if (folder / name).is_file() and _any_code(tensors):
             return f"{method} ({name})"

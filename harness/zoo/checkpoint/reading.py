@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
 from harness.system import limited_read
+from harness.zoo.checkpoint.first_bytes import told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,12 +26,14 @@ def first_line(error: BaseException) -> str:
 
 def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:
     """Return a JSON file's object, refusing one too large to be read whole."""
+    raw = b""
     try:
-        content = json.loads(limited_read.read(path, limit_bytes).decode())
+        raw = limited_read.read(path, limit_bytes)
+        content = json.loads(raw.decode())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON: {first_line(error)}") from None
+        raise CheckpointError(f"{path}: not JSON: {told(raw[:512]) or first_line(error)}") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: expected an object, got {type(content).__name__}")
     return content

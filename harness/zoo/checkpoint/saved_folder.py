@@ -7,158 +7,139 @@ asked for.
 from __future__ import annotations
 
 import hashlib
-import re
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from harness.errors import CheckpointError
+from harness.zoo.checkpoint.architecture import causal_architecture
 from harness.zoo.checkpoint.description import Checkpoint
-from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, INDEX_LIMIT_BYTES, first_line, read_object
+from harness.zoo.checkpoint.quantised import quantisation
+from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, read_object
+from harness.zoo.checkpoint.weight_files import read_headers, resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-INDEX = "model.safetensors.index.json"
-WEIGHTS = "model.safetensors"
+    from harness.zoo.checkpoint.headers import Tensor
+
+CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
+"""Files of which a checkpoint with a tokenizer has one."""
+BESIDE_TOKENIZERS = (
+    *("merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json"),
+    *("spiece.model", "sentencepiece.bpe.model", "tekken.json", "tiktoken.model", "chat_template.jinja"),
+)
+"""Files that a tokenizer reads beside them."""
+DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
+_CHUNK_BYTES = 1 << 22
 
 
 def inspect_folder(
     source: str, folder: Path, revision: str, *, allow_pickle: bool, trust_remote_code: bool
 ) -> Checkpoint:
-    """Return a folder's description, once all is checked that can be checked without building the model.
+    """Return a folder's description, once all is checked that its headers and small files tell; without a digest.
 
     Raises
     ------
     CheckpointError: in one line, with the flag that allows it where one does.
     """
-    config_path = folder / "config.json"
-    if not config_path.is_file():
-        raise CheckpointError(f"{source}: no config.json in {folder}: expected a folder as save_pretrained writes it")
-    config = read_object(config_path, CONFIG_LIMIT_BYTES)
-    architecture = _check_config(source, config, trust_remote_code=trust_remote_code)
-    shards = _shards(source, folder)
-    pickled = [] if shards else _pickled(source, folder, allow_pickle=allow_pickle)
+    path = folder / CONFIG
+    if not path.is_file():
+        raise CheckpointError(f"{source}: {_without_config(folder)}")
+    config = read_object(path, CONFIG_LIMIT_BYTES)
+    weights = resolve(source, folder, config, allow_pickle=allow_pickle)
+    tensors = {} if weights.pickled else read_headers(source, weights)
+    if method := quantisation(folder, config, tensors):
+        raise CheckpointError(f"{source}: its weights are quantised already: {method}; expected float weights")
+    architecture = causal_architecture(source, config, trust_remote_code=trust_remote_code)
+    beside = (CONFIG, *TOKENIZERS, *BESIDE_TOKENIZERS)
+    code = sorted(path.name for path in folder.glob("*.py")) if trust_remote_code else []
     return Checkpoint(
         source=source,
         folder=str(folder),
         model_type=config["model_type"],
         architecture=architecture,
-        dtype=_dtypes(shards) or str(config.get("dtype") or config.get("torch_dtype") or ""),
+        dtype=_dtypes(tensors) or str(config.get("dtype") or config.get("torch_dtype") or ""),
         revision=revision,
         has_tokenizer=any((folder / name).is_file() for name in TOKENIZERS),
-        pickled=bool(pickled),
+        pickled=weights.pickled,
         trust_remote_code=trust_remote_code,
-        digest=_digest([config_path, *(shards or pickled), *_beside(folder, trust_remote_code=trust_remote_code)]),
+        files=(*(name for name in beside if (folder / name).is_file()), *code, *(p.name for p in weights.paths)),
+        own_index=weights.own_index,
     )
 
 
-def _beside(folder: Path, *, trust_remote_code: bool) -> list[Path]:
-    """Return the other files that decide a result: the tokenizer's, and code that is run."""
-    code = sorted(folder.glob("*.py")) if trust_remote_code else []
-    return [*(folder / name for name in TOKENIZERS if (folder / name).is_file()), *code]
+def with_digest(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
+    """Return a checkpoint with its digest: every byte of its files is read.
 
-
-def _digest(paths: list[Path]) -> str:
+    Raises
+    ------
+    CheckpointError: naming a file that cannot be read.
+    """
     digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode())
-        with path.open("rb") as stream:
-            while chunk := stream.read(1 << 22):
-                digest.update(chunk)
-    return digest.hexdigest()[:16]
+    try:
+        for name in checkpoint.files:
+            if name.endswith(".safetensors"):
+                continue
+            digest.update(name.encode())
+            _add(digest, folder / name, 0, None)
+        for name, tensor in sorted(tensors_of(checkpoint, folder).items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            _add(digest, tensor.path, tensor.begin, tensor.end)
+    except OSError as error:
+        raise CheckpointError(f"{checkpoint.source}: {error.filename}: cannot be read: {error.strerror}") from None
+    return msgspec.structs.replace(checkpoint, digest=digest.hexdigest()[:16])
 
 
-def _check_config(source: str, config: dict[str, Any], *, trust_remote_code: bool) -> str:
-    """Return the architecture, if transformers has it as a causal language model of float weights."""
-    model_type = config.get("model_type")
-    if not isinstance(model_type, str) or not model_type:
-        raise CheckpointError(f"{source}: config.json: model_type: expected a name, got {model_type!r}")
-    if "quantization_config" in config:
-        raise CheckpointError(f"{source}: its weights are quantised already; expected float weights")
-    architectures = config.get("architectures") or []
-    if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
-        raise CheckpointError(f"{source}: config.json: architectures: expected a list of names, got {architectures!r}")
-    architecture = architectures[0] if architectures else ""
-    if "auto_map" in config and trust_remote_code:
-        return architecture
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+def tensors_of(checkpoint: Checkpoint, folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint's safetensors files by name; none for pickle files.
 
-    if model_type not in CONFIG_MAPPING_NAMES:
-        mend = "it brings code of its own, which runs only with --trust-remote-code" if "auto_map" in config else ""
-        import transformers
+    Raises
+    ------
+    CheckpointError: for a file that has changed since, and is not whole.
+    """
+    from harness.zoo.checkpoint.weight_files import WeightFiles
 
-        known = f"transformers {transformers.__version__} has no such architecture"
-        raise CheckpointError(f"{source}: config.json: model_type {model_type!r}: {mend or known}")
-    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(model_type)
-    causal_names = {causal} if isinstance(causal, str) else set(causal or ())
-    if not causal_names or (architecture and architecture not in causal_names):
-        raise CheckpointError(f"{source}: {architecture or model_type} is no causal language model")
-    return architecture or min(causal_names)
+    names = [name for name in checkpoint.files if name.endswith(".safetensors")]
+    return read_headers(checkpoint.source, WeightFiles(tuple(folder / name for name in names))) if names else {}
 
 
-def _shards(source: str, folder: Path) -> list[Path]:
-    """Return the checkpoint's safetensors files, whole ones all; none where it has no such weights."""
-    from safetensors import SafetensorError, safe_open
-
-    index = folder / INDEX
-    if index.is_file():
-        names = _shard_names(index)
-    elif (folder / WEIGHTS).is_file():
-        names = {WEIGHTS: None}
-    else:
-        return []
-    for name, tensors in names.items():
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"{source}: {name} is missing, which {INDEX} names")
-        try:
-            with safe_open(path, framework="np") as shard:
-                lacking = set(tensors or ()) - set(shard.keys())
-        except (SafetensorError, OSError) as error:
-            raise CheckpointError(f"{source}: {name}: truncated or damaged: {first_line(error)}") from None
-        if lacking:
-            raise CheckpointError(f"{source}: {name} lacks {min(lacking)!r}, which {INDEX} says it holds")
-    return [folder / name for name in names]
+def _add(digest: hashlib._Hash, path: Path, begin: int, end: int | None) -> None:
+    """Add a file's bytes from one offset to another to a digest."""
+    with path.open("rb") as stream:
+        stream.seek(begin)
+        left = _CHUNK_BYTES if end is None else end - begin
+        while left and (chunk := stream.read(min(left, _CHUNK_BYTES))):
+            digest.update(chunk)
+            left -= 0 if end is None else len(chunk)
 
 
-def _shard_names(index: Path) -> dict[str, list[str] | None]:
-    """Return the names of the shards in an index, each with its tensors, refusing one that leads elsewhere."""
-    weights = read_object(index, INDEX_LIMIT_BYTES).get("weight_map")
-    if not isinstance(weights, dict) or not weights:
-        raise CheckpointError(f"{index}: weight_map: expected tensors and their files, got {type(weights).__name__}")
-    names: dict[str, list[str] | None] = {}
-    for tensor, name in weights.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[\w][\w.-]*\.safetensors", name):
-            raise CheckpointError(f"{index}: {tensor}: expected a .safetensors file of the same folder, got {name!r}")
-        (names.setdefault(name, []) or names[name]).append(tensor)  # type: ignore[union-attr]
-    return names
-
-
-def _pickled(source: str, folder: Path, *, allow_pickle: bool) -> list[Path]:
-    """Return the pickle files of a checkpoint without safetensors, if they are allowed."""
-    pickled = sorted(path for pattern in PICKLED for path in folder.glob(pattern))
-    if pickled and not allow_pickle:
-        raise CheckpointError(
-            f"{source}: holds pickle files alone ({pickled[0].name}), which can run code when read: "
-            "save it as safetensors, or allow it with --allow-pickle"
-        )
-    if not pickled:
-        hint = "" if allow_pickle else "; pickle files are looked for only with --allow-pickle"
-        raise CheckpointError(f"{source}: no {WEIGHTS} and no {INDEX}{hint}")
-    return pickled
-
-
-def _dtypes(shards: list[Path]) -> str:
+def _dtypes(tensors: Mapping[str, Tensor]) -> str:
     """Return the names of the weights' element types, the most frequent first."""
-    from collections import Counter
+    found = Counter(tensor.dtype for tensor in tensors.values())
+    return ", ".join(DTYPES.get(name, name.lower()) for name, _ in found.most_common())
 
-    from safetensors import safe_open
 
-    names = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
-    found: Counter[str] = Counter()
-    for path in shards:
-        with safe_open(path, framework="np") as shard:
-            found.update(shard.get_slice(name).get_dtype() for name in shard.keys())  # noqa: SIM118 - not a dict
-    return ", ".join(names.get(name, name.lower()) for name, _ in found.most_common())
+def _without_config(folder: Path) -> str:
+    """Say what a folder without ``config.json`` is, and the mend."""
+    names = {path.name for path in folder.iterdir()}
+    if {"snapshots", "blobs"} <= names:
+        return f"a repository in the hub's cache: give its id, or a folder below {folder / 'snapshots'}"
+    if "adapter_config.json" in names:
+        return "adapter_config.json: an adapter, whose weights are added to another model's: merge it into that model"
+    if found := _like(names, (".gguf",)):
+        return f"no config.json in {folder}, but {found}, a GGUF file: name that file itself as the checkpoint"
+    if "params.json" in names:
+        return f"no config.json in {folder}, but params.json, the model's original form: convert it to transformers'"
+    if "Manifest.json" in names:
+        return "a Core ML package, not a checkpoint: expected a folder as save_pretrained writes it"
+    if (folder / CONFIG).is_symlink():
+        return "config.json is a link whose target is missing: download the checkpoint again"
+    return f"no config.json in {folder}: expected a folder as save_pretrained writes it"
+
+
+def _like(names: Iterable[str], suffixes: tuple[str, ...]) -> str:
+    return min((name for name in names if name.endswith(suffixes)), default="")

@@ -4,6 +4,7 @@ transformers takes the first there is of: the file that ``transformers_weights``
 ``model.safetensors``, the shards that ``model.safetensors.index.json`` names; and, where pickle files are allowed and
 there is no safetensors file, ``pytorch_model.bin`` or the shards of its index
 (transformers 5.23, ``modeling_utils._get_resolved_checkpoint_files``). Whatever else lies in the folder is not read.
+All shards ``model-00001-of-0000N.safetensors`` without an index are read too: their headers say what the index would.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class WeightFiles:
     index: Path | None = None
     """The index that names them, where they are shards."""
     pickled: bool = False
+    own_index: bool = False
+    """Whether they are shards whose index is missing or has no metadata, so that transformers cannot load by it."""
 
 
 def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickle: bool) -> WeightFiles:
@@ -62,6 +65,8 @@ def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickl
             return WeightFiles((folder / name,), None, pickled)
         if (folder / index).is_file():
             return _sharded(source, folder / index, pickled=pickled)
+    if shards := _complete(folder):
+        return WeightFiles(shards, own_index=True)
     raise CheckpointError(f"{source}: {_without(folder, allow_pickle=allow_pickle)}")
 
 
@@ -75,17 +80,36 @@ def _explicit(source: str, folder: Path, name: object) -> WeightFiles:
 
 
 def _sharded(source: str, index: Path, *, pickled: bool) -> WeightFiles:
-    names = _shards(index, ".bin" if pickled else ".safetensors")
+    names = shard_names(index, ".bin" if pickled else ".safetensors")
     for name in names:
         path = index.parent / name
         if not path.is_file():
             why = "is a link whose target is missing" if path.is_symlink() else "is missing"
             raise CheckpointError(f"{source}: {name} {why}, which {index.name} names; download the checkpoint again")
-    return WeightFiles(tuple(index.parent / name for name in names), index, pickled)
+    whole = isinstance(read_object(index, INDEX_LIMIT_BYTES).get("metadata"), dict)
+    return WeightFiles(
+        tuple(index.parent / name for name in names), index, pickled, own_index=not whole and not pickled
+    )
 
 
-def _shards(index: Path, suffix: str) -> list[str]:
-    """Return the names of the shards in an index, refusing one that leads elsewhere."""
+def _complete(folder: Path) -> tuple[Path, ...]:
+    """Return the shards of a folder without an index, if all are there; else none."""
+    found = {int(match[2]): match for path in folder.iterdir() if (match := _SHARD.fullmatch(path.name))}
+    found = {number: match for number, match in found.items() if match[1] == "model" and match[4] == ".safetensors"}
+    totals = {int(match[3]) for match in found.values()}
+    if len(totals) != 1 or sorted(found) != list(range(1, totals.pop() + 1)):
+        return ()
+    paths = tuple(folder / found[number][0] for number in sorted(found))
+    return paths if all(path.is_file() for path in paths) else ()
+
+
+def shard_names(index: Path, suffix: str = ".safetensors") -> list[str]:
+    """Return the names of the shards in an index.
+
+    Raises
+    ------
+    CheckpointError: for an index that is none, or names a file of another kind or folder.
+    """
     names = dict.fromkeys(name for _, name in _weight_map(index))
     for name in names:
         if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*" + re.escape(suffix), name):
