@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from harness.cli import (
+    accept,
     bench,
     cache,
     compare,
@@ -50,6 +51,7 @@ app.command("rewrite")(rewrite.rewrite)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("expect")(expect.expect)
+app.command("accept")(accept.accept)
 app.command("nightly")(nightly.nightly)
 app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)

@@ -28,19 +28,22 @@ def nightly(
     from harness.cli.selection import Notes, keys_of, load_side
     from harness.errors import RecordError
     from harness.judge.night import judge_night
-    from harness.records import atomic
+    from harness.records import atomic, listing
+    from harness.records.lookup import BASELINES
     from harness.report.junit import junit
     from harness.report.night_page import markdown
 
     notes, models = Notes(), keys_of(None, tier)
-    before, now = (load_side(name, results, notes).only(models) for name in (base, run))
+    now = load_side(run, results, notes).only(models)
     if not now.records:
         raise RecordError(f"{run}: no record to judge")
+    first = base == BASELINES and not listing.baselines(results / BASELINES).files
+    before = None if first else load_side(base, results, notes).only(models)
     night = judge_night(now, before, results, notes, models)
     page, report, tests = (results / "tables" / f"nightly.{kind}" for kind in ("md", "html", "xml"))
     atomic.write(page, markdown(night).encode())
     atomic.write(tests, junit(night))
     write_page(night, notes.texts, report)
     say(f"{page}, {report}, {tests}", err=True)
-    if any(verdict.kind == "regression" for verdict in night.verdicts or ()):
+    if night.is_worse:
         raise typer.Exit(1)

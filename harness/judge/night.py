@@ -6,17 +6,20 @@ The Markdown page, the HTML report and the JUnit file are drawn from one :class:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import RecordError
 from harness.judge.nightly_series import history
-from harness.judge.regress import compare
-from harness.records import regime_errors
-from harness.records.lookup import check_readable, runs
+from harness.judge.regress import compare, rows_of
+from harness.judge.severity import headline, in_order
+from harness.judge.standing import Standing, standing, with_standing
+from harness.records import accepted as accepted_changes
+from harness.records import listing, regime_errors
+from harness.records.lookup import BASELINES, check_readable, find, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from pathlib import Path
 
     from harness.records.lookup import Side
     from harness.records.regime_errors import Error
@@ -32,16 +35,38 @@ class Night:
     base: Side | None
     """Records or baselines the run is judged against; None if there is nothing to compare with."""
     verdicts: list[Verdict] | None
-    """The comparison, worst first; None without a base."""
+    """Worst first: the comparison, and the figures that stand at a worse level; None if there was nothing to judge."""
     series: list[Series]
     """The history of the figures over all runs."""
     regimes: tuple[str, list[Error]] | None
     """The newest run that measured the error by regime, and its errors."""
+    stands: list[Standing]
+    """Figures of this run that stand at a worse level than on the nights before, accepted or not."""
 
     @property
     def title(self) -> str:
         """The comparison in words."""
         return f"{self.run.name} against {self.base.name}" if self.base else self.run.name
+
+    @property
+    def run_id(self) -> str:
+        """The run's id, or the name of its file."""
+        return run_name(self.run)
+
+    @property
+    def headline(self) -> str:
+        """The night in one line, the same in every output."""
+        return headline(self.run.records, self.verdicts)
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether a figure got worse and is not accepted, which is exit code 1."""
+        return any(verdict.kind == "regression" for verdict in self.verdicts or ())
+
+
+def run_name(side: Side) -> str:
+    """Return the id of a run, or the name of its file."""
+    return Path(side.name).name.removesuffix(".jsonl") or "run"
 
 
 def judge_night(
@@ -63,16 +88,22 @@ def judge_night(
 
     Raises
     ------
-    RecordError: for a run without records, or a model's baseline that cannot be read.
+    RecordError: for a baseline that is needed and cannot be read, or a damaged file of accepted changes.
     """
     if base is not None:
         check_readable(base, run, told)
+    entries = accepted_changes.read(results / BASELINES)
+    series = [one for one in _series(results, told) if models is None or one.model in models]
+    ids = {record.run_id for record in run.records}
+    stands = standing([one for one in series if one.points[-1].run_id in ids], entries)
+    verdicts = in_order(with_standing(compare(base, run) if base is not None else [], stands, entries))
     return Night(
         run,
         base,
-        compare(base, run) if base is not None else None,
-        [one for one in _series(results, told) if models is None or one.model in models],
+        verdicts if base is not None or verdicts else None,
+        series,
         regime_errors.newest(results, told),
+        stands,
     )
 
 
@@ -85,3 +116,23 @@ def _series(results: Path, told: Callable[[str], None]) -> list[Series]:
     except RecordError as error:
         told(f"the history is left out: {error}")
         return []
+
+
+MOST_RUNS_BACK = 20
+"""Earlier runs that are searched for one that shares a row with this run."""
+
+
+def default_base(run: Side, results: Path, told: Callable[[str], None]) -> Side | None:
+    """Return the first side that has a row of a run: the committed baselines, then the runs before, newest first."""
+    names = [BASELINES] if listing.baselines(results / BASELINES).files else []
+    names += [path.stem for path in reversed(runs(results)) if path.stem < run_name(run)][:MOST_RUNS_BACK]
+    own = rows_of(run).keys()
+    for one in names:
+        try:
+            before = find(one, results, told)
+        except RecordError as error:
+            told(f"not compared with: {error}")
+            continue
+        if own & rows_of(before).keys():
+            return before
+    return None

@@ -15,11 +15,12 @@ import msgspec
 
 from harness.judge import gates
 from harness.judge.gates import Pair
+from harness.judge.severity import in_order
 from harness.judge.times import Rules, Times, apart, control_of, controls, judge_times, machine
 from harness.measure.metrics import tolerances
 from harness.records.baselines import Expectation, Tolerance
 from harness.records.schema import ROW, Record
-from harness.records.verdicts import KINDS, Verdict
+from harness.records.verdicts import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -64,7 +65,7 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
     )
     verdicts += [_new(row, base.name) for row in new]
     verdicts += judge_times(times, rules)
-    return sorted(verdicts, key=lambda verdict: KINDS.index(verdict.kind))
+    return in_order(verdicts)
 
 
 def asked(rows: Iterable[tuple[str, ...]], run: Side) -> set[tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """Changes that stand: figures that went to a worse level and have not come back, night after night.
 
 A comparison with the run before sees a slowdown on its first night alone; from then on both sides have it. Here the
-levels of a series are followed from the oldest: the best level so far is the reference, and a later level that is
-worse than it stands as a regression until the figure comes back or the level is accepted
+levels of a series are followed from the oldest: the best level that lasted some nights is the reference, and a later
+level that is worse than it stands as a regression until the figure comes back or the level is accepted
 (:mod:`harness.records.accepted`). An accepted level is the reference from then on.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.judge.change_points import FLOOR
+from harness.judge.change_points import FLOOR, LEAST_NIGHTS
 from harness.judge.figures import text
 from harness.records.verdicts import Verdict
 
@@ -97,9 +97,13 @@ def _last(series: Series, entry: Accepted | None) -> Standing | None:
     first, best, level = steps[0]
     sign = 1.0 if (level > best) == (first.kind == "regression") else -1.0  # of the direction that is worse
     left, covered = None, None
-    for change, _, level in steps:
+    at = {point.run_id: number for number, point in enumerate(series.points)}
+    ends = [at.get(change.night.run_id, 0) for change, _, _ in steps[1:]] + [len(series.points)]
+    for (change, _, level), end in zip(steps, ends, strict=True):
         if not worse(best, level, sign, series.unit):
-            best, left, covered = min(best, level, key=lambda one: sign * one), None, None
+            lasted = end - at.get(change.night.run_id, 0) >= LEAST_NIGHTS
+            better = lasted and worse(level, best, sign, series.unit)  # one good night is not a level to be held
+            best, left, covered = level if better else best, None, None
             continue
         left = left or change
         if entry is not None and covers(entry, level, sign, series.unit):

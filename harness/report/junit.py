@@ -30,6 +30,9 @@ def junit(night: Night) -> bytes:
     for verdict in verdicts:
         by_model.setdefault(verdict.model, []).append(verdict)
     root = ET.Element("testsuites", _counts(verdicts, name))
+    listed = ET.SubElement(root, "properties")
+    for key, value in _properties(night).items():
+        ET.SubElement(listed, "property", {"name": plain(key), "value": plain(value)})
     for model, own in sorted(by_model.items()):
         suite = ET.SubElement(root, "testsuite", _counts(own, model))
         for verdict in own:
@@ -37,6 +40,13 @@ def junit(night: Night) -> bytes:
     ET.indent(root)
     text: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return text + b"\n"
+
+
+def _properties(night: Night) -> dict[str, str]:
+    """Return what a build server shows beside the whole: the headline, the run, its commit and its versions."""
+    env = night.run.records[0].environment
+    versions = {f"version.{name}": version for name, version in env.versions.items()}
+    return {"headline": night.headline, "run": night.run_id, "commit": env.git_commit, **versions}
 
 
 def _counts(verdicts: Sequence[Verdict], name: str) -> dict[str, str]:

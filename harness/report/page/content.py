@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from harness.judge.severity import JUDGED, headline
 from harness.report.page.findings import TONES, Count, Finding, Group, finding
 from harness.system.text import plural, some
 
@@ -21,7 +22,6 @@ MOST_LISTED = 50
 
 LISTED = ("regression", "suspicious", "improvement", "accepted", "not comparable", "insufficient data")
 OPEN = ("regression", "suspicious")
-JUDGED = ("regression", "suspicious", "improvement", "accepted", "unchanged")
 
 CHANGES = "Figures that went to another level within the last runs; the section of each model has the charts."
 NO_HISTORY: Mapping[str, Any] = {"nights": [], "series": {}}
@@ -100,12 +100,8 @@ class Page:
             return "worse"
         if self._found["suspicious"]:
             return "doubt"
-        return "fine" if self.records and self._judged else ""
-
-    @cached_property
-    def _judged(self) -> int:
-        """How many rows something was judged of, if only their gates."""
-        return len({verdict.row or verdict.title for verdict in self.verdicts or () if verdict.kind in JUDGED})
+        judged = any(verdict.kind in JUDGED for verdict in self.verdicts or ())
+        return "fine" if self.records and judged else ""
 
     @cached_property
     def _undecided(self) -> int:
@@ -115,19 +111,7 @@ class Page:
     @property
     def headline(self) -> str:
         """The verdict in one line."""
-        if not self.records:
-            return "No rows: this run recorded nothing"
-        worse, wrong = self._found["regression"], len(self.wrong)
-        if worse:
-            return f"{plural(worse, 'regression')} in {plural(len(self.records), 'row')}"
-        not_ok = (
-            f"{plural(wrong, 'row')} of {len(self.records):,} {'is' if wrong == 1 else 'are'} not ok" if wrong else ""
-        )
-        if self.verdicts is None:
-            return f"Not compared; {not_ok or plural(len(self.records), 'row') + ' ok'}"
-        if not self._judged:
-            return f"Not judged: no row compares{'; ' + not_ok if wrong else ''}"
-        return f"Nothing got worse{'; ' + not_ok if wrong else ' in ' + plural(self._judged, 'row')}"
+        return headline(self.records, self.verdicts)
 
     @property
     def lead(self) -> list[str]:

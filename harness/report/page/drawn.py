@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,7 +29,7 @@ def page_of(night: Night, notes: Sequence[str]) -> Page:
     regimes = night.regimes
     return Page(
         records,
-        Path(night.run.name).name.removesuffix(".jsonl") or "run",
+        night.run_id,
         base=night.base.name if night.base else "",
         verdicts=night.verdicts,
         history=nights(own, records),

@@ -38,7 +38,7 @@ def test_the_newest_run_is_compared_with_the_one_before(results):
     done = harness("report", "--results", results)
     assert done.returncode == 0, done.stderr
     path = results / "tables" / f"{NEW}.html"
-    assert done.stdout == f"1 regression in 1 row: {path}\n"
+    assert done.stdout == f"1 row got worse in 1 figure: {path}\n"
     text = path.read_text(encoding="utf-8")
     assert f"Compared with {OLD}" in text
 

@@ -107,3 +107,12 @@ def test_a_figure_that_is_missing_stands_until_it_is_there_again_or_accepted(tmp
     assert "rel_l2 missing since 2026-01-03, 1.00e-03 before" in stands.verdict().sentence
     night(5, 1e-3)
     assert standing(history(tmp_path, measures=["rel_l2"])) == []
+
+
+def test_one_good_night_is_no_level_to_be_held():
+    points = [Point(f"run{i}", f"2026-01-0{i + 1}T00:00:00+00:00", value) for i, value in enumerate((111, 100, 111))]
+    changes = (
+        Change("improvement", points[1], points[0], 111, 100, "fewer"),
+        Change("regression", points[2], points[1], 100, 111, "as before"),
+    )
+    assert standing([Series("llama", "llama on", ROW, "ops_after", "1", "Mac", tuple(points), changes)]) == []

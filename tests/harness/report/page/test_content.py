@@ -18,7 +18,7 @@ def test_a_lost_norm_is_the_headline_and_the_first_thing_listed():
     before = [records.record(), records.record("qwen3")]
     now = [records.record(), records.record("qwen3", fused=4, missed=1, sites=records.sites(4))]
     page = compared(before, now)
-    assert page.headline == "1 regression in 2 rows"
+    assert page.headline == "1 row got worse in 1 figure"
     assert page.tone == "worse"
     (group,) = [group for group in page.groups if group.title == "What got worse"]
     assert page.groups[0] is not None
@@ -31,13 +31,13 @@ def test_a_lost_norm_is_the_headline_and_the_first_thing_listed():
 def test_a_row_with_several_regressions_counts_once():
     now = [records.record(fused=4, missed=1, sites=records.sites(4), ops_after=130)]
     page = compared([records.record()], now)
-    assert page.headline == "1 regression in 1 row"
+    assert page.headline == "1 row got worse in 2 figures"
     assert len(page.groups[0].findings) >= 2
 
 
 def test_a_model_that_vanished_is_counted_and_named():
     page = compared([records.record(), records.record("qwen3")], [records.record()])
-    assert page.headline == "1 regression in 1 row"
+    assert page.headline == "1 row got worse in 1 figure"
     assert page.groups[0].findings[0].title == "qwen3"
     assert "vanished" in page.groups[0].findings[0].sentence
 
@@ -71,7 +71,7 @@ def test_without_a_base_the_headline_says_so_and_counts_what_is_not_ok():
 def test_a_failure_that_was_there_before_is_no_regression_and_still_shown():
     failed = records.record(status="failed", reason="no such op")
     page = compared([failed, records.record("qwen3")], [failed, records.record("qwen3")])
-    assert page.headline == "Nothing got worse; 1 row of 2 is not ok"
+    assert page.headline == "Nothing got worse in 2 rows; 1 row of 2 is not ok"
     assert page.tone == "worse"
 
 

@@ -1,0 +1,112 @@
+"""A worse level is red on every night, in every output, until it is accepted with a reason."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from tests.harness.cli.test_verdicts import harness
+from tests.harness.example_records import METRICS, record, write_run
+
+QUIET = 20
+
+
+def nights(folder, times=(), *, count=QUIET, later=4, **fields):
+    """Write ``count`` quiet nights and ``later`` changed ones: times are multiplied, other fields set."""
+    rng = np.random.default_rng(3)
+    for night in range(count + later):
+        changed = night >= count
+        slower = times if changed else 1.0
+        samples = tuple((2e-3 * slower * np.exp(rng.normal(0, 0.01)) * np.exp(rng.normal(0, 0.005, 15))).tolist())
+        more = {
+            key: value[night - count] if isinstance(value, list) else value for key, value in fields.items() if changed
+        }
+        write_run(
+            folder,
+            f"202601{night + 1:02}T010000.000000Z",
+            [record("llama", executor="coreml", samples={"predict": samples}, **more)],
+        )
+
+
+def outputs(folder, *options):
+    """Judge the newest night; return the exit code, and the headline of each of the outputs."""
+    code, out, _ = harness("nightly", "--results", folder, "--base", "baselines", *options)
+    tables = folder / "tables"
+    page = (tables / "nightly.md").read_text(encoding="utf-8")
+    report = (tables / "nightly.html").read_text(encoding="utf-8")
+    root = ET.parse(tables / "nightly.xml").getroot()  # noqa: S314 - written by this test
+    told = {
+        "terminal": out.partition(": ")[0],
+        "page": page.partition("\n")[0].removeprefix("# "),
+        "report": re.search(r'<h1 id="verdict">(.*?)</h1>', report)[1],
+        "junit": next(one.attrib["value"] for one in root.iter("property") if one.attrib["name"] == "headline"),
+    }
+    assert len(set(told.values())) == 1, told
+    return code, told["page"], int(root.attrib["failures"])
+
+
+@pytest.mark.parametrize("slower", [1.4, 1.06])
+def test_a_slowdown_of_four_nights_is_red_in_every_output_until_it_is_accepted(tmp_path, slower):
+    nights(tmp_path, slower)
+    assert outputs(tmp_path) == (1, "1 row got worse in 1 figure", 1)
+    code, out, err = harness("accept", "llama", "predict", "--reason", "a slower torch", "--results", tmp_path)
+    assert (code, out.partition(":")[0]) == (0, "accepted")
+    assert "accepted.jsonl" in err
+    code, headline, failures = outputs(tmp_path)
+    assert (code, failures) == (0, 0)
+    assert "1 row accepted as worse in 1 figure" in headline
+    assert "a slower torch" in (tmp_path / "tables" / "nightly.md").read_text(encoding="utf-8")
+
+
+def test_a_slowdown_that_is_over_is_green(tmp_path):
+    nights(tmp_path, 1.4)
+    for night in range(3):
+        write_run(
+            tmp_path,
+            f"202602{night + 1:02}T010000.000000Z",
+            [record("llama", executor="coreml", samples={"predict": (2e-3,) * 15})],
+        )
+    assert outputs(tmp_path)[0] == 0
+
+
+def test_a_drift_of_precision_is_red(tmp_path):
+    drift = [METRICS | {"rel_l2": 1.5e-3 * 1.1**night} for night in range(1, 5)]
+    nights(tmp_path, 1.0, metrics=drift)
+    code, headline, failures = outputs(tmp_path)
+    assert (code, headline, failures) == (1, "1 row got worse in 1 figure", 1)
+
+
+def test_a_metric_that_is_not_finite_is_red_every_night(tmp_path):
+    nights(tmp_path, 1.0, metrics=METRICS | {"rel_l2": None})
+    assert outputs(tmp_path)[0] == 1
+
+
+def test_a_norm_that_is_lost_and_found_again_is_red_and_then_green(tmp_path):
+    nights(tmp_path, 1.0, later=2, fused=[2, 2], missed=[1, 1])
+    assert outputs(tmp_path)[0] == 1
+    write_run(tmp_path, "20260201T010000.000000Z", [record("llama", executor="coreml")])
+    assert outputs(tmp_path)[0] == 0
+
+
+def test_what_did_not_get_worse_cannot_be_accepted(tmp_path):
+    nights(tmp_path, 1.0)
+    code, _, err = harness("accept", "llama", "predict", "--reason", "none", "--results", tmp_path)
+    assert code == 2
+    assert "llama predict: did not get worse, so there is nothing to accept; nothing got worse in this run" in err
+
+
+def test_an_acceptance_needs_a_reason(tmp_path):
+    nights(tmp_path, 1.4)
+    code, _, err = harness("accept", "llama", "predict", "--reason", " ", "--results", tmp_path)
+    assert (code, err.strip()) == (2, "ane-harness: --reason: is empty; say why the new level is accepted")
+
+
+def test_the_first_night_makes_its_table_and_says_what_to_commit(tmp_path):
+    write_run(tmp_path, "20260101T010000.000000Z", [record("llama")])
+    assert outputs(tmp_path)[:2] == (0, "Not compared; 1 row ok")
+    page = (tmp_path / "tables" / "nightly.md").read_text(encoding="utf-8")
+    assert "`ane-harness expect --update`" in page
+    assert "| llama" in page
