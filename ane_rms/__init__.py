@@ -16,6 +16,8 @@ from ane_rms.rescaled import Rescaled
 from ane_rms.rescaling.magnitudes import Magnitude, Rescaling
 from ane_rms.rewrite_package import rewrite
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Caution",
     "FusionReport",

@@ -17,6 +17,8 @@ from ane_rms.coremltools_patches.torch_frontend import reading_rms_norm
 from ane_rms.idle import idle_report
 from ane_rms.pipeline import FUSE, extended, removed_from, settings
 from ane_rms.report import METADATA_KEY, kept_report
+from ane_rms.several_functions import exporting_every_function
+from ane_rms.tracing import traced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,7 +65,9 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
 
     Parameters
     ----------
-    model, source, inputs, outputs, classifier_config, minimum_deployment_target, convert_to, compute_precision,
+    model: what ``ct.convert`` takes; or a ``torch.nn.Module``, which is traced with zeros of the shapes of ``inputs``;
+        or a MIL program of several functions, all of which are converted.
+    source, inputs, outputs, classifier_config, minimum_deployment_target, convert_to, compute_precision,
     skip_model_load, compute_units, package_dir, debug, pass_pipeline, states: those of ``ct.convert``, by position too.
         Options that ``pass_pipeline`` has from :func:`pipeline` are kept.
     lowering: the strategy's name. Default: that of ``pass_pipeline``, else ``"layer_norm"``.
@@ -124,6 +128,7 @@ def convert_through(
     lowering, axes, lean, for_ane, rescale: those of :func:`convert`.
     """
     arguments = dict(arguments)
+    model = traced(model, arguments.get("inputs"))
     base = arguments.pop("pass_pipeline", None)
     units = arguments.get("compute_units")
     asked = settings(base, units, lowering=lowering, axes=axes, for_ane=for_ane, rescale=rescale)
@@ -132,7 +137,13 @@ def convert_through(
     reading = reading_rms_norm(any_axes=asked.axes == "any") if FUSE in chosen.passes else nullcontext()
     token = _handed_over.set(chosen)
     try:
-        with isolated(model), reading_bfloat16(), reading, leaner() if lean else nullcontext():
+        with (
+            isolated(model),
+            reading_bfloat16(),
+            reading,
+            leaner() if lean else nullcontext(),
+            exporting_every_function(model),
+        ):
             converted = function(model, pass_pipeline=chosen, **arguments)
     finally:
         _handed_over.reset(token)

@@ -87,7 +87,7 @@ def _predictions(
         ]
     path = package_path(target or "")
     if path is not None:
-        return engine_prediction.of_package(path, keys)
+        return engine_prediction.of_file(path, keys)
     return [
         one
         for name in lowerings

@@ -82,7 +82,7 @@ def _batch(exported: ExportedModel, tokens: Any) -> dict[str, Any]:
     return {"input_ids": np.pad(tokens[:, :width], ((0, 0), (0, max(width - tokens.shape[1], 0))))}
 
 
-def of_package(path: Path, families: Sequence[str]) -> list[Prediction]:
+def of_file(path: Path, families: Sequence[str]) -> list[Prediction]:
     """Return a prediction for each family and each function of a package; nothing is run.
 
     Raises

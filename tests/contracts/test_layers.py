@@ -97,7 +97,9 @@ ANE_RMS = {
     "idle": {"mil", "report", "scan"},
     "coremltools_patches": {"mil", "op"},
     "pipeline": {"coremltools_patches", "passes"},
-    "conversion": {"coremltools_patches", "idle", "pipeline", "report"},
+    "tracing": set(),
+    "several_functions": set(),
+    "conversion": {"coremltools_patches", "idle", "pipeline", "report", "several_functions", "tracing"},
     "installation": {"conversion", "coremltools_patches"},
     "__init__": {
         "conversion",

@@ -1,0 +1,33 @@
+"""A MIL program of several functions, or of none called ``main``, converted whole.
+
+``ct.convert`` describes the function ``main`` alone, and fails where there is none, unless two attributes of the
+program say otherwise.
+
+Source: coremltools 9.0, ``coremltools/converters/mil/backend/mil/load.py``.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from coremltools.converters.mil.mil import Program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def exporting_every_function(model: Any) -> Iterator[None]:
+    """Have a program's every function described while it is converted; do nothing for any other model."""
+    if not isinstance(model, Program) or model.export_as_multifunction or list(model.functions) == ["main"]:
+        yield
+        return
+    before = model.default_function_name
+    model.export_as_multifunction = True
+    if before not in model.functions:
+        model.default_function_name = next(iter(model.functions))
+    try:
+        yield
+    finally:
+        model.export_as_multifunction, model.default_function_name = False, before
