@@ -7,7 +7,7 @@ with ``n`` elements ``p`` whose sum is 0 (none, as a rule; they carry epsilon wh
 doubled row may be negated first or last, along any of the normalised axes, and moved by a transpose; the layer norm is
 one op or its primitives; either half is kept, by a slice or a split; gamma stands inside or after.
 
-``l2_norm`` and ``max_abs`` are in :mod:`ane_rms.grammar.other_forms`.
+``l2_norm``, ``reduce_l2_norm`` and ``max_abs`` are in :mod:`ane_rms.grammar.other_forms`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
     """Return the RMSNorms of one block that stand lowered, in the order of its ops."""
     found: dict[int, LoweredNorm] = {}
     present = {op.op_type for op in ops}
-    joined, other = "concat" in present, bool(present & {"l2_norm", "exp2"})
+    joined, other = "concat" in present, bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
     for op in ops if joined or other else ():
         if joined and op.op_type in ("layer_norm", "mul", "real_div"):
             for one in _in_layer_norm(op):

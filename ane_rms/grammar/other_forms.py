@@ -1,7 +1,10 @@
-r"""Two lowered forms that are no layer norm.
+r"""Three lowered forms that are no layer norm.
 
 ``l2_norm``: :math:`c \cdot x / \sqrt{\sum x^2 + e}` by MIL's op, which is an RMSNorm with gamma :math:`c / \sqrt d` and
 epsilon :math:`e / d`. The op normalises the last three axes; all but the last are of length 1.
+
+``reduce_l2_norm``: :math:`c \cdot x / \lVert [x, p] \rVert`, which is an RMSNorm with gamma :math:`c / \sqrt d` and
+epsilon :math:`\sum p^2 / d`. The elements p are constants, or x's own first elements clamped to constants.
 
 ``max_abs``: :math:`x / (m \sqrt{\operatorname{mean}((x/m)^2) + \tfrac am \tfrac bm})`, which is an RMSNorm with epsilon
 ``ab`` whatever positive number m a row has.
@@ -32,7 +35,7 @@ def other_form(op: mil.Op) -> LoweredNorm | None:
     if op.op_type not in ("mul", "real_div"):
         return None
     flat = product(op)
-    return _l2_norm(op, flat) or _max_abs(op, flat)
+    return _l2_norm(op, flat) or _reduce_l2_norm(op, flat) or _max_abs(op, flat)
 
 
 def _l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
@@ -54,6 +57,53 @@ def _l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
     return LoweredNorm(
         op=op, value=op.outputs[0], x=x, axes=(-1,), gamma=made[0], epsilon=epsilon / width, form="l2_norm"
     )
+
+
+def _reduce_l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
+    divisors = [mil.producer(mil.base(var), "reduce_l2_norm") for var, power in flat.factors if power == -1]
+    values = [mil.base(var) for var, power in flat.factors if power == 1]
+    if len(flat.factors) != 2 or len(values) != 1 or len(divisors) != 1 or divisors[0] is None:
+        return None
+    x, norm = values[0], divisors[0]
+    row = mil.producer(mil.base(norm.x), "concat")
+    if row is None or len(row.values) != 2 or not same(row.values[0], x) or not norm.keep_dims.val:
+        return None
+    axes = [] if norm.axes is None else mil.positive_axes([int(axis) for axis in np.atleast_1d(norm.axes.val)], x.rank)
+    elements = _elements(row.values[1])
+    if elements is None or list(axes) != [int(row.axis.val) % x.rank]:
+        return None
+    (axis,) = axes
+    width, count = mil.shape(x)[axis], mil.shape(row.values[1])[axis]
+    if not isinstance(width, int) or not isinstance(count, int) or elements.shape[axis] != count:
+        return None
+    along = np.moveaxis(elements, axis, -1).reshape(-1, count)
+    made = _gamma(flat, 1 / math.sqrt(width), mil.shape(x), (axis,))
+    if made is None or not np.array_equal(along, np.broadcast_to(along[:1], along.shape)):
+        return None
+    return LoweredNorm(
+        op=op,
+        value=op.outputs[0],
+        x=x,
+        axes=(mil.signed_axis(axis, x.rank),),
+        gamma=made[0],
+        epsilon=float(np.sum(along[0] ** 2)) / width,
+        form="reduce_l2_norm",
+        roots=(norm,),
+        interior=tuple(flat.ops),
+    )
+
+
+def _elements(var: mil.Var) -> npt.NDArray[np.float64] | None:
+    """Return a constant, or the one that a value is clamped to from both sides."""
+    constant = mil.floats(var)
+    if constant is not None:
+        return constant
+    above = mil.producer(mil.base(var), "maximum")
+    below = None if above is None else mil.producer(mil.base(above.x), "minimum")
+    if above is None or below is None:
+        return None
+    high, low = mil.floats(below.y), mil.floats(above.y)
+    return low if high is not None and low is not None and np.array_equal(high, low) else None
 
 
 def _ungrouped(var: mil.Var) -> mil.Var:

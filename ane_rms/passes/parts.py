@@ -62,15 +62,63 @@ def pads_over(op: mil.Op, scale: mil.Var, pads: npt.NDArray[np.float64]) -> mil.
     return mb.real_div(x=mil.cast_like(op.x, values), y=scale, name=part_name(op, "pads"))
 
 
-def split_sum(total: float) -> npt.NDArray[np.float64]:
-    """Return 16 numbers whose squares sum to ``total``, and still nearly do once rounded to float16.
+def split_sum(total: float, count: int = PAD) -> npt.NDArray[np.float64]:
+    """Return numbers whose squares sum to ``total``, and still nearly do once rounded to float16.
 
-    All but the last are float16 numbers; the last makes up the difference, and its rounding is a sixteenth's.
+    All but the last are float16 numbers; the last makes up the difference, and its rounding is its share's alone.
     """
-    even = math.sqrt(total / PAD)
-    pads = np.full(PAD, float(np.float16(even)))
+    even = math.sqrt(total / count)
+    pads = np.full(count, float(np.float16(even)))
     pads[-1] = math.sqrt(max(total - float(np.sum(pads[:-1] ** 2)), 0.0))
-    return pads if pads[-1] > even / 2 else np.full(PAD, even)
+    return pads if pads[-1] > even / 2 else np.full(count, even)
+
+
+def epsilon_elements(total: float, count: int) -> npt.NDArray[np.float64]:
+    """Return elements whose squares sum to ``total``: normal float16 numbers, whose squares float16 holds, too.
+
+    Even shares where their squares are far enough from float16's smallest number; otherwise one element has it all.
+    The sum is at least that number, so that a sum in float16 keeps it: as the epsilon of a mean it is smaller than any
+    that the other lowerings can store.
+    """
+    total = max(total, SMALLEST_FP16)
+    if total / count >= 16 * SMALLEST_FP16:
+        return split_sum(total, count)
+    return np.array([math.sqrt(total), *[0.0] * (count - 1)])
+
+
+def with_epsilon(op: mil.Op, x: mil.Var, total: float) -> mil.Var:
+    """Return x with elements after it, along the one normalised axis, whose squares sum to ``total``.
+
+    They are constants. Where another dimension is not known before run time, they are made from x's own first
+    elements, clamped from both sides to the values wanted: so they have its length there.
+    """
+    (axis,) = axes_of(op)
+    width, flexible = int(x.shape[axis]), not all(mil.known(n) for n in x.shape)
+    count = min(PAD, width) if flexible else PAD
+    shape = [count if i == axis else 1 for i in range(x.rank)]
+    values = epsilon_elements(total, count).reshape(shape)
+    if flexible:
+        whole = [i != axis for i in range(x.rank)]
+        mask, wanted = constant(np.array(whole)), constant(mil.cast_like(x, values))
+        head = mb.slice_by_index(
+            x=x,
+            begin=constant(np.zeros(x.rank, np.int32)),
+            end=constant(np.array([0 if full else count for full in whole], np.int32)),
+            begin_mask=mask,
+            end_mask=mask,
+            name=part_name(op, "head"),
+        )
+        lowered = mb.minimum(x=head, y=wanted, name=part_name(op, "at_most"))
+        added = mb.maximum(x=lowered, y=wanted, name=part_name(op, "elements"))
+    else:
+        spread = [count if i == axis else int(n) for i, n in enumerate(x.shape)]
+        added = constant(mil.cast_like(x, np.broadcast_to(values, spread)))
+    return mb.concat(
+        values=[x, added],
+        axis=constant(np.int32(axis - x.rank)),
+        interleave=constant(np.bool_(False)),
+        name=part_name(op, "row"),
+    )
 
 
 def split_product(product: float) -> tuple[float, float]:
@@ -127,6 +175,14 @@ def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
         end_mask=mask,
         name=name,
     )
+
+
+def gamma_shape(op: mil.Op, gamma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return gamma, a number for none, shaped so that it broadcasts along the normalised axes."""
+    if op.gamma is None:
+        return np.asarray(gamma)
+    axes = axes_of(op)
+    return gamma.reshape([op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)])
 
 
 def scaled(op: mil.Op, value: mil.Var) -> mil.Var:

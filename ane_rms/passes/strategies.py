@@ -8,6 +8,8 @@ from ``|x| = 256`` where they are stored, and their sum does wherever it is accu
 ``layer_norm_affine``  the same with gamma inside the layer norm: one op and one rounding fewer
 ``layer_norm_prescaled``  rows rescaled first, so that no accumulator overflows; epsilon enters as elements of the row
 ``l2_norm``            ``x / sqrt(sum(x^2) + d * eps)`` by MIL's own op, times ``sqrt(d)``
+``reduce_l2_norm``     ``x / reduce_l2_norm([x, c])`` times ``sqrt(d)``: epsilon enters as elements c of the row; for
+                       rows whose norm float16 holds
 ``max_abs``            rows divided by their largest magnitude, as coremltools writes ``torch.nn.RMSNorm``, with the
                        epsilon of the formula and zeros for zero rows
 ``none``               primitives, as models are written: what the others are compared with
@@ -33,6 +35,7 @@ from ane_rms.passes.parts import (
     doubled,
     epsilon_of,
     first_part,
+    gamma_shape,
     has_fixed_axes,
     layer_normalised,
     pads_over,
@@ -41,8 +44,10 @@ from ane_rms.passes.parts import (
     scaled,
     split_product,
     split_sum,
+    with_epsilon,
 )
 from ane_rms.registry import Registry
+from ane_rms.replacing import constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +180,31 @@ def l2_norm(op: mil.Op) -> mil.Var:
         normal = mb.squeeze(x=normal, axes=[-3, -2], name=part_name(op, "unit"))
     gamma = np.ones(()) if op.gamma is None else np.asarray(op.gamma.val, dtype=np.float64)
     scale = mil.cast_like(x, np.asarray(gamma * math.sqrt(width)))
+    return mb.mul(x=normal, y=scale if scale.ndim else scale[()], name=op.outputs[0].name)
+
+
+@strategy(squares_stay_inside=True)
+def reduce_l2_norm(op: mil.Op) -> mil.Var:
+    r"""Divide by the norm of ``[x, c]`` and multiply by ``gamma * sqrt(d)``.
+
+    The squares of the elements c sum to ``d * eps``, so that the norm is ``sqrt(sum(x^2) + d * eps)``: epsilon is
+    exact, and neither it nor a square is stored. Sixteen elements keep the row aligned.
+
+    Range: the norm of a row, RMS times ``sqrt(d)``, must stay below 65,504; beyond, a row of zeros results. The form is
+    ExecuTorch's (pull request 19523), with epsilon under the root in place of a floor.
+    """
+    axes = axes_of(op)
+    if not has_fixed_axes(op) or len(axes) > 1:
+        return primitives(op)
+    x, (axis,) = op.x, axes
+    width = int(x.shape[axis])
+    row = with_epsilon(op, x, width * epsilon_of(op)) if epsilon_of(op) else x
+    norm = mb.reduce_l2_norm(
+        x=row, axes=constant(np.array([axis - x.rank], np.int32)), keep_dims=True, name=part_name(op, "norm")
+    )
+    normal = mb.real_div(x=x, y=norm, name=part_name(op, "unit"))
+    gamma = np.ones(()) if op.gamma is None else np.asarray(op.gamma.val, dtype=np.float64)
+    scale = mil.cast_like(x, gamma_shape(op, gamma * math.sqrt(width)))
     return mb.mul(x=normal, y=scale if scale.ndim else scale[()], name=op.outputs[0].name)
 
 

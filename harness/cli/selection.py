@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.zoo.catalog import ModelSpec
     from harness.zoo.checkpoint import Checkpoint
 
-REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32"
+REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32,ane-m1,ane-m5"
 
 
 def listed(kind: str, given: str | None, known: Iterable[str]) -> list[str]:

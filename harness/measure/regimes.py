@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ane_rms
+from harness.engine.prediction import predict
 from harness.interpreter import ReferenceModel
 from harness.records.regime_errors import Error
+from harness.records.schema import PREDICTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -91,7 +93,16 @@ def measure(lowerings: Sequence[str], policies: Sequence[str]) -> Iterator[Error
         for policy in policies:
             reference = ReferenceModel(model, policy)
             found = {name: next(iter(reference.predict({"x": inputs(name)}).values())) for name in REGIMES}
-            yield Error(lowering, policy, {name: _error(name, value) for name, value in found.items()})
+            errors: dict[str, float | None] = {name: _error(name, value) for name, value in found.items()}
+            yield Error(lowering, policy, errors, _predicted_s(reference, policy))
+
+
+def _predicted_s(reference: ReferenceModel, policy: str) -> float | None:
+    """Return the seconds that the engine model predicts for the norm, under a policy of the Neural Engine."""
+    family = policy.removeprefix(PREDICTING).partition("-")[0]
+    if not policy.startswith(PREDICTING):
+        return None
+    return predict(reference.function, family, policy).latency_s
 
 
 def _error(regime: str, actual: Array) -> float:
@@ -112,6 +123,10 @@ def render(errors: Sequence[Error], form: str = "github") -> str:
         return msgspec.json.format(msgspec.json.encode(list(errors)), indent=2).decode()
     headers = ["lowering", "policy", *REGIMES]
     rows = [[one.lowering, one.policy, *(f"{one.by_regime[name]:.1e}" for name in REGIMES)] for one in errors]
+    if any(one.predicted_s is not None for one in errors):
+        headers.append("predicted us")
+        for row, one in zip(rows, errors, strict=True):
+            row.append("-" if one.predicted_s is None else f"{one.predicted_s * 1e6:.0f}")
     if form == "tsv":
         return "\n".join("\t".join(row) for row in [headers, *rows])
     return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

@@ -22,6 +22,8 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: str
     by_regime: dict[str, float | None]
     """None where it is not finite, for which JSON has no word."""
+    predicted_s: float | None = None
+    """Under a policy of the Neural Engine, the seconds that the engine model predicts for the norm on that family."""
 
 
 def write(results: Path, run_id: str, errors: Sequence[Error]) -> None:

@@ -21,12 +21,14 @@ OPS = {
     "layer_norm": ["mul", "concat", "layer_norm", "slice_by_index", "mul"],
     "layer_norm_affine": ["mul", "concat", "layer_norm", "slice_by_index"],
     "l2_norm": ["expand_dims", "l2_norm", "squeeze", "mul"],
+    "reduce_l2_norm": ["concat", "reduce_l2_norm", "real_div", "mul"],
     "none": ["mul", "reduce_mean", "add", "sqrt", "real_div", "mul"],
 }
 OPS_BARE = {
     "layer_norm": OPS["layer_norm"][:-1],
     "layer_norm_affine": OPS["layer_norm_affine"],
     "l2_norm": OPS["l2_norm"],
+    "reduce_l2_norm": OPS["reduce_l2_norm"],
     "none": OPS["none"][:-1],
 }
 
