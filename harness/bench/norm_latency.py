@@ -129,27 +129,30 @@ def formula(x: np.ndarray[Any, Any], gamma: np.ndarray[Any, Any]) -> np.ndarray[
 def _save(job: NormJob, gamma: np.ndarray[Any, Any], lowering: str, path: Path) -> tuple[str, ...]:
     """Convert and save one program; return its norms' names."""
     import coremltools as ct
-    from coremltools.converters.mil.mil import Builder as mb
 
     import ane_rms
-    from ane_rms.passes.strategies import DEFAULT_STRATEGY
+    from harness.measure.one_norm import one_norm
 
-    shape = (1, 1, job.tokens, job.width)
-
-    @mb.program(input_specs=[mb.TensorSpec(shape)], opset_version=ct.target.iOS17)
-    def program(x: Any) -> Any:
-        x = mb.conv(x=x, weight=np.full((1, 1, 1, 1), 0.5, np.float32))
-        if lowering:
-            x = mb.ane_rms_norm(x=x, gamma=gamma, epsilon=np.float32(EPSILON), axes=[-1], name="norm")
-        return mb.conv(x=x, weight=np.full((1, 1, 1, 1), 2.0, np.float32))
-
-    model = ane_rms.convert(
-        program,
-        lowering=lowering or DEFAULT_STRATEGY,
-        compute_units=ct.ComputeUnit.CPU_AND_NE,
+    model = one_norm(
+        (1, 1, job.tokens, job.width),
+        gamma,
+        EPSILON,
+        lowering=lowering,
+        around=(_halved, _doubled),
         compute_precision=ct.precision[job.precision],
-        minimum_deployment_target=ct.target.iOS17,
         skip_model_load=True,
     )
     model.save(str(path))
     return tuple(site.name for site in ane_rms.report(model).fused)
+
+
+def _halved(x: Any) -> Any:
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.conv(x=x, weight=np.full((1, 1, 1, 1), 0.5, np.float32))
+
+
+def _doubled(x: Any) -> Any:
+    from coremltools.converters.mil.mil import Builder as mb
+
+    return mb.conv(x=x, weight=np.full((1, 1, 1, 1), 2.0, np.float32))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
 import typer
 
-from harness.cli import options
+from harness.cli.bench_options import SHAPES, BenchOptions
+from harness.cli.option_set import takes
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -22,97 +23,79 @@ if TYPE_CHECKING:
 
 Subject = TypeVar("Subject")
 
-SHAPES = ("prefill", "decode")
-"""Shapes whose predicts are all alike, and so can be timed; the default one first."""
 
-
-def bench(
-    models: options.Models = None,
-    *,
-    tier: options.Tier = "quick",
-    variant: Annotated[
-        list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: off, on.")
-    ] = None,
-    lowering: options.Lowerings = None,
-    frontend: options.Frontend = "trace",
-    shape: Annotated[
-        str, typer.Option(help="prefill or decode, with a number of tokens if another than 32 is meant: decode:64.")
-    ] = SHAPES[0],
-    units: Annotated[
-        str | None, typer.Option(help="Compute units to sweep, separated by commas, or all. Default: the variant's.")
-    ] = None,
-    samples: Annotated[int, typer.Option(min=2, help="Predicts of each program in the burst.")] = 100,
-    sustain: Annotated[str | None, typer.Option(help="Go on after the burst, for example 60s.")] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Refuse to measure on battery, throttled, or under Rosetta.")
-    ] = False,
-    limit: Annotated[str, typer.Option(help="Time limit of one measurement, for example 90s, 30m.")] = "300s",
-    device: Annotated[str | None, typer.Option(help="Name of a connected iPhone or iPad to measure on.")] = None,
-    norm: Annotated[
-        bool, typer.Option("--norm", help="Instead of models: the norm by itself, by lowering, width and tokens.")
-    ] = False,
-    widths: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None,
-    tokens: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None,
-    form: options.Format = "github",
-    out: options.Out = Path("results"),
-) -> None:
+@takes(BenchOptions)
+def bench(given: BenchOptions) -> None:
     """Time each model's variants alternately, in a child process; records go to --out.
 
     On a Mac, Core ML runs them; elsewhere the reference executor does, whose times are no device's: every row says so.
 
     Example: ane-harness bench llama qwen3 --sustain 60s --strict
     """
-    from harness.bench.outcome import Settings
-    from harness.bench.session import choose_executor
-    from harness.cli import quantities, selection
-    from harness.errors import check_name
-    from harness.plan import shapes
-    from harness.plan.run_plan import Options
+    from harness.cli import selection
     from harness.report.results_table import FORMATS
 
-    FORMATS.check(form)
-    variants = selection.variants(variant or ["off", "on"])
-    lowerings, policies = selection.names(lowering, None, frontend, regimes=norm)
-    chosen_units = _units(units)
-    check_name("shape", shape.partition(":")[0], SHAPES)
-    taken = shapes.parse(shape)
-    settings = Settings(
-        choose_executor(device or ""),
-        units=chosen_units,
-        samples=samples,
-        sustain_s=quantities.seconds(sustain, "--sustain") if sustain else 0.0,
-        limit_s=quantities.seconds(limit, "--limit"),
-        strict=strict,
-        device=device or "",
-        marks=_machine_marks(),
-    )
-    specs, unusable = ([], []) if norm else selection.select(models or [], tier)
-    if strict:
+    FORMATS.check(given.form)
+    options, settings = _options(given), _settings(given)
+    specs, unusable = ([], []) if given.norm else selection.select(given.models or [], given.tier)
+    if given.strict:
         _refuse_spoilt()
-    folder = selection.new_folder(out)
-    options = Options(
-        variants=tuple(variants),
-        frontend=frontend,
-        policy="fp16" if norm else policies[0],
-        lowerings=tuple(lowerings),
-        shape=taken.kind,
-        sequence_length=taken.length,
-        run_id=folder.run_id,
-    )
-    if norm:
-        folder.write_asked(selection.others([]))
-        _norm(options, settings, (widths, tokens), form, folder)
+    folder = selection.new_folder(given.out)
+    options = msgspec.structs.replace(options, run_id=folder.run_id)
+    folder.write_asked(selection.others([*specs, *unusable]))
+    if given.norm:
+        _norm(options, settings, (given.widths, given.tokens), given.form, folder)
         return
+    from harness.bench.session import Bench
     from harness.report.latency_table import columns
 
-    folder.write_asked(selection.others([*specs, *unusable]))
-    records = _measure(specs, lambda bench, spec: bench.model(spec), options, settings, folder)
-    _show(records, columns(records), form, folder)
+    records = _measure(specs, Bench.model, options, settings, folder)
+    _show(records, columns(records), given.form, folder)
     for one in unusable:
         say(one.reason, err=True)
     if unusable:
         raise typer.Exit(2)
     _fail_if_any(records)
+
+
+def _options(given: BenchOptions) -> Options:
+    """Return what is converted and measured."""
+    from harness.cli import selection
+    from harness.errors import check_name
+    from harness.plan import shapes
+    from harness.plan.run_plan import Options
+
+    variants = selection.variants(given.variant or ["off", "on"])
+    lowerings = selection.lowerings(given.lowering, every=given.norm)
+    frontend = selection.frontend(given.frontend)
+    check_name("shape", given.shape.partition(":")[0], SHAPES)
+    tokens = shapes.parse(given.shape)
+    return Options(
+        variants=tuple(variants),
+        frontend=frontend,
+        lowerings=tuple(lowerings),
+        shape=tokens.kind,
+        sequence_length=tokens.length,
+    )
+
+
+def _settings(given: BenchOptions) -> Settings:
+    """Return how it is measured."""
+    from harness.bench.outcome import Settings
+    from harness.bench.session import choose_executor
+    from harness.cli import quantities
+
+    units = _units(given.units)
+    return Settings(
+        choose_executor(given.device or ""),
+        units=units,
+        samples=given.samples,
+        sustain_s=quantities.seconds(given.sustain, "--sustain") if given.sustain else 0.0,
+        limit_s=quantities.seconds(given.limit, "--limit"),
+        strict=given.strict,
+        device=given.device or "",
+        marks=_machine_marks(),
+    )
 
 
 def _units(names: str | None) -> tuple[str, ...]:

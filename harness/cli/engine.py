@@ -76,7 +76,7 @@ def _predictions(
     from harness.interpreter.package import package_path
 
     variant, lowering, frontend = how
-    lowerings, _ = selection.names(lowering, None, frontend, regimes=False)
+    frontend, lowerings = selection.frontend(frontend), selection.lowerings(lowering)
     variants = selection.variants(variant or ["on"])
     weights, texts = given_weights(checkpoint, None, prompts, models=(), allow_pickle=False, trust_remote_code=False)
     if weights is not None:

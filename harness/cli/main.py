@@ -25,6 +25,7 @@ from harness.cli import (
     list_models,
     nightly,
     placement,
+    regimes,
     report,
     rewrite,
     run,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command("list")(list_models.list_models)
 app.command("run")(run.run)
+app.command("regimes")(regimes.regimes)
 app.command("bench")(bench.bench)
 app.command("placement")(placement.placement)
 app.command("explain")(explain.explain)

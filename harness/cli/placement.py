@@ -50,10 +50,12 @@ def placement(
         from harness.plan.run_plan import Options
         from harness.zoo import catalog
 
-        lowerings, _ = selection.names(lowering, None, frontend, regimes=False)
+        lowerings = selection.lowerings(lowering)
         (spec,) = catalog.select(catalog.load_zoo(), [target], None)
         options = Options(
-            tuple(selection.variants(variant or ["off", "on"])), frontend=frontend, lowerings=tuple(lowerings)
+            tuple(selection.variants(variant or ["off", "on"])),
+            frontend=selection.frontend(frontend),
+            lowerings=tuple(lowerings),
         )
         found = planner.of_model(spec, options, units or "")
     say(render([(one.name, one.ops, one.norms) for one in found], every_op=ops))

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli import options
+from harness.cli.option_set import takes
 from harness.cli.output import say
+from harness.cli.regimes import measure_regimes
+from harness.cli.run_options import RunOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from harness.plan.run_plan import Plan
     from harness.records.run_files import RunFolder
@@ -20,133 +22,79 @@ if TYPE_CHECKING:
     from harness.workers.pool import Crew
 
 FINE = ("ok", "skipped")
-"""Statuses that are no fault."""
+"""Statuses that fail no run."""
 HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
-"""Options that say how a run is done and shown, not what it does: a resumed run takes these alone."""
+"""Options of how a run is done and shown, not of what it measures: a resumed run takes only these."""
 
 
-def run(
-    context: typer.Context,
-    models: options.Models = None,
-    *,
-    tier: options.Tier = "quick",
-    variant: Annotated[list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: all.")] = None,
-    lowering: options.Lowerings = None,
-    compression: Annotated[
-        str | None,
-        typer.Option(help="palette4, palette6, int8, int4, separated by commas: rows beside the plain ones."),
-    ] = None,
-    shape: Annotated[
-        str, typer.Option(help="prefill, decode, flexible or both, with a number of tokens: decode:64. Default: 32.")
-    ] = "prefill",
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(metavar="PATH|HUB_ID", help="Instead of the zoo: a folder of save_pretrained, or a hub id."),
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the hub id.")] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's tokenizer.")
-    ] = None,
-    allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read weights from pickle files, which can run code.")
-    ] = False,
-    trust_remote_code: Annotated[
-        bool, typer.Option("--trust-remote-code", help="Run the code that comes with the checkpoint.")
-    ] = False,
-    size: Annotated[
-        str, typer.Option(help="quick, or full: the published configuration, with random weights.")
-    ] = "quick",
-    frontend: options.Frontend = "trace",
-    precision: Annotated[str | None, typer.Option(help="The executor's policy. Default: fp16.")] = None,
-    regimes: Annotated[
-        bool,
-        typer.Option("--regimes", help="Instead of models: one norm's error by lowering, policy and input regime."),
-    ] = False,
-    jobs: options.Jobs = 1,
-    memory: options.Memory = None,
-    scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Send the models to the fleet behind this dask scheduler.")
-    ] = None,
-    limit: Annotated[str, typer.Option(help="Time limit of one model, for example 90s, 30m, 2h.")] = "1h",
-    cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Take packages made before from the cache, and keep new ones.")
-    ] = True,
-    lean: Annotated[
-        bool, typer.Option("--lean/--no-lean", help="Convert without copies of the weights; the package is the same.")
-    ] = True,
-    resume: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Continue a run that was ended, by its id; it keeps its options.")
-    ] = None,
-    form: options.Format = "github",
-    out: options.Out = Path("results"),
-) -> None:
+@takes(RunOptions)
+def run(given: RunOptions) -> None:
     """Convert models in each variant, check their norms, measure their precision; records go to --out.
 
     Each model runs in a child process: one that crashes, hangs or grows without end is a row with its reason.
 
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
-    from harness.cli import quantities, selection
-    from harness.cli.checkpoint_options import given_weights
-    from harness.errors import check_name
-    from harness.plan import shapes
+    from harness.cli import quantities
     from harness.report.results_table import FORMATS
-    from harness.zoo.catalog import SIZES
 
-    FORMATS.check(form)
-    sized = check_name("size", size, SIZES)
-    seconds = quantities.seconds(limit, "--limit")
-    memory_bytes = quantities.memory_budget(memory)
-    if resume is not None:
-        plan, folder = _resumed(context, out, resume)
-    else:
-        variants = selection.variants(variant or [])
-        lowerings, policies = selection.names(lowering, precision, frontend, regimes=regimes)
-        tokens = shapes.parse(shape)
-        compressions = selection.compressions(compression, policies[0])
-        weights, texts = given_weights(
-            checkpoint,
-            revision,
-            prompts,
-            models=models or (),
-            allow_pickle=allow_pickle,
-            trust_remote_code=trust_remote_code,
-        )
-        specs, unusable = selection.specs(weights, models or [], tier, regimes=regimes)
-        folder = selection.new_folder(out)
-        if regimes:
-            _regimes(lowerings, policies, form, folder)
-            return
-        from harness.plan.run_plan import Options, Plan
-
-        options = Options(
-            variants=tuple(variants),
-            frontend=frontend,
-            policy=policies[0],
-            lowerings=tuple(lowerings),
-            compressions=compressions,
-            shape=tokens.kind,
-            sequence_length=tokens.length,
-            size=sized if weights is None else "full",
-            checkpoint=weights,
-            prompts=texts,
-            lean=lean,
-            cache=cache,
-            run_id=folder.run_id,
-        )
-        others = selection.others([*specs, *unusable])
-        plan = Plan(options, tuple(specs), tuple(unusable), others)
-        _keep(plan, folder)
-    records = _run(plan, folder, _crew(scheduler, jobs, memory_bytes), seconds)
-    say(FORMATS[form](records))
+    FORMATS.check(given.form)
+    if given.regimes and given.resume is None:
+        measure_regimes(given.lowering, given.precision, given.form, given.out)
+        return
+    seconds = quantities.seconds(given.limit, "--limit")
+    memory_bytes = quantities.memory_budget(given.memory)
+    plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.out, given.resume)
+    records = _run(plan, folder, _workers(given.scheduler, given.jobs, memory_bytes), seconds)
+    say(FORMATS[given.form](records))
     _summary(records, folder, code=2 if plan.unusable else 1)
 
 
-def _keep(plan: Plan, folder: RunFolder) -> None:
-    """Write the plan, from which the run can be resumed."""
+def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
+    """Return the plan of a new run and its folder, where the plan is kept so that the run can be resumed."""
     import msgspec
 
+    from harness.cli import selection
+    from harness.cli.checkpoint_options import given_weights
+    from harness.errors import check_name
+    from harness.plan import shapes
+    from harness.plan.run_plan import Options, Plan
+    from harness.zoo.catalog import SIZES
+
+    size = check_name("size", given.size, SIZES)
+    variants = selection.variants(given.variant or [])
+    frontend = selection.frontend(given.frontend)
+    lowerings, policy = selection.lowerings(given.lowering), selection.policy(given.precision)
+    tokens = shapes.parse(given.shape)
+    compressions = selection.compressions(given.compression, policy)
+    weights, texts = given_weights(
+        given.checkpoint,
+        given.revision,
+        given.prompts,
+        models=given.models or (),
+        allow_pickle=given.allow_pickle,
+        trust_remote_code=given.trust_remote_code,
+    )
+    specs, unusable = selection.specs(weights, given.models or [], given.tier)
+    folder = selection.new_folder(given.out)
+    options = Options(
+        variants=tuple(variants),
+        frontend=frontend,
+        policy=policy,
+        lowerings=tuple(lowerings),
+        compressions=compressions,
+        shape=tokens.kind,
+        sequence_length=tokens.length,
+        size=size if weights is None else "full",
+        checkpoint=weights,
+        prompts=texts,
+        lean=given.lean,
+        cache=given.cache,
+        run_id=folder.run_id,
+    )
+    plan = Plan(options, tuple(specs), tuple(unusable), selection.others([*specs, *unusable]))
     folder.write_plan(msgspec.json.encode(plan))
+    return plan, folder
 
 
 def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunFolder]:
@@ -173,8 +121,8 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
     return plan, folder
 
 
-def _crew(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Crew]:
-    """Return who does the work: children of this process, or a fleet."""
+def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Crew]:
+    """Return the workers: children of this process, or a fleet."""
     if scheduler is None:
         from harness.workers.pool import Pool
 
@@ -229,19 +177,3 @@ def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
         raise typer.Exit(code)
     if records and not ok:
         raise typer.Exit(2)
-
-
-def _regimes(lowerings: Sequence[str], policies: Sequence[str], form: str, folder: RunFolder) -> None:
-    """Print and keep the table of regimes."""
-    from harness.cli.progress import progress
-    from harness.measure import regimes
-    from harness.records.regime_errors import write
-
-    errors = []
-    with progress(len(lowerings) * len(policies)) as bar:
-        for error in regimes.measure(lowerings, policies):
-            bar.say(f"{error.lowering} {error.policy}")
-            errors.append(error)
-    folder.write_table(regimes.render(errors, "github") + "\n")
-    write(folder.table.parents[1], folder.run_id, errors)
-    say(regimes.render(errors, form))

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from harness.zoo.catalog import ModelSpec
     from harness.zoo.checkpoint import Checkpoint
 
-REGIME_POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32,ane-m1,ane-m5"
-
 
 def listed(kind: str, given: str | None, known: Iterable[str]) -> list[str]:
     """Return the names of an option that takes several, separated by commas, each known to exist."""
@@ -35,19 +33,26 @@ def variants(given: list[str]) -> list[str]:
     return [variant.name for variant in resolve(given)]
 
 
-def names(lowering: str | None, precision: str | None, frontend: str, *, regimes: bool) -> tuple[list[str], list[str]]:
-    """Return the lowerings and policies asked for, each known to exist."""
-    from harness.errors import check_name
-    from harness.interpreter.precision import DEFAULT_POLICY, POLICIES
+def lowerings(given: str | None, *, every: bool = False) -> list[str]:
+    """Return the lowerings named; if none is, all or the default one."""
     from harness.plan.lowerings import lowerings as known
+
+    return listed("lowering", given, known()) or list(known() if every else known()[:1])
+
+
+def frontend(given: str) -> str:
+    """Return the frontend named, known to exist."""
+    from harness.errors import check_name
     from harness.plan.run_plan import FRONTENDS
 
-    check_name("frontend", frontend, FRONTENDS)
-    lowerings = listed("lowering", lowering, known())
-    policies = (precision or REGIME_POLICIES).split(",") if regimes else [precision or DEFAULT_POLICY]
-    for policy in policies:
-        POLICIES.check(policy)
-    return lowerings or list(known() if regimes else known()[:1]), policies
+    return check_name("frontend", given, FRONTENDS)
+
+
+def policy(given: str | None) -> str:
+    """Return the executor's policy named, or the default one."""
+    from harness.interpreter.precision import DEFAULT_POLICY, POLICIES
+
+    return POLICIES.check(given or DEFAULT_POLICY)
 
 
 def compressions(given: str | None, policy: str) -> tuple[str, ...]:
@@ -64,12 +69,8 @@ def compressions(given: str | None, policy: str) -> tuple[str, ...]:
     return ("", *dict.fromkeys(chosen))
 
 
-def specs(
-    weights: Checkpoint | None, keys: list[str], tier: str, *, regimes: bool
-) -> tuple[list[ModelSpec], list[Unusable]]:
-    """Return what is to be run: the checkpoint's one entry, or models of the zoo."""
-    if regimes:
-        return [], []
+def specs(weights: Checkpoint | None, keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
+    """Return the models to be run: the checkpoint's one entry, or models of the zoo."""
     if weights is None:
         return select(keys, tier)
     from harness.zoo.catalog import load_zoo

@@ -1,4 +1,4 @@
-"""What a lowering makes of one norm: how many ops, and how many bytes they read and write."""
+"""Count the ops that a lowering makes of one norm, and the bytes they read and write."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import ane_rms
+from harness.measure.one_norm import one_norm
 
 if TYPE_CHECKING:
     from ane_rms import FusionReport
@@ -31,24 +31,8 @@ def of_norm(shape: tuple[int, ...], axes: tuple[int, ...], lowering: str, *, has
 
     Bytes are those that each op reads and writes, constants included: what moves where nothing is fused any further.
     """
-    import coremltools as ct
-    from coremltools.converters.mil.mil import Builder as mb
-    from coremltools.converters.mil.mil import types
-
-    sizes = [shape[axis] for axis in axes]
-
-    @mb.program(input_specs=[mb.TensorSpec(shape, dtype=types.fp16)], opset_version=ct.target.iOS17)
-    def program(x: Any) -> Any:
-        gamma = {"gamma": np.full(sizes, 0.5, np.float16)} if has_gamma else {}
-        return mb.ane_rms_norm(x=x, epsilon=np.float16(1e-5), axes=list(axes), **gamma)
-
-    lowered = ane_rms.convert(
-        program,
-        lowering=lowering,
-        compute_units=ct.ComputeUnit.CPU_AND_NE,
-        convert_to="milinternal",
-        minimum_deployment_target=ct.target.iOS17,
-    )
+    gamma = np.full([shape[axis] for axis in axes], 0.5) if has_gamma else None
+    lowered = one_norm(shape, gamma, 1e-5, lowering=lowering, dtype=np.float16, axes=axes, convert_to="milinternal")
     ops = [op for op in lowered["main"].operations if op.op_type != "const"]
     return len(ops), sum(_bytes(op) for op in ops)
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import ane_rms
 from harness.engine.prediction import predict
 from harness.interpreter import ReferenceModel
+from harness.measure.one_norm import one_norm
 from harness.records.regime_errors import Error
 from harness.records.schema import PREDICTING
 
@@ -65,31 +65,13 @@ def formula(x: Array, scale: Array) -> Array:
     return result
 
 
-def one_norm(lowering: str) -> Any:
-    """Return a model of one norm, converted at float16 for the Neural Engine."""
-    import coremltools as ct
-    from coremltools.converters.mil.mil import Builder as mb
-
-    @mb.program(input_specs=[mb.TensorSpec((1, ROWS, WIDTH))], opset_version=ct.target.iOS17)
-    def program(x: Any) -> Any:
-        return mb.ane_rms_norm(x=x, gamma=gamma(), epsilon=np.float32(EPSILON), name="y")
-
-    return ane_rms.convert(
-        program,
-        lowering=lowering,
-        compute_units=ct.ComputeUnit.CPU_AND_NE,
-        minimum_deployment_target=ct.target.iOS17,
-        skip_model_load=True,
-    )
-
-
 def measure(lowerings: Sequence[str], policies: Sequence[str]) -> Iterator[Error]:
     """Yield float16's own rounding, then the error of every lowering under every policy."""
     stored = gamma().astype(np.float16)
     rounded = {name: formula(inputs(name), stored).astype(np.float16) for name in REGIMES}
     yield Error(ROUNDING, "fp16", {name: _error(name, value) for name, value in rounded.items()})
     for lowering in lowerings:
-        model = one_norm(lowering)
+        model = one_norm((1, ROWS, WIDTH), gamma(), EPSILON, lowering=lowering, skip_model_load=True)
         for policy in policies:
             reference = ReferenceModel(model, policy)
             found = {name: next(iter(reference.predict({"x": inputs(name)}).values())) for name in REGIMES}
@@ -112,21 +94,3 @@ def _error(regime: str, actual: Array) -> float:
     if not expected.any():
         return float(np.max(np.abs(actual)))
     return float(np.mean(np.abs(actual.astype(np.float64) - expected) / np.abs(expected)))
-
-
-def render(errors: Sequence[Error], form: str = "github") -> str:
-    """Return the table, in one of the formats of results tables: mean relative error; for zeros, the largest output."""
-    import msgspec
-    from tabulate import tabulate
-
-    if form == "json":
-        return msgspec.json.format(msgspec.json.encode(list(errors)), indent=2).decode()
-    headers = ["lowering", "policy", *REGIMES]
-    rows = [[one.lowering, one.policy, *(f"{one.by_regime[name]:.1e}" for name in REGIMES)] for one in errors]
-    if any(one.predicted_s is not None for one in errors):
-        headers.append("predicted us")
-        for row, one in zip(rows, errors, strict=True):
-            row.append("-" if one.predicted_s is None else f"{one.predicted_s * 1e6:.0f}")
-    if form == "tsv":
-        return "\n".join("\t".join(row) for row in [headers, *rows])
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

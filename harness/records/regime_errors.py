@@ -1,4 +1,4 @@
-"""The error of one norm by lowering, numeric policy and input regime, as ``harness run --regimes`` keeps it."""
+"""The error of one norm by lowering, numeric policy and input regime, as ``ane-harness regimes`` keeps it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lowering: str
     policy: str
     by_regime: dict[str, float | None]
-    """None where it is not finite, for which JSON has no word."""
+    """None where it is not finite, which JSON cannot hold."""
     predicted_s: float | None = None
     """Under a policy of the Neural Engine, the seconds that the engine model predicts for the norm on that family."""
 
@@ -40,5 +40,5 @@ def newest(results: Path, odd: Callable[[str], None]) -> tuple[str, list[Error]]
         try:
             return path.name.removesuffix(SUFFIX), msgspec.json.decode(path.read_bytes(), type=list[Error])
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            odd(f"{path}: not a table of regimes: {error}; ane-harness run --regimes makes one")
+            odd(f"{path}: not a table of regimes: {error}; ane-harness regimes makes one")
     return None

@@ -1,0 +1,59 @@
+"""``regimes``: the error of one norm by lowering, numeric policy and input regime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli import options
+from harness.cli.output import say
+
+POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32,ane-m1,ane-m5"
+"""Policies measured where none is named."""
+
+
+def regimes(
+    *,
+    lowering: Annotated[str | None, typer.Option(help="Lowerings, separated by commas. Default: all.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help=f"The executor's policies, separated by commas. Default: {POLICIES}.")
+    ] = None,
+    form: options.Format = "github",
+    out: options.Out = Path("results"),
+) -> None:
+    """Measure one norm by itself: its error by lowering, numeric policy and kind of input (ordinary, zeros, spikes).
+
+    Example: ane-harness regimes --lowering layer_norm,max_abs --precision fp16,fp16-blocked
+    """
+    measure_regimes(lowering, precision, form, out)
+
+
+def measure_regimes(lowering: str | None, precision: str | None, form: str, out: Path) -> None:
+    """Print and keep the table of regimes.
+
+    Raises
+    ------
+    UnknownNameError: for an unknown lowering, policy or format.
+    """
+    from harness.cli import selection
+    from harness.cli.progress import progress
+    from harness.interpreter.precision import POLICIES as KNOWN
+    from harness.records.regime_errors import write
+    from harness.report.regimes_table import FORMATS
+
+    FORMATS.check(form)
+    lowerings = selection.lowerings(lowering, every=True)
+    policies = selection.listed("precision", precision or POLICIES, KNOWN)
+    folder = selection.new_folder(out)
+    from harness.measure.regimes import measure
+
+    errors = []
+    with progress(len(lowerings) * len(policies)) as bar:
+        for error in measure(lowerings, policies):
+            bar.say(f"{error.lowering} {error.policy}")
+            errors.append(error)
+    folder.write_table(FORMATS["github"](errors) + "\n")
+    write(out, folder.run_id, errors)
+    say(FORMATS[form](errors))
