@@ -47,7 +47,7 @@ def measure_regimes(lowering: str | None, precision: str | None, form: str, out:
     lowerings = selection.lowerings(lowering, every=True)
     policies = selection.listed("precision", precision or POLICIES, KNOWN)
     folder = selection.new_folder(out)
-    from harness.measure.regimes import measure
+    from harness.measure.input_regimes import measure
 
     errors = []
     with progress(len(lowerings) * len(policies)) as bar:

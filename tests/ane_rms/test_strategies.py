@@ -10,7 +10,7 @@ from coremltools.converters.mil.mil import Builder as mb
 import ane_rms
 from ane_rms.passes.strategies import STRATEGIES, strategy
 from harness.interpreter import ReferenceModel
-from harness.measure.regimes import REGIMES, ROUNDING, measure
+from harness.measure.input_regimes import REGIMES, ROUNDING, measure
 from tests.mil_tools import NE, op_types, options, regimes, rms_norm64
 
 NAMES = list(STRATEGIES)
