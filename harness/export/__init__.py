@@ -77,7 +77,7 @@ def export(
     config: Any = network.config
     reference = WRAPPERS[spec.wrapper](network, shape.length).eval()
     tokens = _tokens(spec.gamma_seed, config.vocab_size, shape.length)
-    positions = tabled(network, shape.length) if shape.kind != "prefill" else contextlib.nullcontext()
+    positions = tabled(network, shape.length, only_changing=shape.kind == "prefill")
     with quiet_transformers(), positions, _naming(spec.key, shape, frontend):
         made = [
             _run(part, ExportedModel(spec.key, frontend, None, reference, part.inputs, (), tokens, shape))

@@ -37,7 +37,9 @@ def configuration(checkpoint: Checkpoint) -> Any:
             if checkpoint.trust_remote_code:
                 config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=True, local_files_only=True)
             else:
-                config = CONFIG_MAPPING[checkpoint.model_type].from_dict(_without_ours(checkpoint.config()))
+                maker = CONFIG_MAPPING[checkpoint.model_type]
+                fields, _ = maker.get_config_dict(checkpoint.folder, local_files_only=True)  # it decodes infinities
+                config = maker.from_dict(_without_ours(fields))
     except Exception as error:  # transformers raises errors of many kinds about fields
         raise ExportError(f"{checkpoint.source}: config.json: {squeezed(error)[:300]}") from error
     _take_over(config)

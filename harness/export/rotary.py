@@ -62,13 +62,30 @@ def _is_rotary(module: torch.nn.Module) -> bool:
     return isinstance(made, tuple) and len(made) == 2 and all(part.is_floating_point() for part in made)
 
 
+def _changes_with_length(rotary: torch.nn.Module) -> bool:
+    """Whether a rotary embedding chooses its frequencies in each call, by the longest position it sees."""
+    kinds = getattr(rotary, "rope_type", "default")
+    return any(
+        "dynamic" in kind or kind == "longrope" for kind in (kinds.values() if isinstance(kinds, dict) else [kinds])
+    )
+
+
 @contextlib.contextmanager
-def tabled(network: torch.nn.Module, length: int) -> Iterator[None]:
-    """Have every rotary embedding of a network replaced by its table of ``length`` positions, for a while."""
+def tabled(network: torch.nn.Module, length: int, *, only_changing: bool = False) -> Iterator[None]:
+    """Have rotary embeddings of a network replaced by their tables of ``length`` positions, for a while.
+
+    Parameters
+    ----------
+    network: a transformers model.
+    length: number of positions.
+    only_changing: whether to replace only those of the kinds ``longrope`` and ``dynamic``, which look at the positions
+        to choose their frequencies: coremltools has no such choice, not even for constant positions. The others are
+        constants of a program whose positions are.
+    """
     replaced: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if _is_rotary(child):
+            if _is_rotary(child) and (_changes_with_length(child) or not only_changing):
                 replaced.append((parent, name, child))
                 setattr(parent, name, RotaryTable(child, length))
     try:
