@@ -112,7 +112,7 @@ def peak_cautions(peaks: Mapping[str, float]) -> tuple[Caution, ...]:
         Caution(
             name=name,
             reason=f"its input reached {peak:,.0f} in calibration, float16 ends at {FLOAT16_MAX:,.0f}: no lowering "
-            "helps; scale the weights that write the residual stream (RMSNorm does not change, but for epsilon)",
+            "helps; rescale='auto' of the harness, or ane_rms.convert(rescale=...), scales what writes it",
         )
         for name, peak in peaks.items()
         if not peak <= FLOAT16_MAX

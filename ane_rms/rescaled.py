@@ -14,8 +14,8 @@ class Rescaled:
     """The value that comes nearest to its ceiling, or exceeds it most."""
     factor: float
     """The power of two that they were multiplied by; 1 where they were left."""
-    values: int
-    """Number of values scaled."""
+    values: tuple[str, ...] = ()
+    """The values scaled, in program order."""
     weights: tuple[str, ...] = ()
     """Names of the constants that were multiplied instead of the values: weights, tables, gammas, biases."""
     epsilon_before: tuple[float, ...] = ()
@@ -38,7 +38,7 @@ class Rescaled:
         peak = "" if self.peak_before is None else f", peak {self.peak_before:,.0f} of {self.ceiling:,.0f}"
         if self.factor == 1:
             return f"not rescaled: {self.name}{peak}: {self.reason}"
-        parts = [f"{self.values} values, {len(self.weights)} constants"]
+        parts = [f"{len(self.values)} values, {len(self.weights)} constants"]
         if self.epsilon_before:
             parts.append(f"epsilon {_numbers(self.epsilon_before)} to {_numbers(self.epsilon_after)}")
         if self.peak_before is not None and self.peak_after is not None:

@@ -29,7 +29,7 @@ def rescaled(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magn
     """
     largest = _largest(values, magnitudes)
     peak = magnitudes[largest].peak if largest in magnitudes else None
-    names, touched = {var.name for var in values}, _touched(values)
+    names, touched = tuple(var.name for var in values), _touched(values)
     lost = _lost(exponent, values, magnitudes)
 
     def finish(changes: Changes) -> Rescaled:
@@ -38,7 +38,7 @@ def rescaled(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magn
         return Rescaled(
             name=largest.name,
             factor=2.0**exponent,
-            values=len(values),
+            values=names,
             weights=tuple(dict.fromkeys(name for name, _, op in changes.constants if op in touched)),
             epsilon_before=tuple(before for before, _ in pairs),
             epsilon_after=tuple(after for _, after in pairs),
@@ -63,7 +63,7 @@ def left_alone(left: Left, magnitudes: Mapping[Var, Magnitude]) -> Finish:
     entry = Rescaled(
         name=largest.name,
         factor=1.0,
-        values=len(left.values),
+        values=tuple(var.name for var in left.values),
         peak_before=peak,
         peak_after=peak,
         ceiling=ceiling(largest),

@@ -28,7 +28,7 @@ class Magnitude:
     sum_of_squares: float | None = None
     """The largest sum of squares of a row, where a norm reads the value."""
     typical: float | None = None
-    """The median root mean square of its rows, where a norm reads the value."""
+    """The median root mean square of its rows, where a norm reads the value or a matrix product gives it."""
 
 
 Peaks = Mapping[str, float | Magnitude]

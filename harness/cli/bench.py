@@ -73,6 +73,8 @@ def _options(given: BenchOptions) -> Options:
     return Options(
         variants=tuple(variants),
         frontend=frontend,
+        rescale=selection.rescale(given.rescale, given.aim),
+        aim=given.aim,
         lowerings=tuple(lowerings),
         shape=tokens.kind,
         sequence_length=tokens.length,

@@ -23,6 +23,8 @@ class BenchOptions:
     variant: Annotated[list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: off, on.")] = None
     lowering: options.Lowerings = None
     frontend: options.Frontend = "trace"
+    rescale: options.Rescale = None
+    aim: options.Aim = "peaks"
     shape: Annotated[
         str, typer.Option(help="prefill or decode, with a number of tokens if another than 32 is meant: decode:64.")
     ] = SHAPES[0]

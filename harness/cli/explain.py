@@ -10,7 +10,10 @@ from harness.cli import options
 from harness.cli.output import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import ane_rms
+    from harness.explain.fusion import Explained
 
 
 def explain(
@@ -19,8 +22,10 @@ def explain(
     frontend: options.Frontend = "trace",
     axes: Annotated[str, typer.Option(help="last, or any: trailing axes and single inner ones, too.")] = "last",
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Run a zoo model, and warn of inputs that exceed float16.")
+        bool, typer.Option("--calibrate", help="Run a zoo model, and list how near its values come to float16's end.")
     ] = False,
+    rescale: options.Rescale = None,
+    aim: options.Aim = "peaks",
 ) -> None:
     """List every norm site: fused or not, spelling, axes, epsilon, shape, reason.
 
@@ -29,17 +34,27 @@ def explain(
     from tabulate import tabulate
 
     from ane_rms.passes.fuse import AXES
+    from harness.cli import selection
     from harness.errors import check_name
-    from harness.explain.fusion import of_model, of_package
+    from harness.explain.fusion import Explained, of_model, of_package
     from harness.interpreter.package import package_path
 
     check_name("axes", axes, AXES)
     path = package_path(target)
-    report = of_model(target, frontend, axes=axes, calibrate=calibrate) if path is None else of_package(path, axes=axes)
+    rescaling = selection.rescale(rescale, aim)
+    if path is None:
+        found = of_model(target, frontend, axes=axes, calibrate=calibrate, rescale=rescaling, aim=aim)
+    else:
+        found = Explained(of_package(path, axes=axes))
+    report = found.report
     rows = list(_rows(report))
     headers = ["site", "module", "", "spelling", "axes", "epsilon", "gamma", "shape", "reason"]
     if rows:
         say(tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True))
+    if found.peaks:
+        say(tabulate(list(_peaks(found)), headers=PEAK_HEADERS, tablefmt="github", disable_numparse=True))
+    for entry in report.rescaled:
+        say(str(entry))
     for warning in report.warnings:
         say(f"warning: {': '.join(filter(None, (warning.name, warning.reason)))}")
     say(report.counts())
@@ -53,6 +68,21 @@ def _rows(report: ane_rms.FusionReport) -> Any:
         yield [one.name, one.module, "lowered", one.form, *_numbers(one), ""]
     for miss in report.missed:
         yield [miss.name, miss.module, "missed", miss.op_type, "", "", "", _plain(miss.shape), miss.reason]
+
+
+PEAK_HEADERS = ("value", "peak", "after", "ceiling", "of the ceiling", "after")
+
+
+def _peaks(found: Explained) -> Iterator[list[str]]:
+    for name, before, after, ceiling in found.peaks:
+        yield [
+            name,
+            f"{before:,.3g}",
+            f"{after:,.3g}",
+            f"{ceiling:,.0f}",
+            f"{before / ceiling:.1%}",
+            f"{after / ceiling:.1%}",
+        ]
 
 
 def _numbers(site: ane_rms.Site | ane_rms.LoweredSite) -> list[str]:

@@ -22,6 +22,19 @@ Memory = Annotated[
     str | None, typer.Option(help="Memory for all of them, for example 20G. Default: 85 % of the machine's.")
 ]
 
+Rescale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|off|FACTOR",
+        help="Scale what exceeds float16, exactly: by calibration, not at all, or the residual stream by a power of "
+        "two. Default: auto for a checkpoint, else as the zoo file says.",
+    ),
+]
+Aim = Annotated[
+    str,
+    typer.Option(help="Of --rescale auto: peaks, or sums: the sums of squares inside norms as well, in steps."),
+]
+
 Run = Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1, or a file.", metavar="RUN")]
 OnlyModels = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")]
 OnlyTier = Annotated[str | None, typer.Option("--tier", help="Only the models of this tier.")]

@@ -76,10 +76,13 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
         trust_remote_code=given.trust_remote_code,
     )
     specs, unusable = selection.specs(weights, given.models or [], given.tier)
+    rescale = selection.rescale(given.rescale, given.aim)
     folder = selection.new_folder(given.out)
     options = Options(
         variants=tuple(variants),
         frontend=frontend,
+        rescale=rescale,
+        aim=given.aim,
         policy=policy,
         lowerings=tuple(lowerings),
         compressions=compressions,

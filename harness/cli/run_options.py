@@ -45,6 +45,8 @@ class RunOptions:
         "quick"
     )
     frontend: options.Frontend = "trace"
+    rescale: options.Rescale = None
+    aim: options.Aim = "peaks"
     precision: Annotated[str | None, typer.Option(help="The executor's policy. Default: fp16.")] = None
     regimes: Annotated[bool, typer.Option("--regimes", help="The same as the command regimes, with its options.")] = (
         False

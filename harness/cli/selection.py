@@ -69,6 +69,18 @@ def compressions(given: str | None, policy: str) -> tuple[str, ...]:
     return ("", *dict.fromkeys(chosen))
 
 
+def rescale(given: str | None, aim: str) -> str:
+    """Return the rescale asked for, or "" for what is usual of each model."""
+    from harness.errors import ArgumentError, check_name
+    from harness.zoo.rescale_choice import AIMS, parse
+
+    check_name("aim", aim, AIMS)
+    found = "" if given is None else parse(given, "--rescale")
+    if aim != AIMS[0] and found not in ("", "auto"):
+        raise ArgumentError(f"--aim {aim}: only with --rescale auto, which measures; not with {given}")
+    return found
+
+
 def specs(weights: Checkpoint | None, keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
     """Return the models to be run: the checkpoint's one entry, or models of the zoo."""
     if weights is None:

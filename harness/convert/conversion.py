@@ -16,7 +16,7 @@ from harness.errors import ConversionError
 from harness.system.text import squeezed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from harness.export import ExportedModel
@@ -89,6 +89,7 @@ def convert(
     axes: str = "last",
     at_least: str = "",
     lean: bool = True,
+    rescale: Callable[[ExportedModel], Any] | None = None,
 ) -> Converted:
     """Convert an exported model in a variant.
 
@@ -101,6 +102,7 @@ def convert(
     at_least: name of a ``ct.target``; the deployment target is not earlier than this, nor than the model needs.
     lean: whether to convert without copies of the weights; the package is the same
         (see :mod:`ane_rms.coremltools_patches.lean`).
+    rescale: gives for each function what ``ane_rms.convert`` takes under that name; None for no rescale.
 
     Raises
     ------
@@ -113,14 +115,16 @@ def convert(
     through = ct.convert if variant.through == "ct.convert" else partial(ane_rms.convert, lowering=lowering, axes=axes)
     try:
         with reading_bfloat16(), torch_ops.registered(), leaner() if lean else nullcontext():
-            return Converted.of(
-                {
-                    function.name: through(
-                        function.program, **_arguments(function, variant, compute_precision, at_least)
-                    )
-                    for function in exported.functions
-                }
-            )
+            # The last function comes first: a calibrated one that decodes sees every token that the others see.
+            made = {
+                function.name: through(
+                    function.program,
+                    **_arguments(function, variant, compute_precision, at_least),
+                    **({} if rescale is None else {"rescale": rescale(function)}),
+                )
+                for function in (exported.functions if rescale is None else reversed(exported.functions))
+            }
+            return Converted.of({function.name: made[function.name] for function in exported.functions})
     except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
         reason = squeezed(error) or type(error).__name__
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error

@@ -55,4 +55,10 @@ def merged(reports: Mapping[str, ane_rms.FusionReport]) -> ane_rms.FusionReport:
                 yield replace(item, name=f"{name}/{item.name}")
 
     first = next(iter(reports.values()))
-    return replace(first, fused=tuple(every("fused")), missed=tuple(every("missed")), warnings=tuple(every("warnings")))
+    return replace(
+        first,
+        fused=tuple(every("fused")),
+        missed=tuple(every("missed")),
+        warnings=tuple(every("warnings")),
+        rescaled=tuple(every("rescaled")),
+    )

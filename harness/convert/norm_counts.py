@@ -7,14 +7,14 @@ modules executed (forward hooks on the PyTorch model), and the sites in the prog
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.scan import scan
 from harness.convert.conversion import Converted, difference
-from harness.records.schema import SiteRecord
+from harness.records.schema import RescaledRecord, SiteRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,7 @@ class Counts:
             "fused": len(self.report.fused),
             "missed": self.missed,
             "sites": tuple(site_records(self)),
+            "rescaled": tuple(RescaledRecord(**asdict(one)) for one in self.report.rescaled),
             "warnings": tuple(f"{warning.name}: {warning.reason}" for warning in self.report.warnings if warning.name),
         }
 

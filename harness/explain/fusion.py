@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from harness.errors import PackageError, check_name
@@ -12,8 +12,27 @@ from harness.zoo import catalog
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.export import ExportedModel
 
-def of_model(key: str, frontend: str = "trace", *, axes: str = "last", calibrate: bool = False) -> ane_rms.FusionReport:
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A fusion report, and, where it was asked for, how near values come to what float16 holds."""
+
+    report: ane_rms.FusionReport
+    peaks: tuple[tuple[str, float, float, float], ...] = ()
+    """Of what norms read and matrix products give: name, peak, peak after the rescale, ceiling of the op."""
+
+
+def of_model(
+    key: str,
+    frontend: str = "trace",
+    *,
+    axes: str = "last",
+    calibrate: bool = False,
+    rescale: str = "",
+    aim: str = "peaks",
+) -> Explained:
     """Convert a zoo model for the Neural Engine and return its report.
 
     Parameters
@@ -21,26 +40,41 @@ def of_model(key: str, frontend: str = "trace", *, axes: str = "last", calibrate
     key: of the zoo.
     frontend: ``"trace"`` or ``"export"``.
     axes: ``"last"`` or ``"any"``, as for ``ane_rms.convert``.
-    calibrate: whether to run the model and warn of sites whose input exceeds float16.
+    calibrate: whether to run the model, list the peaks of its values, and warn of sites whose input exceeds float16.
+    rescale: ``auto``, ``off``, a power of two such as ``2^-3``, or empty for what the zoo file says.
+    aim: of ``auto``.
 
     Raises
     ------
     UnknownNameError: for a key that is not in the zoo, or an unknown frontend.
     ExportError, ConversionError: if the model cannot be converted.
     """
+    from ane_rms.guards import FLOAT16_MAX, peak_cautions
     from harness.convert.conversion import convert
     from harness.export import export
+    from harness.measure.calibration import Calibration
     from harness.plan.variants import VARIANTS
+    from harness.zoo.rescale_choice import factor
 
     known = catalog.load_zoo()
-    exported = export(known[check_name("model", key, known)], frontend=frontend)
-    report = ane_rms.report(convert(exported, VARIANTS["on"], axes=axes).model)
-    if not calibrate:
-        return report
-    from ane_rms.guards import peak_cautions
-    from harness.measure.calibration import peaks
+    spec = known[check_name("model", key, known)]
+    exported, choice = export(spec, frontend=frontend), rescale or spec.rescale
+    calibration = Calibration(exported.runs)
 
-    return replace(report, warnings=report.warnings + peak_cautions(peaks(exported, [exported.inputs])))
+    def asked(function: ExportedModel) -> Any:
+        if choice == "auto":
+            return calibration.rescaling(function, aim)
+        return calibration.watching(function) if choice == "off" else factor(choice)
+
+    measures = calibrate or choice != "off"
+    report = ane_rms.report(convert(exported, VARIANTS["on"], axes=axes, rescale=asked if measures else None).model)
+    if not calibrate:
+        return Explained(report)
+    after = {name: one.factor for one in report.rescaled for name in one.values}
+    peaks = calibration.peaks()
+    rows = tuple((name, peak, peak * after.get(name, 1.0), calibration.ceiling(name)) for name, peak in peaks.items())
+    inputs = {name: new for name, _, new, ceiling in rows if ceiling == FLOAT16_MAX}
+    return Explained(replace(report, warnings=report.warnings + peak_cautions(inputs)), rows)
 
 
 def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:

@@ -11,80 +11,102 @@ numbers count, since a number far below the others is as good as minus infinity.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import ane_rms
-from harness.convert import torch_ops
+from ane_rms import mil
+from ane_rms.rescaling.planning import FLOAT16_MAX, MATRIX_MAX, MATRIX_OPS
 from harness.errors import ConversionError
 from harness.interpreter import ReferenceModel
 from harness.measure.feed import filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     from harness.export import ExportedModel
 
     Array = np.ndarray[Any, Any]
-    Batch = Mapping[str, Array]
 
 INFINITE = 1e30
 """From here on a number is taken for an infinity."""
 
 
-@dataclass
 class Calibration:
-    """Measures one exported function's values on the runs of its model.
+    """The magnitudes of a model's values, function by function of its program.
 
     Parameters
     ----------
-    exported: the function; a program of flexible length is run at its longest.
     runs: token ids, int32, each (1, n).
-
-    Attributes
-    ----------
-    found: what the last call measured, by the value's name.
     """
 
-    exported: ExportedModel
-    runs: tuple[Array, ...]
-    found: dict[str, ane_rms.Magnitude] = field(default_factory=dict)
+    def __init__(self, runs: Sequence[Array]) -> None:
+        self._runs = tuple(runs)
+        self._recorders: dict[str, _Recorder] = {}
 
-    def __call__(self, program: Any) -> dict[str, ane_rms.Magnitude]:
-        """Return the magnitudes of the values of a MIL program."""
+    def rescaling(self, function: ExportedModel, aim: str = "peaks") -> ane_rms.Rescaling:
+        """Return what ``ane_rms.convert`` takes for one function of the model."""
+        return ane_rms.Rescaling(lambda program: self.measure(function, program), aim)
+
+    def measure(self, function: ExportedModel, program: Any) -> dict[str, ane_rms.Magnitude]:
+        """Return the magnitudes of a function's values: its own, or another function's of the same name if larger.
+
+        Functions of one model share weights, and so must share the factors that these take. Measured once: a program
+        of another lowering is the same up to here.
+        """
+        names = Counter(var.name for block in mil.blocks(program) for op in block.operations for var in op.outputs)
+        known = self._recorders.get(function.name)
+        if known is None or not names.keys() >= known.peaks.keys():
+            self._recorders[function.name] = self._recorded(function, program)
+        found: dict[str, ane_rms.Magnitude] = {}
+        for recorder in self._recorders.values():
+            for name, one in recorder.magnitudes().items():
+                found[name] = _larger(found[name], one) if name in found else one
+        return {name: one for name, one in found.items() if names[name] == 1}
+
+    def watching(self, function: ExportedModel) -> ane_rms.Rescaling:
+        """Return what measures one function of the model, and has nothing rescaled."""
+
+        def measure(program: Any) -> dict[str, ane_rms.Magnitude]:
+            self.measure(function, program)
+            return {}
+
+        return ane_rms.Rescaling(measure)
+
+    def ceiling(self, name: str) -> float:
+        """Return the largest magnitude that the op which writes a value can give."""
+        products = any(name in recorder.products for recorder in self._recorders.values())
+        return MATRIX_MAX if products else FLOAT16_MAX
+
+    def peaks(self) -> dict[str, float]:
+        """Return the largest magnitudes of what norms read and matrix products give, by the value's name."""
+        found: dict[str, float] = {}
+        for recorder in self._recorders.values():
+            for name in recorder.shown:
+                found[name] = max(found.get(name, 0.0), recorder.peaks.get(name, 0.0))
+        return found
+
+    def _recorded(self, function: ExportedModel, program: Any) -> _Recorder:
         model = ReferenceModel(program, "fp32")
         recorder = _Recorder(model)
         with model.listening(recorder.note):
-            for tokens in self.runs:
-                self._run(model, tokens)
-        names = Counter(
-            var.name for function in program.functions.values() for op in function.operations for var in op.outputs
-        )
-        self.found = {name: one for name, one in recorder.magnitudes().items() if names[name] == 1}
-        return self.found
-
-    def _run(self, model: ReferenceModel, tokens: Array) -> None:
-        queries = next(iter(self.exported.inputs.values())).shape[1]
-        if not self.exported.states:
-            flexible = self.exported.shape.kind == "flexible"
-            model.predict({"input_ids": tokens if flexible else filled(tokens, queries)})
-            return
-        state = model.make_state()
-        for at in range(0, tokens.shape[1] if queries == 1 else 1, queries):
-            position = np.array([at], np.int32)
-            model.predict({"input_ids": filled(tokens[:, at : at + queries], queries), "position": position}, state)
+            for tokens in self._runs:
+                _run(model, function, tokens)
+        return recorder
 
 
-def combined(calibrations: Iterable[Calibration]) -> dict[str, ane_rms.Magnitude]:
-    """Return the largest magnitudes that several functions of a model have seen, by the value's name."""
-    found: dict[str, ane_rms.Magnitude] = {}
-    for one in calibrations:
-        for name, magnitude in one.found.items():
-            found[name] = _larger(found[name], magnitude) if name in found else magnitude
-    return found
+def _run(model: ReferenceModel, function: ExportedModel, tokens: Array) -> None:
+    queries = function.inputs["input_ids"].shape[1]
+    if not function.states:
+        flexible = function.shape.kind == "flexible"
+        model.predict({"input_ids": tokens if flexible else filled(tokens, queries)})
+        return
+    state = model.make_state()
+    for at in range(0, tokens.shape[1] if queries == 1 else 1, queries):
+        position = np.array([at], np.int32)
+        model.predict({"input_ids": filled(tokens[:, at : at + queries], queries), "position": position}, state)
 
 
 def _larger(a: ane_rms.Magnitude, b: ane_rms.Magnitude) -> ane_rms.Magnitude:
@@ -100,6 +122,7 @@ class _Recorder:
         self.peaks: dict[str, float] = {}
         self.sums: dict[str, float] = {}
         self.rows: dict[str, list[torch.Tensor]] = {}
+        self.products: dict[str, None] = {}
         self._exponents = {
             argument.name
             for op in model.function.body.ops
@@ -108,12 +131,21 @@ class _Recorder:
             if hasattr(argument, "name")
         }
 
+    @property
+    def shown(self) -> dict[str, None]:
+        """The names of what norms read and matrix products give."""
+        return dict.fromkeys([*self.sums, *self.products])
+
     def note(self, op: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
         """Keep what one op has read and written."""
         for name, value in outputs.items():
             if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel():
                 size = value if name in self._exponents else value.abs()
                 self._keep(self.peaks, name, size)
+        if op.op_type in MATRIX_OPS:
+            for name, value in outputs.items():
+                self.products[name] = None
+                self.rows.setdefault(name, []).append(value.double().square().mean(dim=-1).sqrt().flatten())
         if op.op_type == "ane_rms_norm":
             reference = op.inputs["x"]
             if hasattr(reference, "name"):
@@ -144,38 +176,3 @@ class _Recorder:
 
     def _typical(self, name: str) -> float | None:
         return float(torch.cat(self.rows[name]).median()) if name in self.rows else None
-
-
-def peaks(exported: ExportedModel, batches: Iterable[Batch]) -> dict[str, float]:
-    """Return the largest magnitude of each site's input over all batches, by the site's name.
-
-    Parameters
-    ----------
-    exported: the model.
-    batches: inputs by name; shapes as the model was exported for.
-    """
-    import coremltools as ct
-
-    pipeline = ane_rms.pipeline(ct.ComputeUnit.CPU_AND_NE)
-    pipeline.remove_passes({"common::lower_ane_rms_norm_to_layer_norm", "common::expand_ane_rms_norm"})
-    for name in set(pipeline.get_all_options()) - set(pipeline.passes):
-        del pipeline._pass_options[name]  # noqa: SLF001 - there is no public way to take an option back
-    with torch_ops.registered():
-        program = ct.convert(
-            exported.program,
-            inputs=exported.ct_inputs(),
-            convert_to="milinternal",
-            compute_precision=ct.precision.FLOAT32,
-            minimum_deployment_target=ct.target[exported.deployment_target],
-            pass_pipeline=pipeline,
-        )
-    model, found = ReferenceModel(program, "fp32"), dict[str, float]()
-
-    def note(op: Any, inputs: Mapping[str, Any], _outputs: Mapping[str, Any]) -> None:
-        if op.op_type == "ane_rms_norm":
-            found[op.name] = max(found.get(op.name, 0.0), float(inputs["x"].abs().max()))
-
-    with model.listening(note):
-        for batch in batches:
-            model.predict(dict(batch))
-    return found

@@ -19,6 +19,7 @@ from harness.records.environment import environment
 from harness.records.schema import Record
 from harness.zoo.catalog import ModelSpec, Size
 from harness.zoo.checkpoint import Checkpoint
+from harness.zoo.rescale_choice import AIMS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Weights of the one model there is; none for seeded ones."""
     prompts: tuple[str, ...] = ()
     """Texts for the checkpoint's tokenizer; none for the project's own."""
+    rescale: str = ""
+    """``auto``, ``off`` or a power of two, for the variant ``on``; empty for what :func:`rescale_of` says."""
+    aim: str = AIMS[0]
+    """What ``auto`` brings into range, one of `harness.zoo.rescale_choice.AIMS`."""
     lean: bool = True
     """Whether conversions do without copies of the weights; the packages are the same."""
     cache: bool = False
@@ -84,6 +89,19 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for lowering in (self.lowerings if variant == "on" else ("",))
             for compression in (self.compressions if variant != "cpu" else ("",))
         )
+
+
+def rescale_of(spec: ModelSpec, options: Options, case: Case) -> str:
+    """Return how a case is rescaled: as the options say, else ``auto`` for a checkpoint, else as the zoo file says."""
+    if case.variant != "on":
+        return "off"
+    return options.rescale or ("auto" if options.checkpoint is not None else spec.rescale)
+
+
+def asked_rescale(spec: ModelSpec, options: Options, case: Case) -> str:
+    """Return how a case is rescaled, with the aim of ``auto`` where it is not the default one."""
+    choice = rescale_of(spec, options, case)
+    return f"{choice} {options.aim}" if choice == "auto" and options.aim != AIMS[0] else choice
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +189,7 @@ def record(spec: ModelSpec | Unusable, options: Options, case: Case, **fields: A
         shape=options.shape,
         compression=case.compression,
         checkpoint="" if options.checkpoint is None else options.checkpoint.name,
+        rescale=asked_rescale(spec, options, case) if isinstance(spec, ModelSpec) else "",
         environment=environment(),
         definition=definition(spec, options) if isinstance(spec, ModelSpec) else "",
         **fields,

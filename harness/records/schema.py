@@ -92,6 +92,26 @@ class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Why it is not fused."""
 
 
+class RescaledRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Values that were scaled together to fit float16, or exceed it and could not be: ``ane_rms.Rescaled``, kept."""
+
+    name: str
+    """The value nearest to its ceiling, or furthest beyond it."""
+    factor: float
+    """A power of two; 1 where the values were left as they are."""
+    values: tuple[str, ...] = ()
+    weights: tuple[str, ...] = ()
+    """Constants that took the factor."""
+    epsilon_before: tuple[float, ...] = ()
+    epsilon_after: tuple[float, ...] = ()
+    multiplications: tuple[str, ...] = ()
+    """Ops that were added."""
+    peak_before: float | None = None
+    peak_after: float | None = None
+    ceiling: float = 65_504.0
+    reason: str = ""
+
+
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is known of a converted model without running it, kept in the cache beside the package.
 
@@ -109,6 +129,8 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     norm_bytes: int | None
     warnings: tuple[str, ...]
     marks: tuple[str, ...]
+    rescaled: tuple[RescaledRecord, ...] = ()
+    peaks: dict[str, float] = {}
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,6 +182,12 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ops that the lowered norms are made of."""
     norm_bytes: int | None = None
     """Bytes that these ops read and write, op by op, in float16."""
+    rescale: str = ""
+    """How the model was to be rescaled: ``off``, ``auto`` with its aim, or a power of two."""
+    rescaled: tuple[RescaledRecord, ...] = ()
+    """What was scaled to fit float16, and what could not be."""
+    peaks: dict[str, float] = {}
+    """Largest magnitudes in calibration, of what norms read and matrix products give, by the value's name."""
     warnings: tuple[str, ...] = ()
     """Guard rails that fused norms touch, each with the site's name."""
     metrics: dict[str, float | None] = {}

@@ -6,6 +6,7 @@ options few runs use cost the others no width.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,14 @@ def _policy(record: Record) -> str:
     return f"{record.policy} (predicted)" if record.policy.startswith(PREDICTING) else record.policy
 
 
+def _rescale(record: Record) -> str:
+    """Return the factors that a record's values were scaled by; ``none`` where what was asked for changed nothing."""
+    if record.rescale in ("", "off"):
+        return ""
+    factors = dict.fromkeys(one.factor for one in record.rescaled if one.factor != 1)
+    return ", ".join(f"2^{round(math.log2(one))}" for one in factors) or "none"
+
+
 COLUMNS = (
     Column("model", lambda record: record.model),
     Column("variant", lambda record: record.variant),
@@ -71,6 +80,7 @@ COLUMNS = (
     Column("checkpoint", lambda record: record.checkpoint, usual="-"),
     Column("shape", lambda record: record.shape, usual="prefill"),
     Column("compression", lambda record: record.compression, usual="-"),
+    Column("rescale", _rescale, usual="-"),
     Column("executor", lambda record: record.executor),
     Column("policy", _policy),
     Column("expected", lambda record: record.norms_expected, "d"),

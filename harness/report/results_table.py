@@ -8,6 +8,7 @@ import msgspec
 from tabulate import tabulate
 
 from harness.errors import UnknownNameError
+from harness.report import rescale_table
 from harness.report.columns import COLUMNS, Column, shown
 from harness.system.light_registry import Registry
 from harness.system.text import squeezed
@@ -31,12 +32,13 @@ FORMATS: Registry[Format] = Registry("format", UnknownNameError)
 
 @FORMATS.register
 def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
-    """Return a GitHub Markdown table, and a line for each record that is not ok."""
+    """Return a GitHub Markdown table, a line for each record that is not ok, and a table of what was rescaled."""
     columns = shown(records, columns)
     rows = [[column.text(record) for column in columns] for record in records]
     table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
     reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]
-    return "\n".join([table, *(["", *reasons] if reasons else [])])
+    scaled = rescale_table.render(records)
+    return "\n".join([table, *(["", *reasons] if reasons else []), *(["", scaled] if scaled else [])])
 
 
 @FORMATS.register

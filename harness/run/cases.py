@@ -30,7 +30,17 @@ if TYPE_CHECKING:
     from harness.zoo.catalog import ModelSpec
     from harness.zoo.checkpoint import Checkpoint
 
-NOT_OF_A_PACKAGE = ("variants", "lowerings", "compressions", "policy", "run_id", "cache", "checkpoint")
+NOT_OF_A_PACKAGE = (
+    "variants",
+    "lowerings",
+    "compressions",
+    "policy",
+    "run_id",
+    "cache",
+    "checkpoint",
+    "rescale",
+    "aim",
+)
 """Options that change no package: which cases there are, and how they are run. The rest is part of a package's key;
 of a checkpoint, its files are."""
 
@@ -81,6 +91,7 @@ def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str
             "spec": msgspec.to_builtins(spec),
             "weights": weights,
             "options": chosen,
+            "rescale": run_plan.asked_rescale(spec, options, case),
             "compute_precision": options.compute_precision,
             "case": msgspec.to_builtins(case),
         }

@@ -7,7 +7,7 @@ the cache has nothing; it needs PyTorch's exporters, transformers and coremltool
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ane_rms.passes.strategies import DEFAULT_STRATEGY
 from harness.convert.compression import SCHEMES, compress
@@ -16,12 +16,14 @@ from harness.convert.norm_counts import count, verdict
 from harness.errors import ConversionError, HarnessError
 from harness.export import ExportedModel, export
 from harness.measure import norm_cost
+from harness.measure.calibration import Calibration
 from harness.measure.model_precision import Trial
 from harness.plan import run_plan
 from harness.plan.shapes import Shape
 from harness.plan.variants import VARIANTS
 from harness.records.schema import Facts
 from harness.run.steps import Steps
+from harness.zoo.rescale_choice import factor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +57,7 @@ class Maker:
         self.spec, self.options, self._shared = spec, options, Steps(announce)
         self._prepared = False
         self._failure: HarnessError | None = None
+        self._calibration: Calibration | None = None
         self._base: tuple[tuple[str, str, str], Converted] | None = None
 
     def prepare(self, steps: Steps) -> None:
@@ -110,6 +113,7 @@ class Maker:
             norm_ops=None if cost is None else cost[0],
             norm_bytes=None if cost is None else cost[1],
             marks=self.exported.marks,
+            peaks={} if self._calibration is None or case.variant != "on" else self._calibration.peaks(),
             **counts.fields(),
         )
         return Made(converted, self.trial, facts, self.exported.problem or self.trial.problem or problem)
@@ -133,6 +137,16 @@ class Maker:
         with steps.timed("compress"):
             return compress(base, case.compression)
 
+    def _rescale(self, case: Case) -> Callable[[ExportedModel], Any] | None:
+        """Return what gives each function its rescale; calibration runs the model's own tokens or prompts."""
+        choice = run_plan.rescale_of(self.spec, self.options, case)
+        if choice == "off":
+            return None
+        if choice != "auto":
+            return lambda _: factor(choice)
+        calibration = self._calibration = self._calibration or Calibration(self.exported.runs)
+        return lambda function: calibration.rescaling(function, self.options.aim)
+
     def _convert(self, case: Case, at_least: str = "") -> Converted:
         try:
             return convert(
@@ -142,6 +156,7 @@ class Maker:
                 lowering=case.lowering or DEFAULT_STRATEGY,
                 at_least=at_least,
                 lean=self.options.lean,
+                rescale=self._rescale(case),
             )
         except ConversionError as error:
             if problem := self.exported.problem:  # coremltools refuses NaN with a sentence that does not name it

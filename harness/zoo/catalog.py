@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from harness.errors import ZooFileError, check_name
-from harness.zoo import formula, toml_struct
+from harness.errors import HarnessError, ZooFileError, check_name
+from harness.zoo import formula, rescale_choice, toml_struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -66,6 +66,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """How many of ``norms`` the model's forward writes out instead of calling a module, as a formula."""
     control: bool = False
     """Whether the model has norms that look like RMSNorm and are not, so that nothing may fuse."""
+    rescale: str = "off"
+    """How its values are brought into float16's range, unless the user says: see `harness.zoo.rescale_choice`."""
     wrapper: Wrapper = "causal"
     """How the model is called; see `harness.export.wrappers`."""
     unconvertible: str = ""
@@ -178,6 +180,10 @@ def _check(spec: ModelSpec, where: str) -> ModelSpec:
             formula.evaluate(getattr(spec, key), dict.fromkeys({"L", *spec.counts}, 10**6))
         except formula.FormulaError as error:
             raise ZooFileError(f"{where}: {key}: {error}") from error
+    try:
+        rescale_choice.parse(spec.rescale, f"{where}: rescale:")
+    except HarnessError as error:
+        raise ZooFileError(str(error)) from None
     if spec.control and spec.norms != "0":
         raise ZooFileError(f"{where}: norms: expected '0' for a control, got {spec.norms!r}")
     return spec

@@ -79,7 +79,7 @@ def test_a_product_inside_an_mlp_is_scaled_alone():
     rescale_program(program, peaks)
     assert not over(program)
     assert count(program) == ops
-    assert all(one.values == 2 and one.epsilon_before == () for one in entries(program))  # up and gate * up
+    assert all(len(one.values) == 2 and one.epsilon_before == () for one in entries(program))  # up and gate * up
     np.testing.assert_allclose(run(program)[0], before[0], rtol=1e-12)
 
 

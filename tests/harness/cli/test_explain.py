@@ -57,7 +57,7 @@ def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
     monkeypatch.setattr(harness.export, "build", loud)
     from harness.explain.fusion import of_model
 
-    (first, *_) = of_model("llama", calibrate=True).warnings
+    (first, *_) = of_model("llama", calibrate=True).report.warnings
     assert "in calibration, float16 ends at 65,504" in first.reason
 
 

@@ -1,0 +1,50 @@
+"""How a model is rescaled to fit float16's range, as options and zoo files say it: ``auto``, ``off``, or a factor."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from harness.errors import HarnessError
+
+AIMS = ("peaks", "sums")
+"""What ``auto`` brings into range: values alone, or the sums of squares in norms as well; the default one first."""
+
+_POWER = re.compile(r"2(?:\^|\*\*)(-?[0-9]{1,3})")
+
+
+def parse(text: str, where: str) -> str:
+    """Return ``"auto"``, ``"off"``, or a power of two as ``"2^-3"``.
+
+    Parameters
+    ----------
+    text: one of the two words, or a number: 0.125, 1/8, 2^-3 or 2**-3.
+    where: what names the place in an error, for example ``"--rescale"``.
+
+    Raises
+    ------
+    HarnessError: in one line, for anything else.
+    """
+    if text in ("auto", "off"):
+        return text
+    power = _POWER.fullmatch(text)
+    exponent = int(power[1]) if power else _exponent(text, where)
+    if not -64 <= exponent <= 64:
+        raise HarnessError(f"{where} {text}: expected a power of two between 2^-64 and 2^64")
+    return f"2^{exponent}"
+
+
+def _exponent(text: str, where: str) -> int:
+    over, slash, under = text.partition("/")
+    try:
+        value = float(over) / float(under) if slash else float(over)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not (math.isfinite(value) and value > 0 and math.frexp(value)[0] == 0.5):
+        raise HarnessError(f"{where} {text}: expected auto, off, or a power of two such as 0.125 or 2^-3")
+    return math.frexp(value)[1] - 1
+
+
+def factor(choice: str) -> float:
+    """Return the number that a choice such as ``"2^-3"`` stands for."""
+    return 2.0 ** int(choice.removeprefix("2^"))
