@@ -1,4 +1,4 @@
-"""Pages of the site that are made from the project itself: the start page, and the reference of the command line."""
+"""Generate the pages of the site that stand elsewhere: the README, the files at the top, the command line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,21 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     files.append(File.generated(config, "index.md", content=_start()))
     files.append(File.generated(config, "reference/cli.md", content=_command_line()))
+    for name in ("CHANGELOG.md", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, name.lower(), content=text.replace("](docs/", "](")))
     return files
 
 
 def _start() -> str:
     """Return the README, its links as they are seen from the site; examples are files of the repository."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return ELSEWHERE.sub(r"\1 (`\2`)", text).replace("](docs/", "](")
+    text = text.replace("](CHANGELOG.md)", "](changelog.md)").replace("](CONTRIBUTING.md)", "](contributing.md)")
+    return (
+        ELSEWHERE.sub(r"\1 (`\2`)", text)
+        .replace("](docs/", "](")
+        .replace("](LICENSE)", "](https://spdx.org/licenses/BSD-3-Clause.html)")
+    )
 
 
 def _command_line() -> str:

@@ -140,7 +140,7 @@ class Outcome:
         checked, case = self.checked[part], self.programs[part].case
         if wrong := self.programs[part].problem or checked.wrong:
             return {"status": "wrong", "reason": wrong}
-        if is_fault(checked.outcome, variant=case.variant, lowering=case.lowering, compression=case.compression):
+        if is_fault(checked.outcome, plain=case.is_plain, compressed=bool(case.compression)):
             return {"status": "wrong", "reason": self._lost(checked)}
         if settings.strict and (spoilt := [mark for mark in found if mark in STRICT]):
             return {"status": "failed", "reason": f"refused by --strict: {', '.join(spoilt)}"}

@@ -32,6 +32,7 @@ from harness.cli import (
 )
 from harness.cli.output import say
 from harness.errors import HarnessError
+from harness.records.environment import project_version
 from harness.system import log_noise
 
 app = typer.Typer(
@@ -62,9 +63,19 @@ app.add_typer(fleet.app, name="fleet")
 app.add_typer(cache.app, name="cache")
 
 
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    """Print the version and exit, if it was asked for."""
+    if asked:
+        say(f"ane-harness {project_version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all that the libraries say.")] = False,
 ) -> None:
     """Convert a zoo of language models with and without ane_rms, count their norms, measure their precision."""

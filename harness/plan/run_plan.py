@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.interpreter.precision import DEFAULT_POLICY, POLICIES
-from harness.plan.lowerings import lowerings
+from harness.plan.lowerings import default_lowering, lowerings, protects_squares
 from harness.plan.shapes import KINDS, LENGTH
 from harness.plan.variants import VARIANTS
 from harness.records.environment import environment
@@ -40,6 +40,11 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Strategy of the variant ``on``; empty for the others."""
     compression: str = ""
     """A key of `harness.convert.compression.SCHEMES`, or empty."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its norms are primitives, whose squares may overflow: that is the finding such a case is run for."""
+        return self.variant != "on" or not protects_squares(self.lowering or default_lowering())
 
     @property
     def title(self) -> str:

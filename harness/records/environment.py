@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 from harness.records.schema import Environment
 from harness.system.command import output
+from harness.system.light_registry import ane_rms_folder
 
 PACKAGES = ("ane-rms", "coremltools", "torch", "transformers", "numpy")
 
@@ -36,6 +38,13 @@ def version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return ""
+
+
+def project_version() -> str:
+    """Return the version of this project; of a checkout that is not installed, the one its source states."""
+    source = (ane_rms_folder() / "__init__.py").read_text(encoding="utf-8")
+    stated = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    return version("ane-rms") or (stated[1] if stated else "unknown")
 
 
 def _os() -> str:

@@ -48,9 +48,6 @@ COLLAPSED_TOP1 = 0.1
 COLLAPSED_KL = 1.0
 """An output with at most this share of equal next tokens and at least this divergence (nats) is collapsed as well."""
 
-PLAIN_VARIANTS = ("off", "cpu")
-"""Variants whose program is the one that plain coremltools makes."""
-
 
 def outcome_of(metrics: Mapping[str, float | None]) -> str:
     """Return one of :data:`OUTCOMES`, or "" where nothing was compared.
@@ -76,15 +73,16 @@ def rank(outcome: str) -> int:
     return OUTCOMES.index(outcome) if outcome in OUTCOMES else 0
 
 
-def is_fault(outcome: str, *, variant: str, lowering: str = "", compression: str = "") -> bool:
+def is_fault(outcome: str, *, plain: bool, compressed: bool) -> bool:
     """Return whether an outcome makes a row wrong.
 
-    A program that is not finite is always wrong. A collapse of the program that plain coremltools makes is the finding
-    that the variants ``off`` and ``cpu`` and the lowering ``none`` are run for. A compressed program may be degraded:
-    the loss is the compression's. Everything else is what a user would ship, and must be fine.
+    A program that is not finite is always wrong. A collapse of a program whose norms are primitives (``plain``: the
+    variants ``off`` and ``cpu``, and a lowering that builds primitives) is the finding that such a row is made for. A
+    compressed program may be degraded: the loss is the compression's. Everything else is what a user would ship, and
+    must be fine.
     """
     if outcome == NOT_FINITE:
         return True
-    if variant in PLAIN_VARIANTS or lowering == "none":
+    if plain:
         return False
-    return outcome == COLLAPSED or (outcome == DEGRADED and not compression)
+    return outcome == COLLAPSED or (outcome == DEGRADED and not compressed)

@@ -105,7 +105,7 @@ def _failure(error: HarnessError) -> dict[str, str]:
 
 
 def _is_fault(outcome: str, case: Case) -> bool:
-    return is_fault(outcome, variant=case.variant, lowering=case.lowering, compression=case.compression)
+    return is_fault(outcome, plain=case.is_plain, compressed=bool(case.compression))
 
 
 class _Model:

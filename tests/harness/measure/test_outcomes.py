@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.measure import metrics
+from harness.plan.run_plan import Case
 from harness.records.outcomes import COLLAPSED, DEGRADED, FINE, NOT_FINITE, is_fault, outcome_of
 
 LOGITS = np.random.default_rng(0).standard_normal((8, 32))
@@ -61,22 +62,22 @@ def test_a_tie_of_two_logits_degrades_nothing():
 
 def test_nothing_executed_has_no_outcome():
     assert outcome_of({}) == ""
-    assert not is_fault("", variant="on")
+    assert not is_fault("", plain=False, compressed=False)
 
 
 @pytest.mark.parametrize(
     ("outcome", "case", "fault"),
     [
-        (FINE, {"variant": "on"}, False),
-        (DEGRADED, {"variant": "on"}, True),
-        (COLLAPSED, {"variant": "on"}, True),
-        (DEGRADED, {"variant": "on", "compression": "int4"}, False),
-        (COLLAPSED, {"variant": "on", "compression": "int4"}, True),
-        (COLLAPSED, {"variant": "off"}, False),
-        (COLLAPSED, {"variant": "cpu"}, False),
-        (COLLAPSED, {"variant": "on", "lowering": "none"}, False),
-        *[(NOT_FINITE, {"variant": variant}, True) for variant in ("off", "on", "cpu")],
+        (FINE, Case("on"), False),
+        (DEGRADED, Case("on"), True),
+        (COLLAPSED, Case("on"), True),
+        (DEGRADED, Case("on", compression="int4"), False),
+        (COLLAPSED, Case("on", compression="int4"), True),
+        (COLLAPSED, Case("off"), False),
+        (COLLAPSED, Case("cpu"), False),
+        (COLLAPSED, Case("on", "none"), False),
+        *[(NOT_FINITE, Case(variant), True) for variant in ("off", "on", "cpu")],
     ],
 )
 def test_what_a_user_would_ship_must_be_fine(outcome, case, fault):
-    assert is_fault(outcome, **case) is fault
+    assert is_fault(outcome, plain=case.is_plain, compressed=bool(case.compression)) is fault

@@ -13,11 +13,14 @@ from harness.plan.lowerings import _declared as declared
 from harness.plan.lowerings import default_lowering, lowerings
 from harness.plan.run_plan import Options
 
+TRAITS = ("doubles_axis", "keeps_epsilon", "squares_stay_inside", "rescales_rows")
 ROOT = Path(__file__).parents[3]
 
 
 def test_the_names_read_from_the_source_are_the_registered_ones():
-    assert declared() == tuple(STRATEGIES)
+    assert tuple(declared()) == tuple(STRATEGIES)
+    for name, traits in declared().items():
+        assert traits == {one for one in TRAITS if getattr(STRATEGIES[name], one)}
     assert default_lowering() == DEFAULT_STRATEGY
     assert Options(variants=("on",)).lowerings == (DEFAULT_STRATEGY,)
 
