@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+TORCH_SOURCES = (
+    ScopeSource.TORCHSCRIPT_MODULE_NAME,
+    ScopeSource.TORCHSCRIPT_MODULE_TYPE,
+    ScopeSource.EXIR_STACK_TRACE,
+    ScopeSource.EXIR_DEBUG_HANDLE,
+)
+"""Where an op's scopes say that it came from torch, traced or exported."""
+
 # What MIL calls an operation, a variable, a block and a program. All are Any: coremltools is untyped.
 Op = Any
 Var = Any
@@ -95,22 +103,55 @@ def floats(var: Var) -> npt.NDArray[np.float64] | None:
 
 
 def scalar(var: Var) -> float | None:
-    """Return the value of a numeric constant of one element, or None.
+    """Return the value of a numeric constant whose elements are all equal, or None.
 
-    The shortest decimal that rounds to the stored value is taken, so that an epsilon written as 1e-6 and stored in
-    float32 comes back as 1e-6.
+    Frontends write epsilon as one number or spread over the reduced shape. The shortest decimal that rounds to the
+    stored value is taken, so that an epsilon written as 1e-6 and stored in float32 comes back as 1e-6.
     """
     value = const_value(var)
-    if value is None or value.size != 1 or value.dtype.kind not in "fiu":
+    if value is None or value.size == 0 or value.dtype.kind not in "fiu":
         return None
-    return float(str(value.reshape(())[()]))
+    first = value.reshape(-1)[0]
+    if value.size > 1 and not (value == first).all():
+        return None
+    return float(str(first))
 
 
 def base(var: Var) -> Var:
-    """Return what ``var`` was before conversions between float types."""
-    while (op := producer(var, "cast")) is not None and is_float(op.x):
+    """Return what ``var`` was before conversions between float types, narrowing ones among them."""
+    while (op := producer(var, "cast")) is not None and is_float(op.x) and is_float(var):
         var = op.x
     return var
+
+
+def widened(var: Var) -> Var:
+    """Return what ``var`` was before conversions to a wider float type: the very same numbers."""
+    while (op := producer(var, "cast")) is not None and is_float(op.x) and is_float(var) and not _narrows(op):
+        var = op.x
+    return var
+
+
+def _narrows(cast: Op) -> bool:
+    given, made = (types.nptype_from_builtin(var.dtype) for var in (cast.x, cast.outputs[0]))
+    return bool(np.finfo(made).bits < np.finfo(given).bits)
+
+
+def float_producer(var: Var, *op_types: str) -> Op | None:
+    """Return the op that computes ``var`` before casts, if it is of one of ``op_types`` and of float arithmetic.
+
+    Float in and float out: an op on integers, or a cast that cuts to integers, is never looked through.
+    """
+    op = base(var).op
+    if op is None or (op_types and op.op_type not in op_types):
+        return None
+    return op if is_float_arithmetic(op) else None
+
+
+def is_float_arithmetic(op: Op) -> bool:
+    """Return whether the value ``op`` works on and its result are floats."""
+    operands = [getattr(op, name, None) for name in ("x", "y") if name in op.inputs]
+    given = [var for var in operands if var is not None and var.val is None]
+    return all(is_float(var) for var in (*given, *op.outputs))
 
 
 def is_float(var: Var) -> bool:
@@ -142,9 +183,29 @@ def module_path(op: Op) -> str:
     return ".".join(str(name) for name in names[:-1])
 
 
+def is_from_torch(op: Op) -> bool:
+    """Return whether coremltools' torch frontend wrote ``op``, whose own additions torch's ops do not have."""
+    return any(op.scopes.get(source) for source in TORCH_SOURCES)
+
+
+def torch_node(op: Op) -> tuple[str, ...]:
+    """Return the node of a traced torch program that ``op`` was read from, with the modules around it; else ``()``."""
+    return tuple(str(name) for name in op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME) or ())
+
+
 def pass_names(op: Op) -> list[str]:
     """Return the graph passes that built ``op``, in order: the scope that coremltools hands on from op to op."""
     return [str(name) for name in op.scopes.get(ScopeSource.COREMLTOOLS_GRAPH_PASS) or []]
+
+
+def axes_of(op: Op) -> tuple[int, ...]:
+    """Return the axes that an ``ane_rms_norm`` normalises, from the front, ascending."""
+    return positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.x.rank)
+
+
+def has_fixed_axes(op: Op) -> bool:
+    """Return whether the axes that an ``ane_rms_norm`` normalises have sizes known at conversion."""
+    return all(known(op.x.shape[axis]) for axis in axes_of(op))
 
 
 def epsilon_like(x: Var, epsilon: float) -> np.generic:

@@ -103,6 +103,9 @@ class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
         epsilon=TensorInputType(const=True, optional=True, type_domain="U"),
         axes=TensorInputType(const=True, optional=True, type_domain=types.int32),
     )
+    site: str = ""
+    """The name of the value in whose place the fusion put this op; empty for one that a program was written with."""
+
     type_domains = {"T": (types.fp16, types.fp32), "U": (types.fp16, types.fp32)}  # noqa: RUF012 - as MIL has it
 
     def default_inputs(self) -> Any:

@@ -16,6 +16,8 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder
 from coremltools.converters.mil.mil import block as mil_block
 
+from ane_rms.attempt import Failure, attempt
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -56,6 +58,40 @@ def rewrite_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
     """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what this left unused."""
     visit_each(ops, lambda op: _replace(op, build(op)))
     remove_unused(ops)
+
+
+def attempt_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> list[tuple[Op, Failure]]:
+    """Do as :func:`rewrite_each` does, but leave an op as it is whose ``build`` raises.
+
+    Returns
+    -------
+    The ops left, each with the exception.
+    """
+    failed: list[tuple[Op, Failure]] = []
+
+    def act(op: Op) -> None:
+        before = _preceding(op)
+        done = attempt(lambda: _replace(op, build(op)))
+        if isinstance(done, Failure):
+            failed.append((op, done))
+            _remove_between(before, op)
+
+    visit_each(ops, act)
+    left = {id(op) for op, _ in failed}
+    remove_unused(op for op in ops if id(op) not in left)
+    return failed
+
+
+def _preceding(op: Op) -> Op | None:
+    """Return the op in front of ``op`` in its block."""
+    node = op.enclosing_block.operations._get_node_from_op(op).prev  # noqa: SLF001 - no public way is O(1)
+    return None if node is None else node.op
+
+
+def _remove_between(before: Op | None, op: Op) -> None:
+    """Remove what was built between two ops, the last first."""
+    while (one := _preceding(op)) is not None and one is not before:
+        one.remove_from_block()
 
 
 def visit_each(ops: Sequence[Op], act: Callable[[Op], None]) -> None:

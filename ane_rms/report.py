@@ -43,6 +43,8 @@ class Site:
     """Largest relative deviation from the value written, for rows of RMS 0.01 or more; 0 where the forms are equal."""
     module: str = ""
     """Path of the torch module it came from, where coremltools knows it."""
+    kind: str = "rms_norm"
+    """``rms_norm``, or ``l2_norm`` where x is divided by its norm: an RMSNorm times a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ class Miss:
     """Shape of the root's value."""
     module: str = ""
     """Path of the torch module it came from, where coremltools knows it."""
+    production: str = ""
+    """The production of the grammar that broke: ``quadratic``, ``root``, ``product``, ``rms_norm``; or a pass."""
+    broken_by: str = ""
+    """The name of the value at which it broke."""
+    broken_by_type: str = ""
+    """The op that computes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,8 +192,9 @@ def _as_norm(norm: LoweredNorm) -> RmsNorm:
         after=None,
         epsilon=norm.epsilon,
         spelling=norm.form,
+        kind="rms_norm",
         deviation_bound=0.0,
-        root=norm.op,
+        roots=(norm.op,),
         interior=norm.interior,
     )
 

@@ -1,24 +1,40 @@
 """Walk a program and find its norm sites: what :mod:`ane_rms.grammar` recognises, and what it nearly does.
 
 Ops are visited from the last to the first, so that the longest product is tried first and takes gamma with it. A
-refused product is no miss while a part of it still matches. Where a product was refused, a second visit looks for
-norms that something else multiplies, among what no match took; a root that none took then is a miss, with the
-innermost reason.
+rejected product is reported only if no part of it matches. Where a product was rejected, a second visit looks for norms
+that another value multiplies, among what no match took. In the end every root of a mean or sum of squares that no norm
+took is a miss, with the reason of the innermost product around it, or that of the root itself.
+
+What raises an exception while one product or root is looked at is a miss as well, with the exception's text.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar import LoweredNorm, Refusal, RmsNorm, lowered_norms, rms_norm, rms_norm_within
+from ane_rms.attempt import Failure, attempt
+from ane_rms.grammar import (
+    LoweredNorm,
+    Refusal,
+    RmsNorm,
+    lowered_norms,
+    rms_norm,
+    rms_norm_within,
+    takes_root,
+    unused_root,
+)
+from ane_rms.grammar.forms import NO_FIXED_SIZE
 from ane_rms.report import FusionReport, LoweredSite, Miss, Site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+PRODUCTS = ("mul", "real_div")
 
 
 @dataclass(slots=True)
@@ -35,10 +51,17 @@ class Scan:
 
     def report(self) -> FusionReport:
         """Return the sites as users read them."""
+        flexible = [op for op in self.standing if not mil.has_fixed_axes(op)]
         return FusionReport(
-            fused=tuple(self._sites()),
-            missed=tuple(_miss(one) for one in self.refusals),
-            lowered=tuple(_lowered_site(norm) for norm in self.lowered),
+            fused=(
+                *(site_of(norm) for norm in self.norms),
+                *(standing_site(op) for op in self.standing if op not in flexible),
+            ),
+            missed=(
+                *(miss_of(one) for one in self.refusals),
+                *(miss_of(Refusal(NO_FIXED_SIZE, op, "rms_norm", root=op)) for op in flexible),
+            ),
+            lowered=tuple(lowered_site_of(norm) for norm in self.lowered),
         )
 
     def largest_gammas(self) -> dict[str, float]:
@@ -47,33 +70,38 @@ class Scan:
         found |= {op.outputs[0].name: np.asarray(op.gamma.val) for op in self.standing if op.gamma is not None}
         return {name: float(np.max(np.abs(gamma), initial=0.0)) for name, gamma in found.items()}
 
-    def _sites(self) -> Iterator[Site]:
-        for norm in self.norms:
-            yield Site(
-                name=norm.op.outputs[0].name,
-                spelling=norm.spelling,
-                shape=mil.shape(norm.x),
-                axes=norm.axes,
-                epsilon=norm.epsilon,
-                has_gamma=norm.gamma is not None,
-                deviation_bound=norm.deviation_bound,
-                module=mil.module_path(norm.op),
-            )
-        for op in self.standing:
-            axes = [int(axis) for axis in np.atleast_1d(op.axes.val)]
-            yield Site(
-                name=op.outputs[0].name,
-                spelling=op.op_type,
-                shape=mil.shape(op.x),
-                axes=tuple(mil.signed_axis(axis, op.x.rank) for axis in mil.positive_axes(axes, op.x.rank)),
-                epsilon=mil.scalar(op.epsilon) or 0.0,
-                has_gamma=op.gamma is not None,
-                deviation_bound=0.0,
-                module=mil.module_path(op),
-            )
+
+def site_of(norm: RmsNorm) -> Site:
+    """Return one match as users read it."""
+    return Site(
+        name=norm.op.outputs[0].name,
+        spelling=norm.spelling,
+        shape=mil.shape(norm.x),
+        axes=norm.axes,
+        epsilon=norm.epsilon,
+        has_gamma=norm.gamma is not None,
+        deviation_bound=norm.deviation_bound,
+        module=mil.module_path(norm.op),
+        kind=norm.kind,
+    )
 
 
-def _lowered_site(norm: LoweredNorm) -> LoweredSite:
+def standing_site(op: mil.Op) -> Site:
+    """Return one ``ane_rms_norm`` that stands in a program as users read it."""
+    return Site(
+        name=op.outputs[0].name,
+        spelling=op.op_type,
+        shape=mil.shape(op.x),
+        axes=tuple(mil.signed_axis(axis, op.x.rank) for axis in mil.axes_of(op)),
+        epsilon=mil.scalar(op.epsilon) or 0.0,
+        has_gamma=op.gamma is not None,
+        deviation_bound=0.0,
+        module=mil.module_path(op),
+    )
+
+
+def lowered_site_of(norm: LoweredNorm) -> LoweredSite:
+    """Return one norm that stands lowered as users read it."""
     return LoweredSite(
         name=norm.value.name,
         form=norm.form,
@@ -85,15 +113,19 @@ def _lowered_site(norm: LoweredNorm) -> LoweredSite:
     )
 
 
-def _miss(refusal: Refusal) -> Miss:
-    assert refusal.op is not None  # noqa: S101 - every refusal that reaches a report names its root
-    value = refusal.op.outputs[0]
+def miss_of(refusal: Refusal) -> Miss:
+    """Return one refusal as users read it: named after the root, with the op that broke the match."""
+    taken = refusal.root if refusal.root is not None else refusal.op
+    value, broken = taken.outputs[0], refusal.op
     return Miss(
         name=value.name,
-        op_type=refusal.op.op_type,
+        op_type=taken.op_type,
         reason=refusal.reason,
         shape=mil.shape(value),
-        module=mil.module_path(refusal.op),
+        module=mil.module_path(taken),
+        production=refusal.production,
+        broken_by=broken.outputs[0].name if broken.outputs else broken.name,
+        broken_by_type=broken.op_type,
     )
 
 
@@ -105,59 +137,54 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
     program: a MIL program.
     any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
     """
-    found = Scan()
+    found, refused, ops = Scan(), dict[int, Refusal](), list[mil.Op]()
     for block in mil.blocks(program):
-        ops = list(block.operations)
-        norms, refusals = _scan_block(ops, any_axes=any_axes)
-        found.norms.extend(norms)
-        found.refusals.extend(refusals)
-        found.standing.extend(op for op in ops if op.op_type == "ane_rms_norm")
-        found.lowered.extend(lowered_norms(ops))
-    lowered = {id(op) for norm in found.lowered for op in norm.roots}
-    found.norms = [norm for norm in found.norms if id(norm.root) not in lowered]
-    roots = {id(norm.root) for norm in found.norms} | lowered
-    found.refusals = [one for one in found.refusals if id(one.op) not in roots]
+        own = list(block.operations)
+        ops.extend(own)
+        found.norms.extend(_scan_block(own, refused, any_axes=any_axes))
+        found.standing.extend(op for op in own if op.op_type == "ane_rms_norm")
+        found.lowered.extend(lowered_norms(own))
+    lowered = {id(root) for norm in found.lowered for root in norm.roots}
+    found.norms = [norm for norm in found.norms if lowered.isdisjoint(id(root) for root in norm.roots)]
+    taken = lowered.union(id(root) for norm in found.norms for root in norm.roots)
+    for op in ops:
+        refusal = None if id(op) in taken else refused.get(id(op)) or _unused(op)
+        if refusal is not None and not refusal.is_layer_norm:
+            found.refusals.append(refusal)
     return found
 
 
-def _scan_block(ops: list[mil.Op], *, any_axes: bool) -> tuple[list[RmsNorm], list[Refusal]]:
+def _scan_block(ops: list[mil.Op], refused: dict[int, Refusal], *, any_axes: bool) -> Iterator[RmsNorm]:
+    """Yield the norms of one block in its order, and note down refusals by the id of the root."""
     norms: dict[int, RmsNorm] = {}
-    refused: dict[int, Refusal] = {}
     taken: set[int] = set()
-    for op in reversed(ops):
-        if op.op_type not in ("mul", "real_div") or id(op) in taken:
-            continue
-        result = rms_norm(op, any_axes=any_axes)
-        if isinstance(result, RmsNorm):
-            norms[id(op)] = result
-            taken.update(id(inner) for inner in result.interior)
-        elif isinstance(result, Refusal):
-            refused[id(result.op)] = result
-    if refused:
-        norms |= _scan_within(ops, norms, taken, any_axes=any_axes)
-    misses = [one for one in reversed(refused.values()) if not one.is_layer_norm]
-    return [norms[id(op)] for op in ops if id(op) in norms], misses
+    before = len(refused)
+
+    def visit(recognise: Callable[..., RmsNorm | Refusal | None]) -> None:
+        for op in reversed(ops):
+            if op.op_type not in PRODUCTS or id(op) in taken or id(op) in norms:
+                continue
+            result = attempt(partial(recognise, op, any_axes=any_axes))
+            if isinstance(result, RmsNorm):
+                if taken.isdisjoint(id(inner) for inner in result.interior):
+                    norms[id(op)] = result
+                    taken.update(id(inner) for inner in result.interior)
+            elif isinstance(result, Failure):
+                refused[id(op)] = Refusal(_failed(result), op, "product", root=op)
+            elif result is not None:
+                refused[id(result.root)] = result
+
+    visit(rms_norm)
+    if len(refused) > before:
+        visit(rms_norm_within)
+    yield from (norms[id(op)] for op in ops if id(op) in norms)
 
 
-def _scan_within(
-    ops: list[mil.Op], norms: dict[int, RmsNorm], taken: set[int], *, any_axes: bool
-) -> dict[int, RmsNorm]:
-    """Return the norms inside products of which no part is a norm, by the id of the product's last op.
+def _unused(op: mil.Op) -> Refusal | None:
+    """Return why the root that ``op`` takes is part of no norm; None if it takes none."""
+    result = attempt(lambda: unused_root(op) if takes_root(op) else None)
+    return Refusal(_failed(result), op, "root", root=op) if isinstance(result, Failure) else result
 
-    Parameters
-    ----------
-    ops: of one block.
-    norms: those found in it so far.
-    taken: ids of the multiplications that they are made of.
-    any_axes: whether trailing axes and single inner axes are recognised as well as the last one.
-    """
-    found: dict[int, RmsNorm] = {}
-    closed = norms.keys() | taken
-    for op in reversed(ops):
-        if op.op_type not in ("mul", "real_div") or id(op) in closed:
-            continue
-        norm = rms_norm_within(op, closed, any_axes=any_axes)
-        if norm is not None:
-            found[id(op)] = norm
-            closed.update(id(inner) for inner in norm.interior)
-    return found
+
+def _failed(failure: Failure) -> str:
+    return f"looking at it failed with {failure.text}"

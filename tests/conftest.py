@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
     config.stash[CACHE] = TemporaryDirectory(prefix="ane-harness-cache-")
     os.environ["ANE_HARNESS_CACHE"] = config.stash[CACHE].name  # tests leave the user's own cache alone
+    os.environ["ANE_RMS_CHECK_PASSES"] = "1"  # what each pass requires and ensures
     logging.getLogger("coremltools").setLevel(logging.ERROR)
     if getattr(config.option, "cov_source", None):
         _let_children_save_their_coverage()

@@ -6,27 +6,28 @@ Four productions compose; each returns a match, a :class:`Refusal` (nearly, but)
 
 ``quadratic``   a mean or sum of squares, times a number, plus a number:  ``a * sum(x^2) + e``
 ``root``        its square root or the inverse of that, times a number, plus a number, floored by a number
-``product``     a tree of ``mul``, ``real_div`` and ``cast``, flattened: constants, and factors to the power of 1 or -1
+``product``     a tree of ``mul``, ``real_div`` and ``cast``: constants, and factors to the power of 1 or -1
 ``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma; where no part of
-                a product is a norm by itself, also one that other values multiply or divide (:func:`rms_norm_within`)
+                a product is a norm by itself, also one that another value multiplies (:func:`rms_norm_within`)
 
 Scales are carried exactly, so that ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * d**-0.5)``, a sum divided by d and a
-mean are one thing. Casts between float types are looked through. Two values are the same when they are the same
-variable before such casts.
+mean are one thing. Ops are looked through where floats go in and floats come out. Two values are the same when they
+are the same variable, or the same computation on the same values (:mod:`ane_rms.grammar.values`).
 
 What stands lowered already is recognised apart (:func:`lowered_norms`).
 
 What is not exactly an RMSNorm carries a bound of the relative deviation (:mod:`ane_rms.grammar.deviation`), and is
-refused when that bound is too large.
+refused when that bound is too large. A root that no product used is explained by :mod:`ane_rms.grammar.unused`.
 """
 
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR
-from ane_rms.grammar.forms import SMALLEST_FP16, LoweredNorm, Product, Quadratic, Refusal, RmsNorm, Root
+from ane_rms.grammar.forms import SMALLEST_FP16, LoweredNorm, Quadratic, Refusal, RmsNorm, Root
 from ane_rms.grammar.lowered import lowered_norms
 from ane_rms.grammar.norm import rms_norm, rms_norm_within
-from ane_rms.grammar.product import product
+from ane_rms.grammar.product import Product, product
 from ane_rms.grammar.quadratic import quadratic
-from ane_rms.grammar.root import root
+from ane_rms.grammar.root import root, takes_root
+from ane_rms.grammar.unused import unused_root
 
 __all__ = [
     "DEVIATION_LIMIT",
@@ -44,4 +45,6 @@ __all__ = [
     "rms_norm",
     "rms_norm_within",
     "root",
+    "takes_root",
+    "unused_root",
 ]

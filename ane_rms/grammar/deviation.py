@@ -37,13 +37,22 @@ def normalised(found: Root, width: int) -> tuple[float, float, float]:
     to_root = found.scale * math.sqrt(stretch)
     epsilon = q.epsilon / stretch
     delta = found.outside / to_root
-    floor = max(found.floor / to_root, math.sqrt(max(q.floor, 0.0) / stretch))
-    bound = 0.0
+    floor = max((found.floor - found.outside) / to_root, math.sqrt(max(q.floor - q.epsilon, 0.0) / stretch))
+    bound = 0.5 * q.dropped / stretch / RMS_FLOOR**2
     if delta:
         epsilon += delta * delta
         bound += delta / RMS_FLOOR
-    if floor:
+    if floor > 0:
         tiny = min(max(floor * floor, SMALLEST_NORMAL), SMALLEST_FP16)
+        bound += 0.5 * max(tiny - epsilon, 0.0) / RMS_FLOOR**2 if floor <= RMS_FLOOR else floor / RMS_FLOOR
         epsilon = max(epsilon, tiny)
-        bound += 0.5 * tiny / RMS_FLOOR**2 if floor <= RMS_FLOOR else floor / RMS_FLOOR
     return found.number / to_root, epsilon, bound
+
+
+def largest_taken_out(epsilon: float, width: int) -> tuple[float, float]:
+    """Return (epsilon, deviation bound) of rows divided by their largest magnitude m before they are squared.
+
+    ``x / (m * sqrt(mean((x/m)^2) + e))`` is ``x / sqrt(mean(x^2) + e * m^2)``, and ``m^2 <= width * mean(x^2)``: off by
+    at most ``e * width / 2`` from no epsilon at all. A tiny one stands for it, which keeps zero rows at zero.
+    """
+    return SMALLEST_FP16, max(0.5 * epsilon * width, 0.5 * SMALLEST_FP16 / RMS_FLOOR**2)

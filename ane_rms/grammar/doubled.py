@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import same
+from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
     import numpy.typing as npt

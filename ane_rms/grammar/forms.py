@@ -1,18 +1,18 @@
 """What the productions return, and what they all ask of an op.
 
 A :class:`Quadratic` is ``scale * sum(x^2) + epsilon``; a :class:`Root` is ``number * (scale * sqrt(quadratic) +
-outside)^(1 or -1)``; a :class:`Product` is constants, and factors to the power of 1 or -1; an :class:`RmsNorm` is the
-whole.
+outside)^(1 or -1)``; an :class:`RmsNorm` is the whole. A :class:`Refusal` says which production broke, and at which op.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ane_rms import mil
+from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,24 +25,33 @@ NO_FIXED_SIZE = "the normalised axis has no fixed size: convert with one, other 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nearly an RMSNorm, but: ``reason`` is a sentence, ``op`` the root it is about."""
+    """Nearly an RMSNorm, but: ``reason`` is a sentence, ``op`` the op that broke the match."""
 
     reason: str
-    op: mil.Op | None = None
+    op: mil.Op
+    production: str
+    """The production that broke: ``quadratic``, ``root``, ``product`` or ``rms_norm``."""
+    root: mil.Op | None = None
+    """The op that takes the root, as far as the match came to one."""
     is_layer_norm: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Quadratic:
-    """``scale * sum(x^2 over axes) + epsilon``, at least ``floor``; ``kept`` if the summed axes stay as 1."""
+    """``scale * sum(x^2 over axes) + epsilon``, at least ``floor``.
+
+    ``roots`` are the ops that took a root on the way, which squaring has undone: those of ``norm(x)^2``.
+    """
 
     x: mil.Var
     axes: tuple[int, ...]
     scale: float
-    kept: bool
     spelling: str
     epsilon: float = 0.0
     floor: float = 0.0
+    roots: tuple[mil.Op, ...] = ()
+    dropped: float = 0.0
+    """What coremltools adds by itself and is left out, stated in the bound of the deviation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +68,14 @@ class Root:
     number: float = 1.0
 
 
-@dataclass(slots=True)
-class Product:
-    """A flattened product. ``ops`` are the multiplications and casts it is made of."""
-
-    constants: list[tuple[npt.NDArray[np.float64], int]] = field(default_factory=list)
-    factors: list[tuple[mil.Var, int]] = field(default_factory=list)
-    ops: list[mil.Op] = field(default_factory=list)
-
-
 @dataclass(frozen=True, slots=True)
 class RmsNorm:
     """One RMSNorm: ``op`` computes its result from ``x``.
 
     ``axes`` count from the back, ascending. ``gamma`` is float64 of x's shape over them, or None; ``after`` a constant
     that varies along other axes and stays a multiplication, or None; ``others`` are values, to the power of 1 or -1,
-    that multiply the norm. ``root`` takes the root, ``interior`` multiplies.
+    that multiply the norm: one at most. ``roots`` take the root, ``interior`` multiplies. ``kind`` is ``rms_norm`` or
+    ``l2_norm``.
     """
 
     op: mil.Op
@@ -84,8 +85,9 @@ class RmsNorm:
     after: npt.NDArray[np.float64] | None
     epsilon: float
     spelling: str
+    kind: str
     deviation_bound: float
-    root: mil.Op
+    roots: tuple[mil.Op, ...]
     interior: tuple[mil.Op, ...]
     others: tuple[tuple[mil.Var, int], ...] = ()
 
@@ -111,18 +113,42 @@ class LoweredNorm:
     interior: tuple[mil.Op, ...] = ()
 
 
-def same(a: mil.Var, b: mil.Var) -> bool:
-    """Return whether two variables are one value, but for casts between float types."""
-    return mil.base(a) is mil.base(b)
-
-
 def constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
-    """Return (the other operand, the number) of a commutative op with one constant of one element."""
+    """Return (the other operand, the number) of a commutative op with one constant of equal elements."""
     for value, constant in ((op.x, op.y), (op.y, op.x)):
         number = mil.scalar(constant)
         if number is not None and mil.const_value(value) is None:
             return value, number
     return None
+
+
+def number_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
+    """Return (value, number) where ``op`` combines a value with a number, on the right of ``/`` and ``-``."""
+    if op.op_type not in ("real_div", "sub"):
+        return constant_operand(op)
+    number = mil.scalar(op.y)
+    return None if number is None else (op.x, number)
+
+
+def times_number(op: mil.Op) -> tuple[mil.Var, float] | None:
+    """Return (value, factor) where ``op`` multiplies a value by a number, or divides it by one, and keeps its shape."""
+    if op.op_type == "mul":
+        found = constant_operand(op)
+    else:
+        divisor = mil.scalar(op.y)
+        found = (op.x, 1 / divisor) if divisor else None
+    return found if found is not None and mil.shape(found[0]) == mil.shape(op.outputs[0]) else None
+
+
+def without_numbers(var: mil.Var) -> tuple[mil.Var, float]:
+    """Return (value, factor) with ``var = factor * value``, all numbers that multiply or divide it taken out."""
+    factor = 1.0
+    while (op := mil.float_producer(var, "mul", "real_div")) is not None:
+        found = times_number(op)
+        if found is None:
+            break
+        var, factor = found[0], factor * found[1]
+    return var, factor
 
 
 def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
@@ -131,3 +157,24 @@ def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
     largest = np.finfo(np.float16 if mil.dtype(op.x) == "fp16" else np.float32).max
     unbounded = high is not None and high >= largest
     return (op.x, low) if low is not None and unbounded else None
+
+
+def described(var: mil.Var) -> str:
+    """Say what kind of a value stands where a number must."""
+    known = mil.const_value(var)
+    return "computed at run time" if known is None else f"a constant of shape {list(known.shape)}"
+
+
+def centred_on(x: mil.Var) -> tuple[mil.Var, tuple[int, ...]] | None:
+    """Return (h, axes) where x is ``h - mean(h over axes)``."""
+    op = mil.float_producer(x, "sub")
+    mean = None if op is None else mil.float_producer(op.y, "reduce_mean")
+    if op is None or mean is None or not same(mean.x, op.x):
+        return None
+    return op.x, reduced_axes(mean)
+
+
+def reduced_axes(op: mil.Op) -> tuple[int, ...]:
+    """Return the axes that a reduction takes together, from the front, ascending."""
+    given = range(op.x.rank) if op.axes is None else np.atleast_1d(op.axes.val)
+    return mil.positive_axes([int(axis) for axis in given], op.x.rank)

@@ -21,11 +21,12 @@ import numpy as np
 from ane_rms import mil
 from ane_rms.grammar.deviation import normalised
 from ane_rms.grammar.doubled import UNIFORM, doubled
-from ane_rms.grammar.forms import LoweredNorm, Root, same
+from ane_rms.grammar.forms import LoweredNorm, Root
 from ane_rms.grammar.halves import kept_halves
 from ane_rms.grammar.other_forms import other_form
 from ane_rms.grammar.product import product
 from ane_rms.grammar.root import root
+from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

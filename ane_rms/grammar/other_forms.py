@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import LoweredNorm, Product, Quadratic, same
+from ane_rms.grammar.forms import LoweredNorm, Quadratic
 from ane_rms.grammar.product import product
 from ane_rms.grammar.quadratic import reduction
+from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from ane_rms.grammar.product import Product
 
 REGROUPED = ("reshape", "expand_dims", "squeeze")
 UNIT = 2.0**-9
@@ -130,10 +133,10 @@ def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
         found = _scaled_mean(taken, values[0], scales[0])
         if found is None:
             continue
-        mean, epsilon = found
+        mean, epsilon, keeps = found
         x = mil.base(values[0])
         made = _gamma(flat, 1.0, mil.shape(x), mean.axes)
-        if made is not None and mean.kept:
+        if made is not None and keeps:
             axes = tuple(mil.signed_axis(axis, x.rank) for axis in mean.axes)
             return LoweredNorm(
                 op=op,
@@ -144,13 +147,16 @@ def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
                 epsilon=epsilon,
                 form="max_abs",
                 roots=(taken,),
-                interior=tuple(flat.ops),
+                interior=flat.ops,
             )
     return None
 
 
-def _scaled_mean(taken: mil.Op, x: mil.Var, scale: mil.Var) -> tuple[Quadratic, float] | None:
-    """Return (mean of (x / scale)^2, epsilon) where a root is taken of it plus ``a / scale * b / scale``."""
+def _scaled_mean(taken: mil.Op, x: mil.Var, scale: mil.Var) -> tuple[Quadratic, float, bool] | None:
+    """Return (mean of (x / scale)^2, epsilon, whether axes are kept) where a root is taken of the mean plus epsilon.
+
+    Epsilon stands there as ``a / scale * b / scale``.
+    """
     under, epsilon = mil.base(taken.x), 0.0
     total = mil.producer(under, "add")
     if total is not None:
@@ -163,12 +169,12 @@ def _scaled_mean(taken: mil.Op, x: mil.Var, scale: mil.Var) -> tuple[Quadratic, 
             return None
     mean = mil.producer(under, "reduce_mean")
     found = None if mean is None else reduction(mean)
-    if not isinstance(found, Quadratic):
+    if mean is None or not isinstance(found, Quadratic):
         return None
     unit = mil.producer(mil.base(found.x), "real_div")
     if unit is None or not same(unit.x, x) or not same(unit.y, scale):
         return None
-    return found, epsilon
+    return found, epsilon, bool(mean.keep_dims.val)
 
 
 def _product_over(var: mil.Var, scale: mil.Var) -> float | None:

@@ -1,23 +1,26 @@
-"""The third production: a product, flattened, and what its constants make of a normalised x.
+"""The third production: a product as a tree, and what its constants make of a normalised x.
 
-``mul``, ``real_div`` and casts between float types are looked into as long as nothing else reads what lies between:
-``g * (x / r)``, ``(g * x) * (1 / r)`` and ``x / (r / g)`` are one product. All of its constants, and the number that is
-left of the root, multiply to one array: 1 is no gamma, one along the normalised axes is gamma, any other stays a
-multiplication after the norm.
+``mul``, ``real_div`` and casts between float types are looked into as long as nothing else reads what lies between, in
+one block: ``g * (x / r)``, ``(g * x) * (1 / r)`` and ``x / (r / g)`` are one product. All of its constants, and the
+number that is left of the root, multiply to one array: 1 is no gamma, one along the normalised axes is gamma, any
+other stays a multiplication after the norm.
+
+A part of the tree that holds neither x nor the root is one factor, whatever it is made of: it is computed as it was
+written, since another grouping of what is known at run time only may leave float16.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import Product, Refusal
+from ane_rms.grammar.forms import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -28,78 +31,133 @@ SCALE_EXACT = 1e-6
 """float32's rounding of d and sqrt(d): no deviation worth stating."""
 
 
-def product(op: mil.Op, stop: Collection[int] = ()) -> Product:
-    """Flatten the product that ends in ``op``, through intermediates that nothing else uses.
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One value of a product, to the power of 1 or -1; ``op`` where it is looked into, ``constant`` where known."""
 
-    Parameters
-    ----------
-    op: the last multiplication or division.
-    stop: ids of ops that are not looked into.
-    """
-    result = Product()
+    var: mil.Var
+    power: int
+    parent: int
+    op: mil.Op | None
+    constant: npt.NDArray[np.float64] | None
 
-    def visit(var: mil.Var, power: int, *, last: bool) -> None:
+
+@dataclass(slots=True)
+class Product:
+    """The tree of a product: each node after its parent, the first is the whole."""
+
+    nodes: list[Node] = field(default_factory=list)
+
+    @property
+    def ops(self) -> tuple[mil.Op, ...]:
+        """The multiplications and casts that it is made of."""
+        return tuple(node.op for node in self.nodes if node.op is not None)
+
+    @property
+    def constants(self) -> list[tuple[npt.NDArray[np.float64], int]]:
+        """Its constants, each with its power."""
+        return [(node.constant, node.power) for node in self.nodes if node.constant is not None]
+
+    @property
+    def factors(self) -> list[tuple[mil.Var, int]]:
+        """Its factors that are not constant, each with its power."""
+        return [(node.var, node.power) for _, node in self.unknowns()]
+
+    def unknowns(self) -> Iterator[tuple[int, Node]]:
+        """Yield each factor that is not constant, with its place."""
+        yield from ((i, node) for i, node in enumerate(self.nodes) if node.op is None and node.constant is None)
+
+    def ancestors(self, at: int) -> set[int]:
+        """Return the places of a node and of all that it is a part of."""
+        found = set()
+        while at >= 0:
+            found.add(at)
+            at = self.nodes[at].parent
+        return found
+
+    def beside(self, *places: int) -> list[Node]:
+        """Return the largest parts that hold none of the nodes at ``places``: constants and values of their own."""
+        paths = set().union(*(self.ancestors(at) for at in places))
+        return [node for i, node in enumerate(self.nodes) if i not in paths and node.parent in paths]
+
+
+def product(op: mil.Op) -> Product:
+    """Return the product that ends in ``op``, through intermediates that nothing else uses."""
+    result, pending = Product(), [(op.outputs[0], 1, -1)]
+    while pending:
+        var, power, parent = pending.pop()
         constant = mil.floats(var)
-        if constant is not None:
-            result.constants.append((constant, power))
-            return
-        inner = mil.producer(var, "mul", "real_div", "cast")
-        if inner is None or _opaque(inner) or id(inner) in stop or not (last or mil.is_interior(var)):
-            result.factors.append((var, power))
-            return
-        result.ops.append(inner)
-        visit(inner.x, power, last=False)
-        if inner.op_type != "cast":
-            visit(inner.y, power if inner.op_type == "mul" else -power, last=False)
-
-    visit(op.outputs[0], 1, last=True)
+        inner = _opened(var, op) if constant is None else None
+        at = len(result.nodes)
+        result.nodes.append(Node(var, power, parent, inner, constant))
+        if inner is not None:
+            if inner.op_type != "cast":
+                pending.append((inner.y, power if inner.op_type == "mul" else -power, at))
+            pending.append((inner.x, power, at))
     return result
 
 
-def _opaque(op: mil.Op) -> bool:
-    """Return whether ``op`` is a cast that changes more than rounding."""
-    return bool(op.op_type == "cast" and not mil.is_float(op.x))
+def _opened(var: mil.Var, last: mil.Op) -> mil.Op | None:
+    """Return the op of a product that ``var`` is the result of, if it is looked into."""
+    inner = mil.producer(var, "mul", "real_div", "cast")
+    if inner is None or not mil.is_float_arithmetic(inner):
+        return None
+    is_open = inner is last or (inner.enclosing_block is last.enclosing_block and mil.is_interior(var))
+    return inner if is_open else None
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What multiplies a normalised x: gamma over its axes, or a constant ``after`` it; ``drift`` from exactly 1."""
+    """What multiplies a normalised x: gamma over its axes, or a constant ``after`` it; ``drift`` from exactly 1.
+
+    ``is_rms``: the root is the RMS itself, before any constant; ``is_unit``: the number that the norm is times, gamma
+    aside, is that of an L2 norm.
+    """
 
     gamma: npt.NDArray[np.float64] | None = None
     after: npt.NDArray[np.float64] | None = None
     drift: float = 0.0
+    is_rms: bool = True
+    is_unit: bool = False
 
 
-def scaling(flat: Product, scale: float, rank: int, sizes: dict[int, int], *, within: bool) -> Scaling | Refusal:
+def scaling(constants: list[Node], scale: float, rank: int, sizes: dict[int, int], op: mil.Op) -> Scaling | Refusal:
     """Return what the constants of a product, and the scale of its root, make of the normalised x.
 
     Parameters
     ----------
-    flat: the product.
+    constants: of the product.
     scale: what is left of the root, 1 where it is the RMS itself.
     rank: of x.
     sizes: length of each normalised axis.
-    within: whether no part of the product is a norm by itself.
+    op: the product's last op, for a refusal.
     """
-    total, along, elsewhere = np.full((1,) * rank, scale), False, False
-    for constant, power in flat.constants:
-        spread = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
-        along |= any(n != 1 for axis, n in enumerate(spread.shape) if axis in sizes)
-        elsewhere |= any(n != 1 for axis, n in enumerate(spread.shape) if axis not in sizes)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            total = total * spread if power == 1 else total / spread
+    total = np.full((1,) * rank, scale)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for node in constants:
+            if node.constant is not None:
+                one = _narrowed(node.constant, rank)
+                total = total * one if node.power == 1 else total / one
     is_rms = abs(scale - 1.0) <= SCALE_TOLERANCE
     if not np.isfinite(total).all():
-        return Refusal("gamma is not finite")
-    if elsewhere:
-        if is_rms and not within:
-            return Refusal("a constant factor varies along other axes than the normalised ones")
-        return Scaling(after=total)
+        return Refusal("gamma is not finite", op, "product")
+    along = any(n != 1 for axis, n in enumerate(total.shape) if axis in sizes)
+    if any(n != 1 for axis, n in enumerate(total.shape) if axis not in sizes):
+        return Scaling(after=total, is_rms=is_rms, is_unit=not (is_rms or along))
     number = float(total.flat[0])
     if not along and abs(number - 1.0) <= SCALE_TOLERANCE:
         drift = abs(number - 1.0)
         return Scaling(drift=drift if drift > SCALE_EXACT else 0.0)
-    if not along and not is_rms:
-        return Refusal(f"an L2 normalisation: the result is {number:.4g} times an RMSNorm, with no gamma to take it up")
     shape = [sizes.get(axis, 1) for axis in range(rank)]
-    return Scaling(gamma=np.broadcast_to(total, shape).reshape(list(sizes.values())))
+    gamma = np.broadcast_to(total, shape).reshape(list(sizes.values()))
+    return Scaling(gamma=gamma, is_unit=not (is_rms or along))
+
+
+def _narrowed(constant: npt.NDArray[np.float64], rank: int) -> npt.NDArray[np.float64]:
+    """Return a constant of rank ``rank``, with a length of 1 along every axis that its elements do not vary along."""
+    spread = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
+    for axis, n in enumerate(spread.shape):
+        first = spread.take([0], axis=axis) if n > 1 else spread
+        if n > 1 and (spread == first).all():
+            spread = first
+    return spread

@@ -1,9 +1,10 @@
 """The second production: a root of a quadratic, ``number * (scale * sqrt(quadratic) + outside)^(1 or -1)``.
 
-``sqrt``, ``rsqrt``, ``pow`` to 0.5 or -0.5, or ``reduce_l2_norm`` takes it; ``inverse`` or a division of a number turns
-it round. Numbers multiply it, are added outside the root, or bound it from below; a power of -1 takes a factor alone:
+``sqrt``, ``rsqrt``, ``pow`` to 0.5 or -0.5, or ``reduce_l2_norm`` takes it; ``inverse``, a power of -1 or a division of
+a number turns it round, before the root or after. Numbers multiply it, are added outside the root, or bound it from
+below; a power of -1 takes a factor alone:
 
-``(s * r + o) * n = (s * n) * r + o * n``,  ``n / (s * r + o)``.
+``(s * r + o) * n = (s * n) * r + o * n``,  ``n / (s * r + o)``,  ``sqrt(n / q) = sqrt(n) / sqrt(q)``.
 """
 
 from __future__ import annotations
@@ -14,72 +15,173 @@ from dataclasses import replace
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, constant_operand, floored
-from ane_rms.grammar.quadratic import kept, quadratic, reduction
+from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, floored, number_operand
+from ane_rms.grammar.quadratic import ARITHMETIC, REGROUPING, quadratic, reduction
+from ane_rms.grammar.squares import holds_mean_square, operands
 
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
 """What coremltools adds by itself under ``rsqrt`` and to the argument of ``inverse``. Torch's own ops have no such
 term: each is kept only where the user wrote no epsilon, the second as a floor."""
 
+NEGLIGIBLE = 1e-5
+"""Of epsilon: a smaller guard of a program that no torch model was read into is left out, and stands in the bound."""
+
+EXPONENTS = {"sqrt": 0.5, "rsqrt": -0.5}
+
+
+def takes_root(op: mil.Op) -> bool:
+    """Return whether ``op`` takes the root, or the inverse root, of a mean or sum of squares."""
+    if op.op_type == "reduce_l2_norm":
+        return mil.is_float(op.x)
+    return _exponent(op) in (0.5, -0.5) and holds_mean_square(op.x)
+
+
+def _exponent(op: mil.Op) -> float | None:
+    return EXPONENTS.get(op.op_type) or (mil.scalar(op.y) if op.op_type == "pow" else None)
+
+
+def refuse(op: mil.Op, reason: str, found: Root) -> Refusal:
+    """Return that this production broke at ``op``, after ``found`` had matched."""
+    return Refusal(reason, op, "root", found.op)
+
 
 def root(var: mil.Var) -> Root | Refusal | None:
     """Return the root form that ``var`` has."""
-    op = mil.base(var).op
+    op = mil.float_producer(var)
     if op is None:
         return None
-    if op.op_type in ("sqrt", "rsqrt", "pow"):
+    if _exponent(op) in (0.5, -0.5):
         return _taken(op)
     if op.op_type == "reduce_l2_norm":
         q = reduction(op)
-        return Root(replace(q, spelling="l2_norm"), op, 1, "l2_norm") if isinstance(q, Quadratic) else q
-    if op.op_type in ("expand_dims", "reshape"):
-        found: Root | Refusal | None = kept(root(op.x), op)
-        return found
+        if isinstance(q, Refusal):
+            return replace(q, root=op)
+        return Root(replace(q, spelling="l2_norm"), op, 1, "l2_norm")
+    if op.op_type in REGROUPING:
+        return root(op.x)
     if op.op_type == "tile":
         return _tiled(op)
+    if op.op_type in ("inverse", "pow") or (op.op_type == "real_div" and mil.scalar(op.x) is not None):
+        return _turned(op)
+    return _adjusted(op) if op.op_type in ARITHMETIC else None
+
+
+def _turned(op: mil.Op) -> Root | Refusal | None:
+    """Return the root that an ``inverse``, a power of -1 or a division of a number turns round."""
     if op.op_type == "inverse":
-        return _inverted(root(op.x), 1.0, guard=mil.scalar(op.epsilon) or 0.0)
-    if op.op_type == "real_div" and (number := mil.scalar(op.x)) is not None:
-        return _inverted(root(op.y), number)
-    if op.op_type in ("add", "maximum", "mul", "real_div", "clip"):
-        return _adjusted(op)
-    return None
+        return _inverted(op, root(op.x), 1.0, guard=mil.scalar(op.epsilon) or 0.0)
+    if op.op_type == "real_div":
+        return _inverted(op, root(op.y), mil.scalar(op.x) or 0.0)
+    return _inverted(op, root(op.x), 1.0) if mil.scalar(op.y) == -1 else None
 
 
 def _taken(op: mil.Op) -> Root | Refusal | None:
-    """Return the root of a quadratic that ``sqrt``, ``rsqrt`` or ``pow`` takes."""
-    exponent = {"sqrt": 0.5, "rsqrt": -0.5}.get(op.op_type) or mil.scalar(op.y)
-    if exponent not in (0.5, -0.5):
-        return None
-    q = quadratic(op.x)
-    if isinstance(q, Refusal):
-        return replace(q, op=op)
+    """Return the root of a quadratic, or of a number divided by one, that ``sqrt``, ``rsqrt`` or ``pow`` takes."""
+    exponent = _exponent(op)
+    q, number = quadratic(op.x), 1.0
     if q is None:
-        return None
+        q, number, exponent = *_turned_round(op.x), -(exponent or 0.0)
+    if isinstance(q, Refusal):
+        return replace(q, root=op)
+    if q is None:
+        return replace(unfollowed(op.x), root=op) if holds_mean_square(op.x) else None
     if op.op_type == "rsqrt" and (guard := mil.scalar(op.epsilon)):
-        written = q.epsilon > 0 or q.floor > 0
-        default = math.isclose(guard, RSQRT_GUARD, rel_tol=1e-6) or mil.dtype(op.x) == "fp16"
-        q = q if written and default and guard <= SMALLEST_FP16 else replace(q, epsilon=q.epsilon + guard)
-    return Root(q, op, 1 if exponent > 0 else -1, f"{q.spelling}_{op.op_type}")
+        if exponent == -0.5:
+            q = _guarded(q, guard, op)
+        elif not (_is_default(guard, op) and mil.is_from_torch(op)):
+            return Refusal("`rsqrt` adds its epsilon to the inverse of the mean square", op, "root", root=op)
+    power = 1 if (exponent or 0.0) > 0 else -1
+    factor = math.sqrt(number) if power == -1 else 1 / math.sqrt(number)
+    scaling = {"number": factor} if power == -1 else {"scale": factor}
+    return Root(q, op, power, f"{q.spelling}_{op.op_type}", **scaling)
+
+
+def _guarded(q: Quadratic, guard: float, op: mil.Op) -> Quadratic:
+    """Return the quadratic with what coremltools adds under ``rsqrt``, unless nobody wrote it."""
+    written = q.epsilon > 0 or q.floor > 0
+    if written and _is_default(guard, op):
+        if mil.is_from_torch(op):
+            return q
+        if guard <= NEGLIGIBLE * q.epsilon:
+            return replace(q, dropped=guard)
+    return replace(q, epsilon=q.epsilon + guard, floor=q.floor + guard if q.floor else 0.0)
+
+
+def _is_default(guard: float, op: mil.Op) -> bool:
+    """Return whether the epsilon of an ``rsqrt`` is the one that coremltools gives it by itself."""
+    stored = math.isclose(guard, RSQRT_GUARD, rel_tol=1e-6) or mil.dtype(op.x) == "fp16"
+    return stored and guard <= SMALLEST_FP16
+
+
+def _turned_round(var: mil.Var) -> tuple[Quadratic | Refusal | None, float]:
+    """Return (quadratic, n) where ``var`` is ``n / quadratic``."""
+    op = mil.float_producer(var, "real_div", "inverse", "pow")
+    if op is None:
+        return None, 1.0
+    if op.op_type == "real_div":
+        number = mil.scalar(op.x)
+        q = quadratic(op.y) if number is not None else None
+        if number is not None and isinstance(q, Quadratic) and not (math.isfinite(number) and number > 0):
+            reason = f"{number:g} is divided by the mean square; it must be a positive number"
+            return Refusal(reason, op, "root"), 1.0
+        return q, number or 1.0
+    if op.op_type == "pow":
+        return (quadratic(op.x) if mil.scalar(op.y) == -1 else None), 1.0
+    q, guard = quadratic(op.x), mil.scalar(op.epsilon) or 0.0
+    if not isinstance(q, Quadratic):
+        return q, 1.0
+    unwritten = math.isclose(guard, INVERSE_GUARD, rel_tol=1e-2) and mil.is_from_torch(op)
+    return (q if unwritten and q.epsilon > 0 else replace(q, epsilon=q.epsilon + guard)), 1.0
+
+
+def unfollowed(var: mil.Var) -> Refusal:
+    """Return which op between a mean of squares and its root, from ``var`` on, is none that the grammar follows."""
+    op = mil.base(var).op
+    for given in operands(op):
+        if not holds_mean_square(given):
+            continue
+        found = quadratic(given)
+        if found is None:
+            return unfollowed(given)
+        if isinstance(found, Refusal):
+            return found
+        break
+    return Refusal(f"`{op.op_type}` stands between the mean square and its root", op, "quadratic")
+
+
+def spread(found: Root, var: mil.Var) -> bool:
+    """Return whether ``var`` has x's shape, the reduced axes as 1 or as long as x's: it scales x along the others."""
+    q = found.quadratic
+    shape, expected = mil.shape(var), mil.shape(q.x)
+    if len(shape) > len(expected):
+        return False
+    padded = (1,) * (len(expected) - len(shape)) + shape
+    lengths = enumerate(zip(padded, expected, strict=True))
+    return all(n in (1, m) if axis in q.axes else n == m for axis, (n, m) in lengths)
 
 
 def _tiled(op: mil.Op) -> Root | Refusal | None:
     """Look through a ``tile`` that only spreads the reduced axes, as ``expand_as`` does."""
     found, reps = root(op.x), mil.const_value(op.reps)
-    if not isinstance(found, Root) or reps is None:
-        return found if isinstance(found, Refusal) else None
-    spread = all(n == 1 or axis in found.quadratic.axes for axis, n in enumerate(np.atleast_1d(reps)))
-    return found if spread else None
+    if not isinstance(found, Root):
+        return found
+    rank = found.quadratic.x.rank
+    if reps is None or not spread(found, op.x) or op.x.rank != rank:
+        return refuse(op, "`tile` repeats the root along axes that are not known to be the reduced ones", found)
+    if not all(n == 1 or axis in found.quadratic.axes for axis, n in enumerate(np.atleast_1d(reps))):
+        return refuse(op, "`tile` repeats the root along an axis that is not reduced", found)
+    return found
 
 
-def _inverted(found: Root | Refusal | None, number: float, guard: float = 0.0) -> Root | Refusal | None:
+def _inverted(op: mil.Op, found: Root | Refusal | None, number: float, guard: float = 0.0) -> Root | Refusal | None:
     """Return ``number / (found + guard)``."""
     if not isinstance(found, Root):
         return found
-    if found.power != 1 or number <= 0:
-        return Refusal("an inverse of the inverse root, or a negative one", found.op)
-    written = guard > SMALLEST_FP16 and not math.isclose(guard, INVERSE_GUARD, rel_tol=1e-2)
+    if found.power != 1 or not (math.isfinite(number) and number > 0):
+        return refuse(op, "an inverse of the inverse root, or a negative one", found)
+    unwritten = math.isclose(guard, INVERSE_GUARD, rel_tol=1e-2) and mil.is_from_torch(op)
+    written = guard > SMALLEST_FP16 and not unwritten
     outside = found.outside + (guard if written else 0.0)
     # Rows of zeros have the guard alone to thank for being zeros: there it stands as a floor.
     bare = not (written or outside or found.floor or found.quadratic.epsilon or found.quadratic.floor)
@@ -89,25 +191,39 @@ def _inverted(found: Root | Refusal | None, number: float, guard: float = 0.0) -
 
 def _adjusted(op: mil.Op) -> Root | Refusal | None:
     """Return a root plus, times, divided by or floored by a number."""
-    if op.op_type == "real_div":
-        divisor = mil.scalar(op.y)
-        operand = None if not divisor else (op.x, 1 / divisor)
-    else:
-        operand = floored(op) if op.op_type == "clip" else constant_operand(op)
+    operand = floored(op) if op.op_type == "clip" else number_operand(op)
     if operand is None:
-        return None
+        bounded = root(op.x) if op.op_type == "clip" else None
+        if isinstance(bounded, Root):
+            return refuse(op, "the root is bounded from above by `clip`", bounded)
+        return bounded
     inner, number = operand
     found = root(inner)
     if not isinstance(found, Root):
         return found
+    if mil.shape(inner) != mil.shape(op.outputs[0]):
+        return refuse(op, f"`{op.op_type}` gives the root the shape {list(mil.shape(op.outputs[0]))}", found)
+    if op.op_type == "sub":
+        number = -number
     if number < 0 or not math.isfinite(number):
-        return Refusal(f"the root is combined with {number:g}; it must be a finite number, 0 or more", found.op)
+        return refuse(op, f"the root is combined with {number:g}; it must be a finite number, 0 or more", found)
     if op.op_type in ("mul", "real_div"):
-        return _scaled(found, number)
+        factor = number if op.op_type == "mul" else 1 / number if number else 0.0
+        return _scaled(found, factor) if factor else refuse(op, "the root is multiplied or divided by 0", found)
+    return _shifted(op, found, number)
+
+
+def _shifted(op: mil.Op, found: Root, number: float) -> Root | Refusal:
+    """Return a root plus a number, or bounded by one."""
+    if op.op_type == "minimum":
+        return refuse(op, "the root is bounded from above by `minimum`", found)
     if found.power != 1:
-        return Refusal("something is added to the inverse root", found.op)
-    if op.op_type == "add":
-        return replace(found, outside=found.outside + number)
+        bound = "something is added to the inverse root"
+        if op.op_type in ("maximum", "clip"):
+            bound = f"the inverse root is bounded from below by `{op.op_type}`"
+        return refuse(op, bound, found)
+    if op.op_type in ("add", "sub"):
+        return replace(found, outside=found.outside + number, floor=found.floor + number if found.floor else 0.0)
     return replace(found, floor=max(found.floor, number))
 
 

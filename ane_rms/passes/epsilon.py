@@ -19,11 +19,11 @@ import math
 
 import numpy as np
 from coremltools.converters.mil._deployment_compatibility import AvailableTarget
-from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
 from ane_rms.grammar import SMALLEST_FP16
+from ane_rms.passes.contract import ContractPass
 from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
 from ane_rms.replacing import constant, remove_unused, visit_each
 
@@ -32,15 +32,25 @@ SAME = 1e-5
 
 
 @register_pass(namespace="common")
-class restore_rms_norm_epsilon(AbstractGraphPass):
+class restore_rms_norm_epsilon(ContractPass):
     """Give lowered norms back the epsilon they had before the float16 cast, from iOS 17 on."""
 
-    def apply(self, prog: mil.Program) -> None:
+    def rewrite(self, prog: mil.Program) -> bool:
         """Restore in place."""
-        rounded = [op for block in mil.blocks(prog) for op in block.operations if _is_rounded(op)]
+        rounded = _rounded(prog)
         replaced = [var.op for op in rounded for var in (op.epsilon, op.gamma) if var is not None]
         visit_each(rounded, _restore)
         remove_unused(replaced)
+        return bool(rounded)
+
+    def ensures(self, prog: mil.Program) -> str:
+        """Return whether an epsilon is still not the one written."""
+        left = _rounded(prog)
+        return f"{left[0].name} has an epsilon that the cast has rounded" if left else ""
+
+
+def _rounded(program: mil.Program) -> list[mil.Op]:
+    return [op for block in mil.blocks(program) for op in block.operations if _is_rounded(op)]
 
 
 def _is_rounded(op: mil.Op) -> bool:

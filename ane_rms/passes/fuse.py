@@ -1,8 +1,11 @@
 """``common::fuse_rms_norm``: replace every RMSNorm of a program by one ``ane_rms_norm``.
 
-Precondition: casts, no-ops and constant arithmetic are folded (``1 + w`` is one constant), nothing is float16 unless
-the model is. Postcondition: the value at each site is one ``ane_rms_norm``; only that last value is replaced, so an
-intermediate that something else uses stays. Running it again changes nothing.
+Requires: every value that is read stands in a block. It finds most where casts, no-ops and constant arithmetic are
+folded (``1 + w`` is one constant), and nothing is float16 unless the model is. Ensures: the value at each site is one
+``ane_rms_norm``; only that last value is replaced, so an intermediate that something else uses stays. Running it again
+changes nothing.
+
+A site is a transaction: what raises while one is built leaves it as written, and is a miss with the exception's text.
 """
 
 from __future__ import annotations
@@ -13,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from coremltools import _logger as logger
 from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
+from ane_rms.grammar import Refusal
 from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.op import parameters
+from ane_rms.passes.contract import ContractPass
 from ane_rms.passes.strategies import STRATEGIES, narrower
 from ane_rms.passes.units import targets_neural_engine, units_name
-from ane_rms.replacing import constant, rewrite_each
-from ane_rms.report import FusionReport, keep_report
-from ane_rms.scan import Scan, scan
+from ane_rms.replacing import attempt_each, constant
+from ane_rms.report import FusionReport, Miss, keep_report, kept_report
+from ane_rms.scan import Scan, miss_of, scan
 
 if TYPE_CHECKING:
+    from ane_rms.attempt import Failure
     from ane_rms.grammar import RmsNorm
 
 
@@ -54,7 +59,7 @@ UNSET = (
 
 
 @register_pass(namespace="common")
-class fuse_rms_norm(AbstractGraphPass):
+class fuse_rms_norm(ContractPass):
     """Fuse RMSNorm spelled in primitives into ``ane_rms_norm``.
 
     Options
@@ -72,23 +77,49 @@ class fuse_rms_norm(AbstractGraphPass):
     lowering: str = ""
     float16: bool = True
 
-    def apply(self, prog: mil.Program) -> None:
-        """Fuse in place, and remember the report of what was found."""
-        if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
+    def rewrite(self, prog: mil.Program) -> bool:
+        """Fuse in place, and keep the report of what was found."""
+        if not self._acts():
             if self.compute_units is None:
                 logger.warning(UNSET)
-            return
+            return False
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
-        found_report = fusion_report(
+        by_op = {id(norm.op): norm for norm in found.norms}
+        failed = {
+            id(op): failure
+            for op, failure in attempt_each([norm.op for norm in found.norms], lambda op: fused(by_op[id(op)]))
+        }
+        missed = [_failed(norm, failed[id(norm.op)]) for norm in found.norms if id(norm.op) in failed]
+        found.norms = [norm for norm in found.norms if id(norm.op) not in failed]
+        report = fusion_report(
             found,
             compute_units=units_name(self.compute_units),
             lowering=self.lowering,
             float16=self.float16,
             enumerated=has_enumerated_shapes(prog),
         )
-        keep_report(prog, found_report)
-        by_op = {id(norm.op): norm for norm in found.norms}
-        rewrite_each([norm.op for norm in found.norms], lambda op: fused(by_op[id(op)]))
+        keep_report(prog, replace(report, missed=(*report.missed, *missed)))
+        return bool(found.norms)
+
+    def requires(self, prog: mil.Program) -> str:
+        """Return whether an op reads a value that a pass before has removed."""
+        ops = [op for block in mil.blocks(prog) for op in block.operations]
+        given = [(op, var) for op in ops for var in op.get_flattened_inputs()]
+        lost = [(op, var) for op, var in given if var.op is not None and var.op.enclosing_block is None]
+        return f"{lost[0][0].name} reads {lost[0][1].name}, which stands in no block" if lost else ""
+
+    def ensures(self, prog: mil.Program) -> str:
+        """Return whether a norm stands that is no miss."""
+        if not self._acts():
+            return ""
+        report = kept_report(prog) or FusionReport()
+        missed = {miss.name for miss in report.missed}
+        left = [norm.op.outputs[0].name for norm in scan(prog, any_axes=self.axes == "any").norms]
+        left = [name for name in left if name not in missed]
+        return f"{left[0]} is an RMSNorm and stands as it was written" if left else ""
+
+    def _acts(self) -> bool:
+        return targets_neural_engine(self.compute_units, for_ane=self.for_ane)
 
 
 def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bool, enumerated: bool) -> FusionReport:
@@ -114,6 +145,12 @@ def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bo
     return replace(report, warnings=warnings)
 
 
+def _failed(norm: RmsNorm, failure: Failure) -> Miss:
+    """Return the miss of a site that could not be built."""
+    miss = miss_of(Refusal(f"building ane_rms_norm failed with {failure.text}", norm.op, "fusion", root=norm.roots[0]))
+    return replace(miss, name=norm.op.outputs[0].name)
+
+
 def fused(norm: RmsNorm) -> mil.Var:
     """Build the ``ane_rms_norm`` of one match, in the type of x, and what is multiplied after; cast to the result's."""
     result = norm.op.outputs[0]
@@ -125,6 +162,7 @@ def fused(norm: RmsNorm) -> mil.Var:
     given = parameters(norm.x, norm.epsilon, norm.gamma)
     given |= {"axes": constant(np.array(norm.axes, np.int32)), "epsilon": constant(given["epsilon"])}
     value = mb.ane_rms_norm(x=norm.x, name=next(names), **given)
+    value.op.site = result.name
     if norm.after is not None:
         value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=next(names))
     if converts:

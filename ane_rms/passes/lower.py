@@ -11,29 +11,32 @@ Source: Anemll, https://x.com/anemll/status/1942432672007192928.
 ``common::expand_ane_rms_norm``: for every compute unit, expands what is left into primitives, so that a hand-written
 ``mb.ane_rms_norm`` converts wherever it is.
 
-Precondition of both: none. Postcondition: no ``ane_rms_norm`` is left where the pass acts. Values are equal but for
-the rounding of the types stored.
+Both require nothing, and ensure that no ``ane_rms_norm`` is left where they act. Values are equal but for the rounding
+of the types stored. A norm whose lowering fails is expanded, and becomes a miss with the exception's text; one that the
+lowering does not take is expanded with a warning.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
-from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, primitives
+from ane_rms.attempt import Failure, attempt
+from ane_rms.passes.contract import ContractPass, none_stands, standing
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, Unlowerable, primitives
 from ane_rms.passes.units import targets_neural_engine
 from ane_rms.replacing import rewrite_each
+from ane_rms.report import Caution, FusionReport, Miss, keep_report, kept_report
 
-
-def _standing(program: mil.Program) -> list[mil.Op]:
-    return [op for block in mil.blocks(program) for op in block.operations if op.op_type == "ane_rms_norm"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @register_pass(namespace="common")
-class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
+class lower_ane_rms_norm_to_layer_norm(ContractPass):
     """Lower every ``ane_rms_norm`` by one strategy.
 
     Options
@@ -47,17 +50,76 @@ class lower_ane_rms_norm_to_layer_norm(AbstractGraphPass):
     for_ane: bool = False
     lowering: str = DEFAULT_STRATEGY
 
-    def apply(self, prog: mil.Program) -> None:
+    def rewrite(self, prog: mil.Program) -> bool:
         """Lower in place."""
-        if not targets_neural_engine(self.compute_units, for_ane=self.for_ane):
-            return
-        rewrite_each(_standing(prog), STRATEGIES[self.lowering].build)
+        if not self._acts():
+            return False
+        report, ops = kept_report(prog) or FusionReport(), standing(prog)
+        build = STRATEGIES[self.lowering].build
+
+        def lowered(op: mil.Op) -> mil.Var:
+            nonlocal report
+            value = _lowered(op, build)
+            if isinstance(value, (Failure, Unlowerable)):
+                report = _without(report, op, value, self.lowering)
+                return primitives(op)
+            return value
+
+        rewrite_each(ops, lowered)
+        if ops and kept_report(prog) is not None:
+            keep_report(prog, report)
+        return bool(ops)
+
+    def ensures(self, prog: mil.Program) -> str:
+        """Return whether an ``ane_rms_norm`` is left where the pass acts."""
+        return none_stands(prog) if self._acts() else ""
+
+    def _acts(self) -> bool:
+        return targets_neural_engine(self.compute_units, for_ane=self.for_ane)
+
+
+def _lowered(op: mil.Op, build: Callable[[mil.Op], mil.Var]) -> mil.Var | Failure | Unlowerable:
+    """Return the value that replaces ``op``, or why there is none."""
+
+    def built() -> mil.Var | Unlowerable:
+        try:
+            return build(op)
+        except Unlowerable as error:
+            return error
+
+    return attempt(built)
+
+
+def _without(report: FusionReport, op: mil.Op, why: Failure | Unlowerable, lowering: str) -> FusionReport:
+    """Return the report with one site expanded: with a warning if the lowering does not take it, else as a miss."""
+    if isinstance(why, Unlowerable):
+        reason = f"lowering={lowering!r} {why}: it is expanded into primitives"
+        return replace(report, warnings=(*report.warnings, Caution(op.site, reason)))
+    value = op.outputs[0]
+    miss = Miss(
+        name=op.site or value.name,
+        op_type=op.op_type,
+        reason=f"lowering={lowering!r} failed with {why.text}",
+        shape=mil.shape(value),
+        module=mil.module_path(op),
+        production="lowering",
+        broken_by=value.name,
+        broken_by_type=op.op_type,
+    )
+    kept = tuple(site for site in report.fused if site.name != miss.name)
+    return replace(report, fused=kept, missed=(*report.missed, miss))
 
 
 @register_pass(namespace="common")
-class expand_ane_rms_norm(AbstractGraphPass):
+class expand_ane_rms_norm(ContractPass):
     """Expand every ``ane_rms_norm`` into primitives, for every compute unit."""
 
-    def apply(self, prog: mil.Program) -> None:
+    def rewrite(self, prog: mil.Program) -> bool:
         """Expand in place."""
-        rewrite_each(_standing(prog), primitives)
+        ops = standing(prog)
+        rewrite_each(ops, primitives)
+        return bool(ops)
+
+    def ensures(self, prog: mil.Program) -> str:
+        """Return whether an ``ane_rms_norm`` is left."""
+        return none_stands(prog)

@@ -36,12 +36,12 @@ def epsilon_of(op: mil.Op) -> float:
 
 def axes_of(op: mil.Op) -> list[int]:
     """Return the normalised axes, from the front, ascending."""
-    return list(mil.positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.x.rank))
+    return list(mil.axes_of(op))
 
 
 def has_fixed_axes(op: mil.Op) -> bool:
     """Return whether the normalised axes have sizes known at conversion; what does not is expanded."""
-    return all(mil.known(op.x.shape[axis]) for axis in axes_of(op))
+    return mil.has_fixed_axes(op)
 
 
 def doubled(op: mil.Op, x: mil.Var, *more: mil.Var) -> mil.Var:
@@ -190,7 +190,8 @@ def scaled(op: mil.Op, value: mil.Var) -> mil.Var:
     if op.gamma is None:
         return value
     axes = axes_of(op)
-    shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
+    sizes = dict(zip(axes, op.gamma.shape, strict=True))
+    shape = [sizes.get(axis, 1) for axis in range(axes[0], op.x.rank)]
     gamma = op.gamma
     if gamma.dtype != op.x.dtype or list(gamma.shape) != shape:
         gamma = mil.cast_like(op.x, np.asarray(gamma.val).reshape(shape))

@@ -55,6 +55,10 @@ if TYPE_CHECKING:
     Build = Callable[[mil.Op], mil.Var]
 
 
+class Unlowerable(ValueError):  # noqa: N818 - no error of a user: the norm is expanded instead
+    """A norm that a lowering does not take; the message says why, after the lowering's name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Strategy:
     """A lowering: the function that builds it, and the traits that the rest of the project reads."""
@@ -135,8 +139,10 @@ def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     power of two makes the rescale exact. It stops at 2^15, which still holds for d up to 8,188.
     """
     axes = axes_of(op)
-    if not has_fixed_axes(op) or len(axes) > 1:
+    if not has_fixed_axes(op):
         return primitives(op)
+    if len(axes) > 1:
+        raise Unlowerable("takes one normalised axis alone")
     x, (axis,) = op.x, axes
     width = int(x.shape[axis])
     pads = split_sum(width * epsilon_of(op))
@@ -165,8 +171,12 @@ def l2_norm(op: mil.Op) -> mil.Var:
     """Use MIL's ``l2_norm``, which normalises the last three axes together: two axes of length 1 are put in front."""
     x, axes = op.x, axes_of(op)
     unknown = [n for n in x.shape[:-1] if not mil.known(n)]
-    if axes != [x.rank - 1] or not has_fixed_axes(op) or (x.rank > 3 and len(unknown) > 1):
+    if not has_fixed_axes(op):
         return primitives(op)
+    if axes != [x.rank - 1]:
+        raise Unlowerable("takes the last axis alone")
+    if x.rank > 3 and len(unknown) > 1:
+        raise Unlowerable("takes one axis of flexible size at rank 4 and above")
     width = int(x.shape[-1])
     if x.rank > 3:
         spread = mb.reshape(x=x, shape=[-1, 1, 1, width], name=part_name(op, "rows"))

@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 a regression or a failed check, 2 the user or the environm
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -76,10 +77,16 @@ def common(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Show all that the libraries say.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show all that the libraries say, and check what each pass ensures.")
+    ] = False,
 ) -> None:
     """Convert a zoo of language models with and without ane_rms, count their norms, measure their precision."""
-    if not verbose:
+    if verbose:
+        from ane_rms.passes.contract import VARIABLE
+
+        os.environ[VARIABLE] = "1"  # children take it over
+    else:
         log_noise.hush()
 
 

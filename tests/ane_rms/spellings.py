@@ -213,16 +213,15 @@ LOOK_ALIKES: dict[str, LookAlike] = {
     "mean(x^2) - mean(x)^2": LookAlike(
         lambda x, w: x * torch.rsqrt(_ms(x) - x.mean(-1, keepdim=True) ** 2 + EPS) * w, "subtracted"
     ),
-    "F.normalize alone": LookAlike(lambda x, _: F.normalize(x, dim=-1), "L2 normalisation"),
     "large eps outside the root": LookAlike(
         lambda x, w: w * (x / (x.norm(dim=-1, keepdim=True) * D**-0.5 + 1e-2)), "deviates by up to"
     ),
     "rescaled element by element": LookAlike(_rescaled_by_element, "not the value whose mean square"),
     "rescaled by its largest value, not magnitude": LookAlike(_rescaled_by_largest, "not the value whose mean square"),
-    "global response norm (diffusers)": LookAlike(_global_response, ""),
+    "global response norm (diffusers)": LookAlike(_global_response, "goes into `reduce_mean`"),
     "hand-written LayerNorm (Cohere)": LookAlike(_hand_written_layer_norm, ""),
     "torch.nn.functional.layer_norm": LookAlike(lambda x, w: F.layer_norm(x, (D,), w), ""),
     "softmax scale": LookAlike(lambda x, w: torch.softmax(x * D**-0.5, -1) * w, ""),
     "standard deviation alone": LookAlike(lambda x, w: x.std(-1, keepdim=True) + w, ""),
-    "multiplied by the RMS": LookAlike(lambda x, w: x * torch.sqrt(_ms(x) + EPS) * w, ""),
+    "multiplied by the RMS": LookAlike(lambda x, w: x * torch.sqrt(_ms(x) + EPS) * w, "multiplied by the root"),
 }

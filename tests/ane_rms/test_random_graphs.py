@@ -147,25 +147,25 @@ def features(program, shape):
 
 def surroundings(norm):
     """Yield what stands around one norm."""
-    own = {id(op) for op in (*norm.interior, norm.root)}
-    values = [op.outputs[0] for op in (*norm.interior, norm.root) if op is not norm.op]
+    own = {id(op) for op in (*norm.interior, *norm.roots)}
+    values = [op.outputs[0] for op in (*norm.interior, *norm.roots) if op is not norm.op]
     if any(id(child) not in own for value in values for child in value.child_ops):
         yield "shared intermediate"
     if any(value.consuming_blocks for value in values):
         yield "intermediate that is an output"
-    if norm.others:
-        yield "other factors"
+    if norm.other is not None:
+        yield "another factor"
     block = norm.op.enclosing_block
     if block.outer_op is not None:
         yield f"inside a {block.outer_op.op_type}"
-        if norm.root.enclosing_block is not block:
+        if norm.roots[0].enclosing_block is not block:
             yield "root in another block"
 
 
 WANTED = {
     *(f"rank {rank}" for rank in range(1, 6)),
     *("d = 1", "shared intermediate", "intermediate that is an output", "norm of a norm", "same x twice"),
-    *("inside a cond", "inside a while_loop", "root in another block", "other factors", "constant as x"),
+    *("inside a cond", "inside a while_loop", "root in another block", "another factor", "constant as x"),
 }
 
 

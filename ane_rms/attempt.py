@@ -1,0 +1,26 @@
+"""Try what concerns one site, so that a failure there concerns no other: the text of the exception is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An exception, as one line."""
+
+    text: str
+
+
+def attempt(act: Callable[[], T]) -> T | Failure:
+    """Return what ``act`` returns, or the exception that it raised; an interruption goes on."""
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001 - whatever a site raises becomes a miss with its text
+        return Failure(" ".join(f"{type(error).__name__}: {error}".split()))

@@ -1,0 +1,107 @@
+"""Which factor of a product is the x of its root, and what stands beside the two.
+
+The factor and the squared value may each be a number times the same value: ``h * rsqrt(mean((h / c)^2) + e)``. They
+may also be x and ``x / m``, with m the largest magnitude of x's rows, taken out before squaring: coremltools writes
+``torch.nn.RMSNorm`` so, as ``x / (m * sqrt(mean((x/m)^2) + e))``. Its epsilon then acts as ``e * m^2``. Where
+coremltools itself wrote all of it for one node of torch, ``e`` is what the user wrote, and what is fused (coremltools
+issue 2821); where a user did, the deviation is for :mod:`ane_rms.grammar.deviation` to state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ane_rms import mil
+from ane_rms.grammar.forms import reduced_axes, without_numbers
+from ane_rms.grammar.values import same
+
+if TYPE_CHECKING:
+    from ane_rms.grammar.forms import Quadratic, Root
+    from ane_rms.grammar.product import Node, Product
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """The x of a product: the quadratic, of x itself, and what else multiplies."""
+
+    quadratic: Quadratic
+    number: float
+    """What x is times, where the factor is a number times it."""
+    constants: list[Node]
+    others: list[Node]
+    """The largest parts of the product that hold neither x nor the root, and are not constant."""
+    meets_last: bool
+    """Whether x and the root come together in the product's last op."""
+    is_over_largest: bool = False
+    is_torchs: bool = False
+    """Whether coremltools took the largest magnitude out, as its way to write one node of torch."""
+
+
+def operand(flat: Product, found: Root, at: int) -> Operand | None:
+    """Return the x of a product around the root that is its factor ``at``; None if no factor is it."""
+    return _plain(flat, found.quadratic, at) or _over_largest(flat, found, at)
+
+
+def _plain(flat: Product, q: Quadratic, at: int) -> Operand | None:
+    candidates = []
+    inner, squared_factor = without_numbers(q.x)
+    for place, node in flat.unknowns():
+        if place == at or node.power != 1:
+            continue
+        if same(node.var, q.x):
+            candidates.append(_around(flat, at, place, q, 1.0))
+            continue
+        value, factor = without_numbers(node.var)
+        if factor and squared_factor and same(value, inner):
+            scale = q.scale * squared_factor * squared_factor
+            candidates.append(_around(flat, at, place, replace(q, x=inner, scale=scale), factor))
+    return min(candidates, key=lambda one: len(one.others), default=None)
+
+
+def _over_largest(flat: Product, found: Root, at: int) -> Operand | None:
+    q = found.quadratic
+    inner = mil.float_producer(q.x, "real_div")
+    if inner is None or not _is_largest_magnitude(inner.y, inner.x, q.axes):
+        return None
+    for place, node in flat.unknowns():
+        if place == at or node.power != 1 or not same(node.var, inner.x):
+            continue
+        around = _around(flat, at, place, replace(q, x=inner.x), 1.0)
+        undone = [one for one in around.others if one.power == -1 and same(one.var, inner.y)]
+        if undone:
+            rest = [one for one in around.others if one is not undone[0]]
+            return replace(around, others=rest, is_over_largest=True, is_torchs=_is_torchs(found.op, inner))
+    return None
+
+
+def _around(flat: Product, root_at: int, at: int, q: Quadratic, number: float) -> Operand:
+    beside = flat.beside(root_at, at)
+    return Operand(
+        quadratic=q,
+        number=number,
+        constants=[node for node in beside if node.constant is not None],
+        others=[node for node in beside if node.constant is None],
+        meets_last=_meets_in(flat, flat.ancestors(root_at) & flat.ancestors(at)),
+    )
+
+
+def _meets_in(flat: Product, shared: set[int]) -> bool:
+    """Return whether the places that are part of both paths are the whole alone, or casts of it."""
+    ops = [flat.nodes[place].op for place in shared]
+    return len([op for op in ops if op is not None and op.op_type != "cast"]) == 1
+
+
+def _is_largest_magnitude(var: mil.Var, x: mil.Var, axes: tuple[int, ...]) -> bool:
+    """Return whether ``var`` is ``max(|x|)`` over ``axes``, which stay as 1."""
+    reduction = mil.float_producer(var, "reduce_max")
+    if reduction is None or reduction.axes is None or not reduction.keep_dims.val:
+        return False
+    magnitude = mil.float_producer(reduction.x, "abs")
+    return magnitude is not None and same(magnitude.x, x) and reduced_axes(reduction) == axes
+
+
+def _is_torchs(root: mil.Op, division: mil.Op) -> bool:
+    """Return whether coremltools read the root, and the division by the largest magnitude, from one node of torch."""
+    node = mil.torch_node(root)
+    return bool(node) and node == mil.torch_node(division) == mil.torch_node(mil.base(division.y).op)

@@ -1,0 +1,122 @@
+"""Squares, and whether a value is made of a mean or a sum of them.
+
+A square is ``square(x)``, ``pow(x, 2)``, ``x * x`` or that of ``abs(x)``, times a number: ``x * (x / d)`` as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ane_rms import mil
+from ane_rms.grammar.forms import Refusal, times_number, without_numbers
+from ane_rms.grammar.values import same
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUMS = ("reduce_mean", "reduce_sum")
+SUMS_OF_SQUARES = ("reduce_sum_square", "reduce_l2_norm")
+COMBINING = ("abs", "add", "inverse", "maximum", "minimum", "mul", "real_div", "relu", "select", "sub", "clip")
+MOVING = ("cast", "concat", "expand_dims", "identity", "reshape", "slice_by_index", "slice_by_size", "split", "squeeze")
+LOOKED_THROUGH = frozenset((*COMBINING, *MOVING, "stack", "tile", "transpose"))
+"""Ops between a mean square and its root that leave it one: what combines, bounds, moves or spreads it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """``scale * x^2``."""
+
+    x: mil.Var
+    scale: float = 1.0
+
+
+def squared(var: mil.Var, word: str) -> Squares | Refusal | None:
+    """Return x and the factor where ``var`` is ``factor * x^2``.
+
+    Parameters
+    ----------
+    var: what is summed.
+    word: how the sentence of a refusal calls the sum, ``mean`` or ``sum``.
+    """
+    op = mil.float_producer(var, "square", "mul", "pow", "real_div")
+    if op is None:
+        return None
+    if op.op_type == "square":
+        return Squares(_without_sign(op.x))
+    if op.op_type == "pow":
+        exponent = mil.scalar(op.y)
+        if exponent == 2:
+            return Squares(_without_sign(op.x))
+        power = "a power that is not constant" if exponent is None else f"x**{exponent:g}"
+        return _refuse(op, f"the {word} is over {power}, not over a square")
+    return _product_of_two(op, word)
+
+
+def _product_of_two(op: mil.Op, word: str) -> Squares | Refusal:
+    """Return the square that a multiplication or division is."""
+    scaled = times_number(op)
+    if scaled is not None:
+        inner = squared(scaled[0], word)
+        if inner is None:
+            return _refuse(op, f"the {word} is over `{op.op_type}` with a number, not over a square")
+        return Squares(inner.x, inner.scale * scaled[1]) if isinstance(inner, Squares) else inner
+    if op.op_type == "mul":
+        (x, factor), (y, other) = without_numbers(op.x), without_numbers(op.y)
+        if same(op.x, op.y):
+            return Squares(_without_sign(op.x))
+        if same(x, y):
+            return Squares(x, factor * other)
+        if any(isinstance(squared(one, word), Squares) for one in (op.x, op.y)):
+            return _refuse(op, f"the {word} is over squares times a value that is not one number")
+        return _refuse(op, f"the {word} is over a product of two different values, not over a square")
+    return _refuse(op, f"the {word} is over a quotient of two values, not over a square")
+
+
+def _without_sign(x: mil.Var) -> mil.Var:
+    """Return what a square of ``x`` is a square of, too: without ``abs``."""
+    magnitude = mil.float_producer(x, "abs")
+    return x if magnitude is None else magnitude.x
+
+
+def _refuse(op: mil.Op, reason: str) -> Refusal:
+    return Refusal(reason, op, "quadratic")
+
+
+def holds_mean_square(var: mil.Var) -> bool:
+    """Return whether ``var`` is computed from a mean or sum of squares by ops that leave it one."""
+    pending, visited = [(var, False)], set[tuple[int, bool]]()
+    while pending:
+        value, is_summed = pending.pop()
+        op = mil.base(value).op
+        if op is None or (id(op), is_summed) in visited or not mil.is_float_arithmetic(op):
+            continue
+        visited.add((id(op), is_summed))
+        if op.op_type in SUMS:
+            pending.append((op.x, True))
+        elif op.op_type == "reduce_sum_square" or _is_square_of(op, is_summed=is_summed):
+            return True
+        elif op.op_type in LOOKED_THROUGH:
+            pending.extend((one, is_summed) for one in operands(op))
+    return False
+
+
+def _is_square_of(op: mil.Op, *, is_summed: bool) -> bool:
+    """Return whether ``op`` squares: what is summed after, or the root of a sum."""
+    is_square = (
+        op.op_type == "square"
+        or (op.op_type == "pow" and mil.scalar(op.y) == 2)
+        or (op.op_type == "mul" and same(without_numbers(op.x)[0], without_numbers(op.y)[0]))
+    )
+    if not is_square or is_summed:
+        return is_square
+    inner = mil.float_producer(without_numbers(op.x)[0], "reduce_l2_norm", "sqrt")
+    return inner is not None and (inner.op_type == "reduce_l2_norm" or holds_mean_square(inner.x))
+
+
+def operands(op: mil.Op) -> Iterator[mil.Var]:
+    """Yield the values that an op works on, without its constants."""
+    for given in op.inputs.values():
+        for one in given if isinstance(given, (list, tuple)) else (given,):
+            if one.val is None:
+                yield one
