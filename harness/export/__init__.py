@@ -17,7 +17,7 @@ import torch
 
 from harness.errors import ExportError, UnsuitedShapeError, check_name
 from harness.export import frontends, pretrained
-from harness.export.build import build, quiet_transformers
+from harness.export.build import build, quiet_transformers, seeded_tokens
 from harness.export.exported_model import ExportedModel
 from harness.export.norms import NormCall, norms_executed
 from harness.export.parts import Part, parts
@@ -76,7 +76,7 @@ def export(
     network, unread = (build(spec, size=size), ()) if checkpoint is None else pretrained.load_with_marks(checkpoint)
     config: Any = network.config
     reference = WRAPPERS[spec.wrapper](network, shape.length).eval()
-    tokens = _tokens(spec.gamma_seed, config.vocab_size, shape.length)
+    tokens = seeded_tokens(spec.gamma_seed, config.vocab_size, shape.length)
     positions = tabled(network, shape.length, only_changing=shape.kind == "prefill")
     with quiet_transformers(), positions, _naming(spec.key, shape, frontend):
         made = [
@@ -135,8 +135,3 @@ def _naming(key: str, shape: Shape, frontend: str) -> Iterator[None]:
         raise UnsuitedShapeError(f"{key}: {shape.kind}: {error}") from None
     except Exception as error:  # torch raises errors of many kinds here, all of them about this model
         raise ExportError(f"{key}: {frontend}: {type(error).__name__}: {error}") from error
-
-
-def _tokens(seed: int, vocabulary: int, length: int) -> Array:
-    """Return seeded token ids, int32, shape (1, N)."""
-    return np.random.default_rng(seed).integers(0, vocabulary, (1, length), dtype=np.int32)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from harness.errors import ExportError
+from harness.export.massive import make_massive
+from harness.plan.shapes import LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +47,11 @@ def _seed_norms(network: torch.nn.Module, seed: int) -> None:
                 weight.data += torch.rand(weight.shape, generator=generator) - 0.5
 
 
+def seeded_tokens(seed: int, vocabulary: int, length: int) -> np.ndarray[Any, Any]:
+    """Return the token ids that a seeded model is run on, int32, shape (1, N)."""
+    return np.random.default_rng(seed).integers(0, vocabulary, (1, length), dtype=np.int32)
+
+
 def build(spec: ModelSpec, *, size: Size = "quick") -> torch.nn.Module:
     """Build a zoo model with seeded weights, in float32 and eval mode; nothing is downloaded.
 
@@ -70,4 +78,9 @@ def build(spec: ModelSpec, *, size: Size = "quick") -> torch.nn.Module:
         except Exception as error:  # whatever a constructor raises, the entry cannot be built
             raise ExportError(f"{spec.key}: {spec.architecture} cannot be built: {error}") from error
     _seed_norms(network, spec.gamma_seed)
-    return network.float().eval().requires_grad_(requires_grad=False)
+    network = network.float().eval().requires_grad_(requires_grad=False)
+    if spec.activations == "massive" and spec.wrapper == "causal":
+        tokens = torch.from_numpy(seeded_tokens(spec.gamma_seed, config.vocab_size, LENGTH))
+        with quiet_transformers():
+            make_massive(network, tokens, spec.residual_peak)
+    return network

@@ -168,6 +168,7 @@ def definition(spec: ModelSpec, options: Options) -> str:
         "architecture": [spec.architecture, spec.config_class, spec.wrapper],
         "config": spec.fields(options.size),
         "seed": spec.gamma_seed,
+        "activations": [spec.activations, spec.residual_peak] if spec.activations == "massive" else [],
         "sequence_length": options.sequence_length,
     }
     if options.checkpoint is not None:

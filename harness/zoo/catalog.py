@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Size = Literal["quick", "full"]
 SIZES: tuple[Size, ...] = get_args(Size)
 Tier = Literal["quick", "nightly"]
+Activations = Literal["massive", "tame"]
 Wrapper = Literal["causal", "encoder", "decoder"]
 
 _NULL = "null"
@@ -70,6 +71,11 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """How its values are brought into float16's range, unless the user says: see `harness.zoo.rescale_choice`."""
     wrapper: Wrapper = "causal"
     """How the model is called; see `harness.export.wrappers`."""
+    activations: Activations = "massive"
+    """``"massive"``: the seeded weights give the residual stream a massive channel, as trained ones do; ``"tame"``: they
+    do not. See `harness.export.massive`."""
+    residual_peak: float = 22_552.0
+    """Magnitude of the massive channel. The default is SmolLM2 135M's; a family whose own is known has that."""
     unconvertible: str = ""
     """Why coremltools cannot convert it yet; empty if it can."""
     notes: str = ""

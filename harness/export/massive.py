@@ -1,0 +1,160 @@
+"""Give a network of seeded weights the activations of a trained one: a channel of the residual stream that is massive.
+
+In trained models one MLP adds a large value to a channel or two of the residual stream, where it stays to the end: up
+to 410 in Llama 3.2 1B, 14,858 in Qwen3 1.7B, 22,552 in SmolLM2 135M, 61,040 in Gemma 3 1B. From 256 on its square
+exceeds float16, and an RMSNorm that is not fused makes zeros of the whole row. Later norms give such a channel little
+weight and the others much, so that what the model computes lies in the others.
+
+The last linear layer of the middle layer is given a row that yields the peak on each of the model's own tokens. Where
+a norm follows that linear layer, the norm's weight carries the peak. Norms that read the stream afterwards are given
+weights that bring the channel down to 1 and the others up to the size they had.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from harness.errors import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Call = tuple[torch.nn.Module, torch.Tensor, torch.Tensor]
+
+CHANNEL = 5
+"""The massive channel; trained models have theirs anywhere."""
+
+BEFORE_NORM = 8.0
+"""Ratio of the channel to the others where a norm follows, which the norm's weight multiplies to the peak."""
+
+STANDS_OUT = 4.0
+"""Ratio of a row's size to that of its other channels from which on the row is the stream's, with the channel in it."""
+
+DEAD = 1e-12
+
+
+def make_massive(network: torch.nn.Module, tokens: torch.Tensor, peak: float) -> None:
+    """Change a causal language model's weights so that its residual stream reaches a peak on given tokens.
+
+    Parameters
+    ----------
+    network: of float32 weights.
+    tokens: ids, (1, N).
+    peak: magnitude of the massive channel.
+
+    Raises
+    ------
+    ExportError: where the middle layer does not end in a linear layer or a norm after one.
+    """
+    config: Any = network.config
+    layers = _layers(network, config.num_hidden_layers)
+    born = layers[(len(layers) - 1) // 2]
+    width = config.hidden_size
+    calls = _calls(network, tokens, born)
+    last = next((i for i in reversed(range(len(calls))) if _is_linear(calls[i][0], width)), None)
+    if last is None:
+        raise ExportError(f"{type(network).__name__}: no linear layer ends the layer: set activations = 'tame'")
+    linear, given, made = calls[last]
+    norm = next((call for call in calls[last + 1 :] if _is_norm(call[0], width)), None)
+    if norm is None:
+        _yield_on_every_token(linear, given, peak)
+    else:
+        others = float(made.square().mean().sqrt())
+        _yield_on_every_token(linear, given, BEFORE_NORM * others)
+        _carry(norm[0], network, tokens, peak)
+    for module, ratio in _norms_after(network, tokens, born, width).items():
+        _quieten(module, ratio)
+
+
+def _layers(network: torch.nn.Module, count: int) -> torch.nn.ModuleList:
+    found = [one for one in network.modules() if isinstance(one, torch.nn.ModuleList) and len(one) == count]
+    if not found:
+        raise ExportError(f"{type(network).__name__}: its {count} layers were not found: set activations = 'tame'")
+    return found[0]
+
+
+def _calls(network: torch.nn.Module, tokens: torch.Tensor, within: torch.nn.Module) -> list[Call]:
+    """Run the network, and return module, first input and output of each leaf that a layer calls, in order."""
+    calls: list[Call] = []
+
+    def keep(module: torch.nn.Module, given: tuple[Any, ...], made: Any) -> None:
+        if given and isinstance(given[0], torch.Tensor) and isinstance(made, torch.Tensor):
+            calls.append((module, given[0].detach(), made.detach()))
+
+    _run(network, tokens, {module: keep for module in within.modules() if not any(module.children())})
+    return calls
+
+
+def _run(network: torch.nn.Module, tokens: torch.Tensor, hooks: dict[torch.nn.Module, Callable[..., None]]) -> None:
+    with torch.inference_mode(), ExitStack() as stack:
+        for module, hook in hooks.items():
+            stack.callback(module.register_forward_hook(hook).remove)
+        network(input_ids=tokens.long())
+
+
+def _is_linear(module: torch.nn.Module, width: int) -> bool:
+    return isinstance(module, torch.nn.Linear) and module.out_features == width
+
+
+def _is_norm(module: torch.nn.Module, width: int) -> bool:
+    weight = getattr(module, "weight", None)
+    return "norm" in type(module).__name__.lower() and weight is not None and weight.shape == (width,)
+
+
+def _yield_on_every_token(linear: torch.nn.Module, given: torch.Tensor, value: float) -> None:
+    """Give the channel's row the weights that yield a value on every token seen: the shortest such row."""
+    rows = given.reshape(-1, given.shape[-1]).double()
+    weight: Any = linear.weight
+    weight.data[CHANNEL] = (torch.linalg.pinv(rows, rtol=1e-6) @ torch.full((len(rows),), value).double()).float()
+
+
+def _carry(norm: torch.nn.Module, network: torch.nn.Module, tokens: torch.Tensor, peak: float) -> None:
+    """Give a norm the weight that makes the channel reach the peak."""
+    weight: Any = norm.weight
+    weight.data[CHANNEL] = 1.0 - _offset(norm)
+    seen: list[torch.Tensor] = []
+    _run(network, tokens, {norm: lambda _module, _given, made: seen.append(made.detach())})
+    weight.data[CHANNEL] = peak / max(float(seen[0][..., CHANNEL].abs().max()), DEAD) - _offset(norm)
+
+
+def _offset(norm: torch.nn.Module) -> float:
+    """Return 1 for a norm that multiplies by ``1 + weight``, else 0: seeded weights are around 0 or 1."""
+    weight: Any = norm.weight
+    return 1.0 if float(weight.median()) < 0.5 else 0.0
+
+
+def _quieten(norm: torch.nn.Module, ratio: float) -> None:
+    """Multiply a norm's weights by the ratio of a row's size to that of its other channels; the channel becomes 1."""
+    weight: Any = norm.weight
+    offset = _offset(norm)
+    weight.data = (weight.data + offset) * ratio - offset
+    weight.data[CHANNEL] = len(weight) ** -0.5 - offset
+
+
+def _norms_after(
+    network: torch.nn.Module, tokens: torch.Tensor, born: torch.nn.Module, width: int
+) -> dict[torch.nn.Module, float]:
+    """Return the norms called after a layer whose input's channel is far above the others, and by how much."""
+    found: dict[torch.nn.Module, float] = {}
+    begun = False
+
+    def end(*_: Any) -> None:
+        nonlocal begun
+        begun = True
+
+    def look(module: torch.nn.Module, given: tuple[Any, ...], _made: Any) -> None:
+        x = given[0].detach()
+        others = x.clone()
+        others[..., CHANNEL] = 0
+        ratio = float((x.norm(dim=-1) / others.norm(dim=-1)).median())
+        if begun and ratio > STANDS_OUT:
+            found.setdefault(module, ratio)
+
+    hooks: dict[torch.nn.Module, Callable[..., None]] = {
+        module: look for module in network.modules() if _is_norm(module, width)
+    }
+    _run(network, tokens, {**hooks, born: end})
+    return found
