@@ -12,7 +12,6 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from harness.errors import ExportError, UnsuitedShapeError, check_name
@@ -29,6 +28,8 @@ from harness.zoo.prompts import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    import numpy as np
 
     from harness.zoo.catalog import ModelSpec, Size
     from harness.zoo.checkpoint import Checkpoint

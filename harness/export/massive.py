@@ -47,7 +47,8 @@ def make_massive(network: torch.nn.Module, tokens: torch.Tensor, peak: float) ->
 
     Raises
     ------
-    ExportError: where the middle layer does not end in a linear layer or a norm after one.
+    ExportError: where the middle layer does not end in a linear layer or a norm after one, or no later norm reads what
+        it makes.
     """
     config: Any = network.config
     layers = _layers(network, config.num_hidden_layers)
@@ -65,7 +66,10 @@ def make_massive(network: torch.nn.Module, tokens: torch.Tensor, peak: float) ->
         others = float(made.square().mean().sqrt())
         _yield_on_every_token(linear, given, BEFORE_NORM * others)
         _carry(norm[0], network, tokens, peak)
-    for module, ratio in _norms_after(network, tokens, born, width).items():
+    readers = _norms_after(network, tokens, born, width)
+    if not readers:
+        raise ExportError(f"{type(network).__name__}: no norm reads its massive channel: set activations = 'tame'")
+    for module, ratio in readers.items():
         _quieten(module, ratio)
 
 

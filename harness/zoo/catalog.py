@@ -72,8 +72,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     wrapper: Wrapper = "causal"
     """How the model is called; see `harness.export.wrappers`."""
     activations: Activations = "massive"
-    """``"massive"``: the seeded weights give the residual stream a massive channel, as trained ones do; ``"tame"``: they
-    do not. See `harness.export.massive`."""
+    """Whether the seeded weights give the residual stream a massive channel, as trained ones do (``"massive"``), or not
+    (``"tame"``); see `harness.export.massive`."""
     residual_peak: float = 22_552.0
     """Magnitude of the massive channel. The default is SmolLM2 135M's; a family whose own is known has that."""
     unconvertible: str = ""
