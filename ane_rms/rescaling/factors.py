@@ -13,6 +13,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
+from ane_rms.mapped_arrays import made
 from ane_rms.replacing import build_after, remove_unused
 from ane_rms.rescaling.relations import Relation, Slot, slots
 from ane_rms.rescaling.scales import relation
@@ -42,6 +43,10 @@ class Changes:
 
 def scaled_copy(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
     """Return ``array * 2**exponent`` of the same type; only float16 rounds, and only below its normal range."""
+    return made(array, lambda part: _times(part, exponent))
+
+
+def _times(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
     with np.errstate(over="ignore", under="ignore"):
         if -24 <= exponent <= 15:
             return np.asarray(np.multiply(array, array.dtype.type(2.0**exponent), dtype=array.dtype))
@@ -63,6 +68,7 @@ def give(program: Program, exponents: Mapping[Var, int], sharing: Sharing, scale
         touched.update(dict.fromkeys(op for op in (var.op, *var.child_ops) if op is not None))
     order = {op: at for at, op in enumerate(op for block in mil.blocks(program) for op in block.operations)}
     giver = _Giver(exponents, sharing, scaled)
+    giver.scale_inputs()
     for op in sorted((op for op in touched if op in order), key=order.__getitem__):
         giver.settle(op)
     giver.restore_outputs()
@@ -76,6 +82,14 @@ class _Giver:
         self.changes, self.replaced = Changes(), list["Op"]()
         self._constants: dict[tuple[Var, int], Var] = {}
         self._multiplied: dict[tuple[Var, int], Var] = {}
+
+    def scale_inputs(self) -> None:
+        """Multiply the values that no op writes: a program's inputs come at their own size."""
+        for var, exponent in list(self.exponents.items()):
+            if var.op is None and exponent:
+                self.exponents[var] = 0
+                new = self._multiply_result(var, exponent)
+                self.exponents[new] = exponent
 
     def settle(self, op: Op) -> None:
         """Make one op fit the exponents of what it reads and writes."""
@@ -158,8 +172,8 @@ class _Giver:
         sign = "minus_" if step < 0 else ""
         return build_after(var, lambda: mb.mul(x=var, y=factor, name=f"{var.name}_times_2_to_{sign}{abs(step)}"))
 
-    def _multiply_result(self, var: Var, step: int, *, only_outputs: bool = False) -> None:
-        """Multiply a result, which then stands under its name in the place of what was computed."""
+    def _multiply_result(self, var: Var, step: int, *, only_outputs: bool = False) -> Var:
+        """Multiply a value, and return the product, which all that reads it, or a block's outputs alone, then read."""
         readers = () if only_outputs else tuple(dict.fromkeys(var.child_ops))
         blocks = tuple(dict.fromkeys(var.consuming_blocks))
         new = self._multiply(var, step)
@@ -175,6 +189,7 @@ class _Giver:
         if not only_outputs:
             self.exponents[new] = self._exponent(var)
             self.exponents.pop(var, None)
+        return new
 
     def _scale(self, op: Op, slot: Slot, exponent: int, given: Var | None = None, *, note: bool = True) -> None:
         """Have ``op`` read a constant times 2**exponent."""

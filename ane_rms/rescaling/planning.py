@@ -56,6 +56,12 @@ class Plan:
         """The exponent of each value that has one."""
         return {var: exponent for exponent, values in self.parts for var in values if exponent}
 
+    def in_order(self, program: Program) -> Plan:
+        """Return the plan with the values of each part as the program computes them, inputs first."""
+        at = {var: number for number, var in enumerate(float_values(program))}
+        ordered = [(exponent, sorted(values, key=lambda var: at.get(var, -1))) for exponent, values in self.parts]
+        return Plan(sorted(ordered, key=lambda part: at.get(part[1][0], -1)), self.left)
+
 
 def ceiling(var: Var) -> float:
     """Return the largest magnitude that ``var`` may have where it is written."""
@@ -89,22 +95,23 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: S
             exponent = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
             plan.parts.append((exponent, values))
         break
-    return plan
+    return plan.in_order(program)
 
 
 def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
     """Return the plan that scales the residual stream: of the regions that norms read, the one of most values."""
     plan = Plan()
     for function in program.functions.values() if exponent else ():
-        graph, regions = Graph(sharing), list[set["Var"]]()
+        graph, regions = Graph(sharing), list[list["Var"]]()
         norms = [op for op in _norms(program) if mil.root_function(op) is function and not is_constant(op.x)]
         for op in norms:
             if not any(op.x in region for region in regions):
                 regions.append(graph.region([op.x]))
         if regions:
             largest = max(regions, key=len)
-            plan.parts.append((exponent, list(graph.region([op.x for op in norms if op.x in largest]))))
-    return plan
+            inside = set(largest)
+            plan.parts.append((exponent, graph.region([op.x for op in norms if op.x in inside])))
+    return plan.in_order(program)
 
 
 def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
@@ -120,7 +127,8 @@ def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sh
             continue
         stream = graph.closure(op.x)
         seen.update(stream)
-        readers = [one for one in norms if one.x in stream]
+        inside = set(stream)
+        readers = [one for one in norms if one.x in inside]
         stepping.extend(stepped(graph, stream, readers, magnitudes, floor))
     stream_values = {var for _, values in stepping for var in values}
     kept = [(exponent, values) for exponent, values in plan.parts if not stream_values.intersection(values)]

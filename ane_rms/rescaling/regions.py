@@ -61,8 +61,8 @@ class Graph:
         self._leading: dict[Op, Var | None] = {}
         self._edges: dict[Node, dict[Node, int]] = {}
 
-    def region(self, seeds: Iterable[Var]) -> set[Var]:
-        """Return the values that are scaled where ``seeds`` are.
+    def region(self, seeds: Iterable[Var]) -> list[Var]:
+        """Return the values that are scaled where ``seeds`` are, in the order that the walk met them.
 
         Raises
         ------
@@ -73,23 +73,23 @@ class Graph:
         while True:
             came_from = self._walk(starts, flow)
             if SINK not in came_from:
-                return {var for kind, var in came_from if kind == "value"}
+                return [var for kind, var in came_from if kind == "value"]
             self._augment(came_from, flow)
 
-    def components(self, region: set[Var]) -> list[list[Var]]:
+    def components(self, region: Collection[Var]) -> list[list[Var]]:
         """Return the parts of a region that no multiplication and no constant separates."""
-        left, found = dict.fromkeys(region), []
+        left, found, inside = dict.fromkeys(region), [], set(region)
         while left:
             first = next(iter(left))
-            members = [var for kind, var in self._connected(("value", first), region) if kind == "value"]
+            members = [var for kind, var in self._connected(("value", first), inside) if kind == "value"]
             for var in members:
                 del left[var]
             found.append(members)
         return found
 
-    def closure(self, var: Var) -> set[Var]:
+    def closure(self, var: Var) -> list[Var]:
         """Return every value that is joined to ``var``, whatever it costs to scale them all."""
-        return {one for kind, one in self._connected(("value", var), None) if kind == "value"}
+        return [one for kind, one in self._connected(("value", var), None) if kind == "value"]
 
     def touching(self, seed: Var, over: Collection[Var]) -> list[Var]:
         """Return the values over range that hang together with ``seed`` without one in range between them."""

@@ -91,6 +91,7 @@ ROOMS = {
 ANE_RMS = {
     "mil": set(),
     "attempt": set(),
+    "mapped_arrays": set(),
     "registry": set(),
     "op": {"mil"},
     "replacing": {"attempt", "mil"},
@@ -100,7 +101,7 @@ ANE_RMS = {
     "guards": {"mil", "report"},
     "grammar": {"mil"},
     "scan": {"attempt", "grammar", "mil", "report"},
-    "rescaling": {"grammar", "mil", "rescaled", "replacing", "report"},
+    "rescaling": {"grammar", "mapped_arrays", "mil", "rescaled", "replacing", "report"},
     "passes": {
         "attempt",
         "grammar",
@@ -119,7 +120,7 @@ ANE_RMS = {
     "reading": {"package", "passes", "report", "scan"},
     "rewrite_package": {"grammar", "guards", "mil", "package", "passes", "reading", "report", "scan"},
     "idle": {"mil", "report", "scan"},
-    "coremltools_patches": {"mil", "op"},
+    "coremltools_patches": {"mapped_arrays", "mil", "op"},
     "pipeline": {"coremltools_patches", "passes"},
     "tracing": set(),
     "several_functions": set(),

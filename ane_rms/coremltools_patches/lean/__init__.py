@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from ane_rms.coremltools_patches.guard import replacing
 from ane_rms.coremltools_patches.lean import cast, patches
 from ane_rms.coremltools_patches.lean.spill import Spill
+from ane_rms.mapped_arrays import in_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ __all__ = ["leaner"]
 @contextmanager
 def leaner() -> Iterator[None]:
     """Have conversions within a ``with`` block do without their copies of weights; afterwards, all is as before."""
-    with closing(Spill()) as spill:
+    with closing(Spill()) as spill, in_files():
         lent = cast.loan()
         replacements: list[Replacement] = [*patches.all_patches(spill), *([] if lent is None else [lent])]
         with replacing(replacements):

@@ -15,8 +15,8 @@ from coremltools.converters.mil.mil.passes.defs import quantization
 from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
 from ane_rms.coremltools_patches.guard import digest
-from ane_rms.coremltools_patches.lean.spill import chunks
 from ane_rms.coremltools_patches.lending import Loan
+from ane_rms.mapped_arrays import chunks, release
 
 NAME = "common::add_fp16_cast"
 
@@ -71,7 +71,9 @@ class LeanFP16Cast(quantization.add_fp16_cast):
 
 def overflows(array: np.ndarray) -> bool:
     """Return whether any element has ``65504 < |v| < 1e38``; NaN has not."""
-    return any(_overflows(chunk) for chunk in chunks(array))
+    found = any(_overflows(chunk) for chunk in chunks(array))
+    release(array)
+    return found
 
 
 def _overflows(chunk: np.ndarray) -> bool:

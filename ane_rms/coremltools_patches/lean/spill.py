@@ -8,21 +8,13 @@ when the last array is.
 
 from __future__ import annotations
 
-import math
 import mmap
 import tempfile
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-CHUNK_ELEMENTS = 1 << 20
-"""Elements converted at a time: 4 MiB of float32, which stay in the processor's cache."""
-
-SMALLEST_ELEMENTS = 1 << 16
-"""Arrays below this stay in memory: a mapping for each would cost more than it saves."""
+from ane_rms.mapped_arrays import SMALLEST_ELEMENTS, chunks, release
 
 
 class Spill:
@@ -75,19 +67,8 @@ class Spill:
                 self._file.write(chunk.astype(np.float16, order="C").data)
         self._file.flush()
         size_bytes = array.size * np.dtype(np.float16).itemsize
+        release(array)
         mapped = mmap.mmap(self._file.fileno(), size_bytes, offset=self._end, access=mmap.ACCESS_WRITE)
         self._end += size_bytes
         self._maps[id(mapped)] = mapped
         return np.frombuffer(mapped, np.float16).reshape(array.shape)
-
-
-def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield an array's elements in C order, as views of about ``CHUNK_ELEMENTS``; those of a scalar in one piece."""
-    if array.flags.c_contiguous:
-        flat = array.reshape(-1)
-        for start in range(0, flat.size, CHUNK_ELEMENTS):
-            yield flat[start : start + CHUNK_ELEMENTS]
-    else:
-        rows = max(1, CHUNK_ELEMENTS // max(1, math.prod(array.shape[1:])))
-        for start in range(0, array.shape[0], rows):
-            yield array[start : start + rows]

@@ -102,7 +102,7 @@ class Network:
     def outputs(self, ids: Any) -> Any:
         """Return the logits, and the stream where that is drawn."""
         table = mb.const(val=self.weight(WORDS, WIDTH))
-        stream = mb.gather(x=table, indices=ids, axis=0)
+        stream = ids if mil.is_float(ids) else mb.gather(x=table, indices=ids, axis=0)
         if self.draw("scaled embedding"):
             stream = mb.mul(x=stream, y=np.float32(8))
         for _ in range(2):
@@ -114,12 +114,14 @@ class Network:
         return (logits, mb.identity(x=stream)) if self.draw("stream is an output") else logits
 
     def program(self) -> Any:
-        """Return the network as a program of one input, ``ids``."""
-
-        @mb.program(
-            input_specs=[mb.TensorSpec(shape=(TOKENS,), dtype=ct.converters.mil.mil.types.int32)],
-            opset_version=ct.target.iOS17,
+        """Return the network as a program of one input, ``ids``: words, or their embeddings."""
+        given = (
+            mb.TensorSpec(shape=(TOKENS, WIDTH))
+            if self.draw("embeddings are given")
+            else mb.TensorSpec(shape=(TOKENS,), dtype=ct.converters.mil.mil.types.int32)
         )
+
+        @mb.program(input_specs=[given], opset_version=ct.target.iOS17)
         def network(ids: Any) -> Any:
             return self.outputs(ids)
 
@@ -131,7 +133,13 @@ IDS = np.array([3, 1, 4, 1, 5], np.int32)
 
 def run(program: Any, precision: str = "fp64") -> list[np.ndarray]:
     """Return the program's outputs, as the policy stores them."""
-    return [value.numpy() for value in ReferenceModel(program, precision).evaluate({"ids": IDS}).values()]
+    return [value.numpy() for value in ReferenceModel(program, precision).evaluate(given(program)).values()]
+
+
+def given(program: Any) -> dict[str, np.ndarray]:
+    """Return the program's input: words, or embeddings."""
+    embeddings = np.random.default_rng(5).standard_normal((TOKENS, WIDTH)).astype(np.float32)
+    return {"ids": embeddings if mil.is_float(program["main"].inputs["ids"]) else IDS}
 
 
 def peaks(program: Any) -> dict[str, ane_rms.Magnitude]:
@@ -147,7 +155,7 @@ def peaks(program: Any) -> dict[str, ane_rms.Magnitude]:
                 found[name] = float(value.abs().max())
 
     with model.listening(note):
-        model.predict({"ids": IDS})
+        model.predict(given(program))
     return {name: ane_rms.Magnitude(peak, *rows.get(name, (None, None))) for name, peak in found.items()}
 
 
