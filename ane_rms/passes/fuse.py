@@ -23,7 +23,8 @@ from ane_rms.grammar import Refusal
 from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.op import parameters
 from ane_rms.passes.contract import ContractPass
-from ane_rms.passes.strategies import STRATEGIES, narrower
+from ane_rms.passes.lowering_traits import narrower
+from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.passes.units import targets_neural_engine, units_name
 from ane_rms.replacing import attempt_each, constant
 from ane_rms.report import FusionReport, Miss, keep_report, kept_report
@@ -138,7 +139,7 @@ def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bo
         report,
         found.largest_gammas(),
         doubles_axis=bool(lowering) and STRATEGIES[lowering].doubles_axis,
-        narrower=narrower(),
+        narrower=narrower(STRATEGIES),
         float16=float16,
         enumerated=enumerated,
     )

@@ -22,13 +22,13 @@ and decorate it with :func:`strategy`, which states the traits that guards, coun
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
+from ane_rms.passes.lowering_traits import Strategy
 from ane_rms.passes.parts import (
     PAD,
     axes_of,
@@ -52,27 +52,11 @@ from ane_rms.replacing import constant
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Build = Callable[[mil.Op], mil.Var]
+    from ane_rms.passes.lowering_traits import Build
 
 
 class Unlowerable(ValueError):  # noqa: N818 - no error of a user: the norm is expanded instead
     """A norm that a lowering does not take; the message says why, after the lowering's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Strategy:
-    """A lowering: the function that builds it, and the traits that the rest of the project reads."""
-
-    build: Build
-    """Builds the replacement of an ``ane_rms_norm`` and returns its value."""
-    doubles_axis: bool
-    """Whether it layer-normalises ``[x, -x]``, so that the normalised axis is twice as long on the device."""
-    keeps_epsilon: bool
-    """Whether a ``layer_norm`` of the program carries the formula's epsilon unchanged."""
-    squares_stay_inside: bool
-    """Whether no mean of squares is left in the program: whatever looks like an RMSNorm there was missed."""
-    rescales_rows: bool
-    """Whether rows are rescaled first, so that squares overflow neither where stored nor where summed."""
 
 
 STRATEGIES: Registry[Strategy] = Registry("lowering")
@@ -254,15 +238,6 @@ def none(op: mil.Op) -> mil.Var:
 
 
 DEFAULT_STRATEGY = STRATEGIES.default
-
-
-def narrower() -> tuple[str, ...]:
-    """Return the lowerings that neither double the normalised axis nor store squares that may overflow."""
-    return tuple(
-        name
-        for name, one in STRATEGIES.items()
-        if not one.doubles_axis and (one.squares_stay_inside or one.rescales_rows)
-    )
 
 
 def primitives(op: mil.Op) -> mil.Var:

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.records.schema import Condition
+from harness.records.machine import Condition
 from harness.system.command import output
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import msgspec
 
 from harness import workers
 from harness.plan.run_plan import Case, Options
-from harness.records.schema import Condition, Facts
+from harness.records.machine import Condition
+from harness.records.schema import Facts
 from harness.runtime import Source
 from harness.runtime.compute_plan import PlannedOp
 from harness.zoo.catalog import ModelSpec

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.plan.run_plan import Case
-    from harness.records.schema import Condition, Facts
+    from harness.records.machine import Condition
+    from harness.records.schema import Facts
 
 UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 """Every ``ct.ComputeUnit``."""

@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.bench.messages import PREPARE, Loaded, Measure, Part, Prepare, Prepared, Values, WideProgram, ask
+from harness.bench.messages import PREPARE, Loaded, Measure, Part, Prepare, Values, ask
 from harness.bench.outcome import WIDE, Outcome, Program, Settings
+from harness.bench.prepared import Preparation, fate, own_units
 from harness.plan import run_plan
-from harness.plan.variants import VARIANTS
 from harness.records.environment import environment
 from harness.runtime import Source
-from harness.workers import Child, End, Limits
+from harness.workers import Child, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
-    from harness.bench import messages
     from harness.plan.run_plan import Case, Options
     from harness.records.schema import Record
     from harness.zoo.catalog import ModelSpec
@@ -90,18 +89,18 @@ class Bench:
         request: what it is asked, given the folder for the packages.
         """
         with tempfile.TemporaryDirectory(prefix="ane-harness-bench-") as folder:
-            prepared = _Preparation()
+            prepared = Preparation()
             limits = Limits(self.settings.limit_s)
             end = ask(self._preparer, handler, request(folder), limits, prepared.add, self._announcer(subject))
             for case in subject.cases:
                 if case not in prepared.programs:
                     for units in self.settings.units or ("",):
-                        program = Program(case, "", units or _own_units(case))
+                        program = Program(case, "", units or own_units(case))
                         yield self._record(subject, program, prepared.failure(case, end))
             for programs, values in self._groups(subject, prepared, folder):
                 yield from self._measured(subject, programs, values, folder)
 
-    def _groups(self, subject: Subject, prepared: _Preparation, folder: str) -> Iterator[tuple[list[Program], Values]]:
+    def _groups(self, subject: Subject, prepared: Preparation, folder: str) -> Iterator[tuple[list[Program], Values]]:
         """Yield the programs to be measured together, with the files of their values."""
         if prepared.values is None:
             return
@@ -129,7 +128,7 @@ class Bench:
             for number, program in enumerate(left):
                 fields = outcome.fields(number, self.settings)
                 if ended and program in fallen:
-                    fields |= {"samples": {}, **_fate(outcome.end, program)}
+                    fields |= {"samples": {}, **fate(outcome.end, program)}
                 elif ended and number not in outcome.refused:
                     continue
                 else:
@@ -190,50 +189,6 @@ class Bench:
         return msgspec.structs.replace(
             record, executor=executor, policy=policy, compute_units=program.units, environment=machine, **precision
         )
-
-
-class _Preparation:
-    """What a preparation's messages add up to."""
-
-    def __init__(self) -> None:
-        self.programs: dict[Case, Program] = {}
-        self.reasons: dict[Case, str] = {}
-        self.values: Values | None = None
-        self.wide = ""
-
-    def add(self, item: messages.Item) -> None:
-        if isinstance(item, Values):
-            self.values = item
-        elif isinstance(item, WideProgram):
-            self.wide = item.package
-        elif isinstance(item, Prepared) and item.reason:
-            self.reasons[item.case] = item.reason
-        elif isinstance(item, Prepared):
-            self.programs[item.case] = Program(
-                item.case,
-                item.package,
-                _own_units(item.case),
-                item.norms,
-                item.seconds,
-                expected=item.expected,
-                facts=item.facts,
-                problem=item.problem,
-            )
-
-    def failure(self, case: Case, end: End) -> dict[str, str]:
-        """Return status, reason and log of a case that has no package."""
-        if case in self.reasons:
-            return {"status": "failed", "reason": self.reasons[case]}
-        return {"status": "failed" if end.status == "ok" else end.status, "reason": end.reason, "log": end.log}
-
-
-def _own_units(case: Case) -> str:
-    return VARIANTS[case.variant].compute_units
-
-
-def _fate(end: End, program: Program) -> dict[str, str]:
-    """Return status, reason and log of a program whose process ended."""
-    return {"status": end.status, "reason": f"{program.name}: {end.reason}", "log": end.log}
 
 
 def choose_executor(device: str = "") -> str:

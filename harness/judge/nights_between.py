@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.records.schema import Environment
+from harness.records.machine import Environment
 from harness.system.command import output
 
 if TYPE_CHECKING:

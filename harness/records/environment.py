@@ -9,7 +9,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from harness.records.schema import Environment
+from harness.records.machine import Environment
 from harness.system.command import output
 from harness.system.light_registry import ane_rms_folder
 

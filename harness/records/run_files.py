@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.errors import OutputError, RecordError
-from harness.records import atomic, schema
+from harness.records import atomic
+from harness.records.origin import check_origin
 from harness.system import limited_read
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class RunFolder:
         OutputError: if the disk is full, for example; what was appended before is then intact. Also for a record that
             nothing registered has made: results hold measurements, never what a test's stand-in for a device said.
         """
-        _check_origin(record)
+        check_origin(record)
         line = msgspec.json.encode(record) + b"\n"
         size = os.fstat(self._descriptor).st_size
         try:
@@ -205,19 +206,6 @@ def read_asked(records: Path) -> Asked:
         raise RecordError(f"{plan}: cannot read: {error.strerror}") from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{plan}: not a run's plan: {error}; without it, its records can still be compared") from None
-
-
-def _check_origin(record: Record) -> None:
-    if record.executor not in schema.EXECUTORS:
-        raise OutputError(f"{record.title}: results take no rows of executor {record.executor!r}")
-    if record.executor != "reference" and not record.environment.os.startswith(schema.DEVICE_SYSTEMS):
-        raise OutputError(
-            f"{record.title}: a row of executor {record.executor!r} cannot come from {record.environment.os}"
-        )
-    if record.executor != "reference" and record.policy.startswith(schema.PREDICTING):
-        raise OutputError(
-            f"{record.title}: policy {record.policy!r} predicts a device; no row of executor {record.executor!r} has it"
-        )
 
 
 def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[Record]:

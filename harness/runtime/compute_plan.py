@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.records.schema import Placement
+from harness.records.machine import Placement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ExecutorError, RuntimeUnavailableError
 from harness.runtime import Source, Timings, coreml, ignore
+from harness.runtime.planned_ops import planned_ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -72,7 +73,7 @@ class RemoteExecutor:
     def placement(self) -> tuple[PlannedOp, ...]:
         """Return the ops with the device planned for each, as the connected device plans them."""
         plan = self._wait(self._loaded().retrieve_compute_plan())
-        return tuple(coreml.planned_ops(plan, self._source.function))
+        return tuple(planned_ops(plan, self._source.function))
 
     def timings(self) -> Timings:
         """Return the framework's durations on the device."""

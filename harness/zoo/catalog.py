@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,6 +19,7 @@ import msgspec
 
 from harness.errors import HarnessError, ZooFileError, check_name
 from harness.zoo import formula, rescale_choice, toml_struct
+from harness.zoo.size_checks import NULL, check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,12 +30,8 @@ Tier = Literal["quick", "nightly"]
 Activations = Literal["massive", "tame"]
 Wrapper = Literal["causal", "encoder", "decoder"]
 
-_NULL = "null"
-_INTEGER = re.compile(r"^num_.*|.*_(size|dim|layers|heads|experts|rank|window|position_embeddings)$")
 _UNDECLARED = frozenset({"head_dim"})  # read by models whose configuration classes do not declare it
 IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
-_LARGEST = 2**31 - 1
-_MAY_BE_ZERO = frozenset({"num_kv_shared_layers"})
 
 
 class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,7 +87,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         check_name("size", size, SIZES)
         fields = self.full | self.quick if size == "quick" else self.full
         # Copied: transformers completes the tables of a configuration where they lie, which would change the entry.
-        return {name: None if value == _NULL else copy.deepcopy(value) for name, value in fields.items()}
+        return {name: None if value == NULL else copy.deepcopy(value) for name, value in fields.items()}
 
     def config(self, size: str = "quick") -> Any:
         """Build the transformers configuration at a size, in the forms that can be converted.
@@ -163,24 +159,9 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise ZooFileError(f"models/{self.key}.toml: {key}: {error}") from error
 
 
-def _check_sizes(fields: Mapping[str, Any], where: str) -> None:
-    for name, value in fields.items():
-        if not _INTEGER.match(name) or value == _NULL:
-            continue
-        for item in value if isinstance(value, list) else (value,):
-            if not isinstance(item, int) or isinstance(item, bool):
-                raise ZooFileError(f"{where}.{name}: expected an integer, got {value!r}")
-            if item < 1 and name not in _MAY_BE_ZERO:
-                raise ZooFileError(f"{where}.{name}: expected a positive integer, got {value!r}")
-            if item > _LARGEST:
-                raise ZooFileError(
-                    f"{where}.{name}: expected at most {_LARGEST}, got a number of {len(str(item))} digits"
-                )
-
-
 def _check(spec: ModelSpec, where: str) -> ModelSpec:
-    _check_sizes(spec.full, f"{where}: full")
-    _check_sizes(spec.quick, f"{where}: quick")
+    check_sizes(spec.full, f"{where}: full")
+    check_sizes(spec.quick, f"{where}: quick")
     for key in ("norms", "written_out"):
         try:
             formula.evaluate(getattr(spec, key), dict.fromkeys({"L", *spec.counts}, 10**6))

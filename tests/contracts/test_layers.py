@@ -22,7 +22,7 @@ ROOMS = {
     "export": {"errors", "plan", "system", "zoo"},
     "workers": {"errors", "records", "system"},
     "convert": {"ane_rms", "errors", "export", "plan", "records", "system"},
-    "runtime": {"convert", "errors", "interpreter", "records", "zoo"},
+    "runtime": {"convert", "errors", "interpreter", "records", "system", "zoo"},
     "measure": {
         "ane_rms",
         "convert",

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.records.schema import Environment, Record, SiteRecord
+from harness.records.machine import Environment
+from harness.records.schema import Record, SiteRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cli.main import main
-from harness.records.schema import STATUSES, Condition, Environment, Placement, SiteRecord
+from harness.records.machine import Condition, Environment, Placement
+from harness.records.schema import STATUSES, SiteRecord
 from tests.fuzz import fuzz
 from tests.harness.example_records import METRICS, record
 

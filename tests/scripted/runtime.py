@@ -13,7 +13,7 @@ import numpy as np
 from harness.bench import measurement
 from harness.bench.messages import Prepare, Prepared, Values, WideProgram, encode
 from harness.interpreter import ReferenceModel
-from harness.records.schema import Condition
+from harness.records.machine import Condition
 from harness.runtime import EXECUTORS, coreml
 from tests.scripted import native
 

@@ -12,8 +12,8 @@ import pytest
 from harness.bench import planner, session
 from harness.cli.main import main
 from harness.records import schema
+from harness.records.machine import Condition
 from harness.records.run_files import RunFolder, read_records
-from harness.records.schema import Condition
 from tests.harness.example_records import MAC, record
 from tests.scripted import native
 

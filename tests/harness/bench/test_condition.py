@@ -6,7 +6,7 @@ import pytest
 
 from harness.bench import condition as module
 from harness.bench.condition import condition, marks
-from harness.records.schema import Condition
+from harness.records.machine import Condition
 from harness.system.command import output
 
 BATTERY = (

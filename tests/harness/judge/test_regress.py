@@ -11,7 +11,7 @@ from harness.judge.regress import Rules, compare, unasked
 from harness.judge.stats import Effect
 from harness.judge.times import kind_of
 from harness.records.lookup import Side
-from harness.records.schema import Condition
+from harness.records.machine import Condition
 from tests.harness.example_records import MAC, METRICS, NORMS, record, sites, zoo
 
 replace = msgspec.structs.replace

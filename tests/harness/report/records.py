@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from harness.records.schema import Condition, Environment, Placement, Record, SiteRecord
+from harness.records.machine import Condition, Environment, Placement
+from harness.records.schema import Record, SiteRecord
 
 LINUX = Environment(
     "Linux 6.1", "x86_64", "Some CPU", 2, 24 * 2**30, {"python": "3.11.7", "coremltools": "9.0"}, "c0ffee" * 6, True

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from harness.errors import ExecutorError, RuntimeUnavailableError
-from harness.runtime import Source, coreml, open_executor
+from harness.runtime import Source, coreml, open_executor, planned_ops
 from tests.scripted import native
 
 pytestmark = pytest.mark.filterwarnings("ignore:You will not be able to run predict:RuntimeWarning")
@@ -126,7 +126,7 @@ def test_hints_are_members_of_coremltools_enumerations(package, scripted, opened
 
 def test_devices_have_short_names(scripted):
     assert coreml.devices() == ["ane", "cpu"]
-    assert coreml.device_name(object()) == "unknown"
+    assert planned_ops.device_name(object()) == "unknown"
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_what_the_executor_reads_of_coremltools_objects_exists():
     }
     for kind, names in fields.items():
         assert names <= set(kind.__dataclass_fields__), kind
-    for name in coreml.DEVICE_NAMES:
+    for name in planned_ops.DEVICE_NAMES:
         assert issubclass(getattr(compute_device, name), compute_device.MLComputeDevice)
 
 

@@ -1,0 +1,60 @@
+"""The programs that a preparation made, and what becomes of those it did not make."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.bench.messages import Prepared, Values, WideProgram
+from harness.bench.outcome import Program
+from harness.plan.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from harness.bench import messages
+    from harness.plan.run_plan import Case
+    from harness.workers import End
+
+
+class Preparation:
+    """What a preparation's messages add up to."""
+
+    def __init__(self) -> None:
+        self.programs: dict[Case, Program] = {}
+        self.reasons: dict[Case, str] = {}
+        self.values: Values | None = None
+        self.wide = ""
+
+    def add(self, item: messages.Item) -> None:
+        """Take up one message."""
+        if isinstance(item, Values):
+            self.values = item
+        elif isinstance(item, WideProgram):
+            self.wide = item.package
+        elif isinstance(item, Prepared) and item.reason:
+            self.reasons[item.case] = item.reason
+        elif isinstance(item, Prepared):
+            self.programs[item.case] = Program(
+                item.case,
+                item.package,
+                own_units(item.case),
+                item.norms,
+                item.seconds,
+                expected=item.expected,
+                facts=item.facts,
+                problem=item.problem,
+            )
+
+    def failure(self, case: Case, end: End) -> dict[str, str]:
+        """Return status, reason and log of a case that has no package."""
+        if case in self.reasons:
+            return {"status": "failed", "reason": self.reasons[case]}
+        return {"status": "failed" if end.status == "ok" else end.status, "reason": end.reason, "log": end.log}
+
+
+def own_units(case: Case) -> str:
+    """Return the compute units of a case's variant."""
+    return VARIANTS[case.variant].compute_units
+
+
+def fate(end: End, program: Program) -> dict[str, str]:
+    """Return status, reason and log of a program whose process ended."""
+    return {"status": end.status, "reason": f"{program.name}: {end.reason}", "log": end.log}
