@@ -51,9 +51,20 @@ def load_with_marks(checkpoint: Checkpoint) -> tuple[torch.nn.Module, tuple[str,
         network, info = _from_pretrained(
             checkpoint, folder, dtype=torch.float32, use_safetensors=not checkpoint.pickled
         )
+    _align(network)
     marks = _unread(checkpoint, network, info)
     # Buffers keep the type they are made in, whatever the weights' is: RecurrentGemma's is bfloat16.
     return network.float().eval().requires_grad_(requires_grad=False), marks
+
+
+ALIGNMENT_BYTES = 64
+
+
+def _align(network: torch.nn.Module) -> None:
+    """Copy weights that lie unaligned in their mapped file: kernels sum those in another order."""
+    for tensor in (*network.parameters(), *network.buffers()):
+        if tensor.data_ptr() % ALIGNMENT_BYTES:
+            tensor.data = tensor.data.clone()
 
 
 def check_fit(checkpoint: Checkpoint) -> None:
