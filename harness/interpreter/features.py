@@ -43,17 +43,21 @@ def prepare(function: Function, data: Mapping[str, Any], policy: Precision) -> d
     return prepared
 
 
-def finish(function: Function, outputs: tuple[Any, ...]) -> dict[str, np.ndarray]:
-    """Return a function's results as numpy arrays of the declared dtypes, by output name."""
+def finish(function: Function, outputs: tuple[Any, ...]) -> dict[str, Any]:
+    """Return a function's results by output name: numpy arrays of the declared dtypes.
+
+    A classifier's label is a string or an integer, its probabilities are a dictionary by label; an image is an array.
+    """
     return {
-        value.name: to_numpy(result, value.type.dtype) for value, result in zip(function.outputs, outputs, strict=True)
+        value.name: to_numpy(result, value.type.dtype) if hasattr(result, "detach") else result
+        for value, result in zip(function.outputs, outputs, strict=True)
     }
 
 
 def _array(item: Input, data: Mapping[str, Any]) -> np.ndarray:
     name = item.value.name
     if name in data:
-        given = data[name]
+        given = _pixels(item, data[name])
         if hasattr(given, "detach"):
             given = given.detach().cpu()
             given = given.float() if given.is_floating_point() and given.element_size() == 2 else given
@@ -65,6 +69,22 @@ def _array(item: Input, data: Mapping[str, Any]) -> np.ndarray:
         raise InputError(f"input {name!r} is missing: expected {describe(item)}")
     shape, fill = item.default
     return np.full(shape, fill, item.value.type.dtype.numpy)
+
+
+MODES = {"RGB": "RGB", "BGR": "RGB", "GRAYSCALE": "L", "GRAYSCALE_FLOAT16": "F"}
+"""The mode of ``PIL`` whose pixels a colour space holds."""
+
+
+def _pixels(item: Input, given: Any) -> Any:
+    """Return an image's pixels as the program takes them, shape (1, channels, height, width); an array as it is."""
+    if not item.image or not hasattr(given, "convert"):
+        return given
+    if item.image not in MODES:
+        raise InputError(f"input {item.value.name!r}: images of the colour space {item.image} are not supported")
+    pixels = np.asarray(given.convert(MODES[item.image]), np.float32)
+    if pixels.ndim == 2:
+        return pixels[None, None]
+    return np.moveaxis(pixels[..., ::-1] if item.image == "BGR" else pixels, -1, 0)[None]
 
 
 def _converted(item: Input, array: np.ndarray, dtype: DType) -> np.ndarray:

@@ -180,6 +180,9 @@ def _value_type(declared: Any) -> ValueType:
     if kind == "listType":
         element = _value_type(declared.listType.type)
         return ValueType(element.dtype, element.shape, "list")
+    if kind == "dictionaryType":
+        held = _value_type(declared.dictionaryType.valueType)
+        return ValueType(held.dtype, None, "dictionary")
     tensor = declared.tensorType
     spelled = _data_type_name(tensor)
     dims = tuple(tensor.dimensions)
@@ -195,6 +198,11 @@ def _data_type_name(tensor: Any) -> str:
 
 
 def _input(value: Value, feature: Any) -> Input:
+    if feature is not None and feature.WhichOneof("Type") == "imageType":
+        image = feature.imageType
+        return Input(
+            value, image=image.DESCRIPTOR.fields_by_name["colorSpace"].enum_type.values_by_number[image.colorSpace].name
+        )
     if feature is None or feature.WhichOneof("Type") != "multiArrayType":
         return Input(value)
     array = feature.multiArrayType

@@ -32,7 +32,7 @@ class ValueType:
     ----------
     dtype: element type; for a list, that of its elements.
     shape: declared shape, or ``None`` where even the rank is open.
-    kind: ``tensor``, ``list`` or ``state``.
+    kind: ``tensor``, ``list``, ``state`` or ``dictionary``: a classifier's probabilities by label.
     """
 
     dtype: DType
@@ -125,6 +125,8 @@ class Input:
     flexible: FlexibleShape | None = None
     default: tuple[tuple[int, ...], float] | None = None
     """Shape and fill value of an optional input that is left out."""
+    image: str = ""
+    """Colour space of an image input: ``RGB``, ``BGR``, ``GRAYSCALE`` or ``GRAYSCALE_FLOAT16``; empty for an array."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

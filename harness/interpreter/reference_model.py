@@ -20,8 +20,6 @@ from harness.interpreter.state import State, StateCell
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
-
     from harness.interpreter.core import Listener
     from harness.interpreter.precision import Precision
     from harness.interpreter.program import Function, Program
@@ -64,17 +62,18 @@ class ReferenceModel:
         except ExecutorError as error:
             raise type(error)(f"{self.program.source}: {error}") from error
 
-    def predict(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, np.ndarray]:
+    def predict(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, Any]:
         """Run the function once.
 
         Parameters
         ----------
-        data: arrays (or anything ``numpy.asarray`` takes, or torch tensors) by input name.
+        data: arrays (or anything ``numpy.asarray`` takes, or torch tensors) by input name; for an image input also an
+            image of ``PIL``.
         state: what ``make_state`` returned; required by a stateful model, and changed by it.
 
         Returns
         -------
-        Arrays of the declared dtypes by output name.
+        Arrays of the declared dtypes by output name; for a classifier its label, and probabilities by label.
 
         Raises
         ------
