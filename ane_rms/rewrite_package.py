@@ -19,23 +19,24 @@ from typing import TYPE_CHECKING, Any
 import coremltools as ct
 
 from ane_rms import mil
-from ane_rms.grammar import RmsNorm
-from ane_rms.package.emit import Wanted, emit
 from ane_rms.package.files import Opened, open_model, open_package
-from ane_rms.package.graph import BlockView, program_view
-from ane_rms.package.splice import splice
+from ane_rms.package.graph import program_view
+from ane_rms.package.norms import build, raised, wanted_norms
+from ane_rms.package.patch import patched
 from ane_rms.package.storage import Storage, weights_file
 from ane_rms.package.weights import Weights
-from ane_rms.passes.fuse import check_axes, fusion_report
+from ane_rms.passes.fuse import check_axes, fuse_rms_norm, fusion_report
+from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
+from ane_rms.passes.rescale import checked_rescale, rescale_program
 from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from ane_rms.reading import stored_report
-from ane_rms.report import METADATA_KEY, FusionReport
+from ane_rms.report import METADATA_KEY, FusionReport, kept_report
 from ane_rms.scan import Scan, scan
 
 if TYPE_CHECKING:
     import os
 
-    from ane_rms.grammar import LoweredNorm
+    from ane_rms.package.emit import Wanted
 
 
 def rewrite(
@@ -44,6 +45,7 @@ def rewrite(
     *,
     lowering: str | None = None,
     axes: str = "last",
+    rescale: Any = None,
     function: str | None = None,
     compute_units: ct.ComputeUnit = ct.ComputeUnit.CPU_AND_NE,
     skip_model_load: bool = False,
@@ -61,6 +63,9 @@ def rewrite(
     lowering: the strategy's name. If it is given, norms that stand lowered in another form are rewritten as well.
         Default: ``"layer_norm"``, for those that do not stand lowered.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
+    rescale: as for :func:`ane_rms.convert`: None leaves all values their size; a power of two, a callable or an
+        :class:`ane_rms.Rescaling` scale what exceeds float16. Weights are then in memory, once; those that are scaled
+        are stored again, and the others stay as they are.
     function: the one function to rewrite. Default: all.
     compute_units: those that the returned model is loaded for.
     skip_model_load: whether the returned model is not loaded by Core ML, as for ``ct.convert``.
@@ -75,7 +80,7 @@ def rewrite(
     STRATEGIES.check(lowering or DEFAULT_STRATEGY)
     check_axes(axes)
     opened = open_model(model) if isinstance(model, ct.models.MLModel) else open_package(Path(model))
-    chosen = _Options(lowering, axes, function)
+    chosen = _Options(lowering, axes, function, checked_rescale(rescale))
     if output is not None:
         written = write_rewritten(opened, Path(output), chosen)
     else:
@@ -90,6 +95,7 @@ class _Options:
     lowering: str | None
     axes: str
     function: str | None
+    rescale: Any
 
 
 def write_rewritten(opened: Opened, output: Path, options: _Options) -> Path:
@@ -135,68 +141,49 @@ def _rewritten(opened: Opened, folder: Path, options: _Options) -> Any:
     if options.function is not None and options.function not in functions:
         known = ", ".join(sorted(functions))
         raise ValueError(f"{opened.source}: has no function {options.function!r}; it has {known}")
-    view = program_view(spec.mlProgram, Weights(opened.folder, opened.source), only=options.function, exact=True)
     storage = Storage(folder, weights_file(spec.mlProgram))
-    lowering = options.lowering or DEFAULT_STRATEGY
-    found = scan(view, any_axes=options.axes == "any")
-    wanted = _wanted(found, options.lowering)
     try:
-        for name, block in view.functions.items():
-            for inner in reversed(_inner_blocks(block)):
-                mine = [one for one in wanted if one.value.op is not None and one.value.op.enclosing_block is inner]
-                if mine:
-                    emitted = emit(
-                        mine, lowering=lowering, opset=view.opsets[name], names=view.names[name], storage=storage
-                    )
-                    splice(inner, mine, emitted, view.names[name])
+        if options.rescale is None:
+            report = _lowered_in_place(spec, opened, storage, options)
+        else:
+            report = _rescaled(spec, replace(opened, folder=folder), storage, options)
     finally:
         storage.close()
-    if wanted or stored_report(spec) is None:
-        report = _report(found, wanted, lowering, spec)
+    if report is not None:
         spec.description.metadata.userDefined[METADATA_KEY] = report.to_json()
     return spec
 
 
-def _inner_blocks(block: BlockView) -> list[BlockView]:
-    """Return a block and those inside it, each before its own."""
-    found = [block]
-    for op in block.operations:
-        for inner in op.blocks:
-            found += _inner_blocks(inner)
-    return found
+def _lowered_in_place(spec: Any, opened: Opened, storage: Storage, options: _Options) -> FusionReport | None:
+    """Fuse and lower norms in a specification; return the report, or None where the one that is there holds."""
+    view = program_view(spec.mlProgram, Weights(opened.folder, opened.source), only=options.function, exact=True)
+    found = scan(view, any_axes=options.axes == "any")
+    wanted = wanted_norms(found, options.lowering)
+    lowering = options.lowering or DEFAULT_STRATEGY
+    build(view, wanted, lowering, storage)
+    return _report(found, wanted, lowering, spec) if wanted or stored_report(spec) is None else None
 
 
-def _wanted(found: Scan, lowering: str | None) -> list[Wanted]:
-    """Return the norms to build: those that would fuse, and with a lowering given, those in another form."""
-    wanted = [Wanted(norm, norm.op.outputs[0]) for norm in found.norms]
-    if lowering is not None:
-        wanted += [
-            Wanted(_as_norm(norm), norm.value, norm.permutation) for norm in found.lowered if _differs(norm, lowering)
-        ]
-    return wanted
+def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) -> FusionReport | None:
+    """Fuse, rescale and lower in a specification, by way of coremltools' MIL; norms that stand lowered as well."""
+    view = program_view(spec.mlProgram, Weights(opened.folder, opened.source), only=options.function, exact=True)
+    standing = scan(view, any_axes=True).lowered
+    build(view, [raised(norm) for norm in standing], "none", storage)
+    storage.close()
+    fuse, lower = fuse_rms_norm(), lower_ane_rms_norm_to_layer_norm()
+    fuse.compute_units = lower.compute_units = "CPU_AND_NE"
+    fuse.lowering = lower.lowering = options.lowering or DEFAULT_STRATEGY
+    fuse.axes = "any" if any(norm.axes != (-1,) for norm in standing) else options.axes
+    found: list[FusionReport | None] = []
 
+    def change(program: mil.Program) -> None:
+        fuse.apply(program)
+        rescale_program(program, options.rescale)
+        found.append(kept_report(program))
+        lower.apply(program)
 
-def _differs(norm: LoweredNorm, lowering: str) -> bool:
-    """Return whether a norm that stands lowered would look different by ``lowering``."""
-    without_gamma = lowering == "layer_norm_affine" and norm.gamma is None
-    return norm.form != ("layer_norm" if without_gamma else lowering)
-
-
-def _as_norm(norm: LoweredNorm) -> RmsNorm:
-    """Return a norm that stands lowered as one that would fuse."""
-    return RmsNorm(
-        op=norm.op,
-        x=norm.x,
-        axes=norm.axes,
-        gamma=norm.gamma,
-        after=None,
-        epsilon=norm.epsilon,
-        spelling=norm.form,
-        kind="rms_norm",
-        deviation_bound=0.0,
-        roots=(norm.op,),
-        interior=norm.interior,
-    )
+    patched(spec, opened, storage, change, options.function)
+    return found[0]
 
 
 def _report(found: Scan, wanted: list[Wanted], lowering: str, spec: Any) -> FusionReport:

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import coremltools as ct
 import numpy as np
-from coremltools.converters.mil.backend.mil import helper
 from coremltools.converters.mil.mil import Builder as mb
-from coremltools.converters.mil.mil import Function, Placeholder, Program, types
-from coremltools.proto import MIL_pb2
+from coremltools.converters.mil.mil import Function, Placeholder, Program
 
-from ane_rms.package.splice import unused
+from ane_rms.package.storage import key
+from ane_rms.package.writer import Writer
 from ane_rms.passes.fuse import fused
 from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
 
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
     from ane_rms import mil
     from ane_rms.grammar import RmsNorm
     from ane_rms.package.graph import VarView
-    from ane_rms.package.storage import Storage
-
-FEWEST_IN_FILE = 10
-"""Elements from which coremltools keeps a constant in the weights file."""
+    from ane_rms.package.storage import Key, Storage
 
 OPSETS = {f"CoreML{target.value - 1}": target for target in ct.target if target >= ct.target.iOS15}
 """The target of each opset's name: ``CoreML5`` is that of iOS 15, specification version 6."""
@@ -72,7 +68,7 @@ def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str]
     """
     program, inputs, results = _small_program(wanted, lowering, OPSETS.get(opset, max(OPSETS.values())))
     function = program.functions["main"]
-    writer = _Writer(names, storage, _gammas(wanted))
+    writer = Writer(names, storage, _gammas(wanted))
     for var, source in inputs.items():
         writer.named[id(function.inputs[var])] = source
     for one, result in zip(wanted, results(), strict=True):
@@ -137,73 +133,12 @@ def _ops_behind(result: mil.Var) -> list[mil.Op]:
     return list(found.values())
 
 
-def _gammas(wanted: Sequence[Wanted]) -> dict[tuple[str, tuple[int, ...], bytes], str]:
+def _gammas(wanted: Sequence[Wanted]) -> dict[Key, str]:
     """Return the constants that norms were multiplied by, so that one that is needed again is not stored again."""
     found = {}
     for one in wanted:
         for op in (one.norm.op, *one.norm.interior):
             for var in op.get_flattened_inputs():
                 if var.op is not None and var.op.op_type == "const" and var.val is not None and var.rank:
-                    found[_key(np.asarray(var.val))] = var.name
+                    found[key(np.asarray(var.val))] = var.name
     return found
-
-
-def _key(array: np.ndarray[Any, Any]) -> tuple[str, tuple[int, ...], bytes]:
-    return array.dtype.str, array.shape, array.tobytes()
-
-
-class _Writer:
-    """Turns ops of the small program into protobuf, under names of the finished one."""
-
-    def __init__(self, names: set[str], storage: Storage, known: dict[tuple[str, tuple[int, ...], bytes], str]) -> None:
-        self.names = names
-        self.storage = storage
-        self.known = known
-        self.named: dict[int, str] = {}
-        self.declared: dict[int, Any] = {}
-
-    def name(self, var: mil.Var) -> str:
-        """Return the name of a value: its own, numbered where the finished program uses that already."""
-        if id(var) not in self.named:
-            self.named[id(var)] = unused(var.name, self.names)
-        return self.named[id(var)]
-
-    def constant(self, var: mil.Var) -> Any:
-        """Return a serialised constant; None for one that is there already."""
-        if id(var) in self.named:
-            return None
-        array = np.asarray(var.val)
-        if array.ndim and array.dtype.kind == "f" and (known := self.known.get(_key(array))) is not None:
-            self.named[id(var)] = known
-            return None
-        value = helper.create_immediate_value(var)
-        if array.dtype.kind == "f" and array.size >= FEWEST_IN_FILE:
-            value = self.storage.kept(array, value)
-        name = self.name(var)
-        return MIL_pb2.Operation(
-            type="const",
-            attributes={"name": helper.create_scalar_value(name), "val": value},
-            outputs=[MIL_pb2.NamedValueType(name=name, type=_declared(var))],
-        )
-
-    def op(self, op: mil.Op) -> Any:
-        """Return a serialised op."""
-        inputs = {}
-        for key, given in op.inputs.items():
-            values = given if isinstance(given, (list, tuple)) else [given]
-            bindings = [MIL_pb2.Argument.Binding(name=self.name(var)) for var in values]
-            inputs[key] = MIL_pb2.Argument(arguments=bindings)
-        outputs = [
-            MIL_pb2.NamedValueType(name=self.name(var), type=self.declared.get(id(var)) or _declared(var))
-            for var in op.outputs
-        ]
-        attributes = {"name": helper.create_scalar_value(outputs[0].name)}
-        return MIL_pb2.Operation(type=op.op_type, inputs=inputs, attributes=attributes, outputs=outputs)
-
-
-def _declared(var: mil.Var) -> Any:
-    """Return the serialised type of a value."""
-    if types.is_tensor(var.sym_type):
-        primitive = helper.types_to_proto_primitive(var.sym_type.get_primitive())
-        return helper.create_valuetype_tensor(var.sym_type.get_shape(), primitive)
-    return helper.create_valuetype_scalar(helper.types_to_proto_primitive(var.sym_type))

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from coremltools.converters.mil.backend.mil import helper
+from coremltools.converters.mil.mil import types
 from coremltools.libmilstoragepython import _BlobStorageWriter as BlobStorageWriter
 
 from ane_rms.package.weights import MODEL_FOLDER
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+Key = tuple[str, tuple[int, ...], bytes]
+"""What tells constants apart: element type, shape, and a digest of the elements."""
+
+
+def key(array: np.ndarray[Any, Any]) -> Key:
+    """Return what tells a constant from others."""
+    return array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array).data).digest()
 
 
 class Storage:
@@ -25,24 +36,23 @@ class Storage:
         self._folder = folder
         self._name = name
         self._writer: Any = None
-        self._known: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
+        self._known: dict[Key, Any] = {}
 
-    def kept(self, array: np.ndarray[Any, Any], value: Any) -> Any:
-        """Return the serialised constant ``value`` as one whose elements are in the file.
+    def kept(self, array: np.ndarray[Any, Any]) -> Any:
+        """Return a serialised constant whose elements are in the file; None where there is no file.
 
         Parameters
         ----------
         array: its elements, float16 or float32.
-        value: the constant with its elements in it, returned as it is where there is no file.
         """
         if self._name is None:
-            return value
-        key = (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._known:
+            return None
+        one = key(array)
+        if one not in self._known:
             offset = self._append(np.ascontiguousarray(array.reshape(-1)))
-            kind = value.type.tensorType.dataType
-            self._known[key] = helper.create_file_value_tensor(self._name, offset, array.shape, kind)
-        return self._known[key]
+            kind = helper.types_to_proto_primitive(types.numpy_type_to_builtin_type(array.dtype))
+            self._known[one] = helper.create_file_value_tensor(self._name, offset, array.shape, kind)
+        return self._known[one]
 
     def _append(self, flat: np.ndarray[Any, Any]) -> int:
         if self._writer is None:

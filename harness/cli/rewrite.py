@@ -21,6 +21,9 @@ def rewrite(
         typer.Option(help="Strategy; norms that stand lowered in another form change as well. Default: layer_norm."),
     ] = None,
     axes: Annotated[str, typer.Option(help="last, or any: trailing axes and single inner ones, too.")] = "last",
+    rescale: Annotated[
+        float | None, typer.Option(help="Scale the residual stream by this power of two, for example 0.125.")
+    ] = None,
     function: Annotated[str | None, typer.Option(help="The one function to rewrite. Default: all.")] = None,
 ) -> None:
     """Write a package with its norms fused and lowered for the Neural Engine, and everything else as it was.
@@ -31,7 +34,15 @@ def rewrite(
     from harness.errors import OutputError, PackageError
 
     try:
-        ane_rms.rewrite(source, output, lowering=lowering, axes=axes, function=function, skip_model_load=True)
+        ane_rms.rewrite(
+            source,
+            output,
+            lowering=lowering,
+            axes=axes,
+            rescale=rescale,
+            function=function,
+            skip_model_load=True,
+        )
         report = ane_rms.report(output)
     except FileExistsError as error:
         raise OutputError(str(error)) from None

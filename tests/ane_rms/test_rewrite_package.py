@@ -322,7 +322,7 @@ def test_an_interrupted_rewrite_leaves_nothing(package, tmp_path, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ane_rms.rewrite_package.splice", interrupted)
+    monkeypatch.setattr("ane_rms.package.norms.splice", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ane_rms.rewrite(package, tmp_path / "out.mlpackage")
     assert list(tmp_path.iterdir()) == []

@@ -116,7 +116,7 @@ ANE_RMS = {
         "scan",
     },
     "find": {"mil", "passes", "report", "scan"},
-    "package": {"grammar", "mil", "op", "passes", "replacing", "scan"},
+    "package": {"grammar", "mil", "passes", "scan"},
     "reading": {"package", "passes", "report", "scan"},
     "rewrite_package": {"grammar", "guards", "mil", "package", "passes", "reading", "report", "scan"},
     "idle": {"mil", "report", "scan"},

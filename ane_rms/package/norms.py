@@ -1,0 +1,66 @@
+"""Which norms of a finished program are built anew, and their lowered ops put in the place of what computes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ane_rms.grammar import LoweredNorm, RmsNorm
+from ane_rms.package.emit import Wanted, emit
+from ane_rms.package.splice import splice
+
+if TYPE_CHECKING:
+    from ane_rms.package.graph import BlockView, ProgramView
+    from ane_rms.package.storage import Storage
+    from ane_rms.scan import Scan
+
+
+def build(view: ProgramView, wanted: list[Wanted], lowering: str, storage: Storage) -> None:
+    """Put the lowered ops of norms in the place of what computes them now."""
+    for name, block in view.functions.items():
+        for inner in reversed(_inner_blocks(block)):
+            mine = [one for one in wanted if one.value.op is not None and one.value.op.enclosing_block is inner]
+            if mine:
+                names = view.names[name]
+                emitted = emit(mine, lowering=lowering, opset=view.opsets[name], names=names, storage=storage)
+                splice(inner, mine, emitted, names)
+
+
+def _inner_blocks(block: BlockView) -> list[BlockView]:
+    """Return a block and those inside it, each before its own."""
+    found = [block]
+    for op in block.operations:
+        for inner in op.blocks:
+            found += _inner_blocks(inner)
+    return found
+
+
+def wanted_norms(found: Scan, lowering: str | None) -> list[Wanted]:
+    """Return the norms to build: those that would fuse, and with a lowering given, those in another form."""
+    wanted = [Wanted(norm, norm.op.outputs[0]) for norm in found.norms]
+    if lowering is not None:
+        wanted += [raised(norm) for norm in found.lowered if _differs(norm, lowering)]
+    return wanted
+
+
+def _differs(norm: LoweredNorm, lowering: str) -> bool:
+    """Return whether a norm that stands lowered would look different by ``lowering``."""
+    without_gamma = lowering == "layer_norm_affine" and norm.gamma is None
+    return norm.form != ("layer_norm" if without_gamma else lowering)
+
+
+def raised(norm: LoweredNorm) -> Wanted:
+    """Return a norm that stands lowered as one that is to be built."""
+    whole = RmsNorm(
+        op=norm.op,
+        x=norm.x,
+        axes=norm.axes,
+        gamma=norm.gamma,
+        after=None,
+        epsilon=norm.epsilon,
+        spelling=norm.form,
+        kind="rms_norm",
+        deviation_bound=0.0,
+        roots=(norm.op,),
+        interior=norm.interior,
+    )
+    return Wanted(whole, norm.value, norm.permutation)
