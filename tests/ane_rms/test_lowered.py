@@ -114,7 +114,7 @@ def test_a_program_of_ours_read_again_holds_the_sites_that_were_fused(lowering, 
             2 * x, w
         )
 
-    arguments = options(NE, minimum_deployment_target=target, compute_precision=ct.precision[precision])
+    arguments = options(NE, minimum_deployment_target=ct.target[target], compute_precision=ct.precision[precision])
     program = torch_program(Norm(two), SHAPE)
     model = ane_rms.convert(program, inputs=inputs(SHAPE), lowering=lowering, **arguments)
     told, held = ane_rms.report(model), _of_structure(model)
