@@ -20,7 +20,7 @@ from harness.records.run_files import RunFolder, read_records
 from harness.zoo.catalog import load_zoo, models_folder
 
 ROOT = Path(__file__).parents[2]
-HANDLERS = Path(__file__).parent / "isolation"
+HANDLERS = Path(__file__).parent / "workers"
 DRIVER = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import harness.run.jobs; harness.run.jobs.HANDLER = 'handlers:' + sys.argv.pop(1); "

@@ -49,7 +49,7 @@ def test_the_wheel_holds_what_runs_and_nothing_else(installed):
     names = {path.name for path in installed.iterdir()}
     assert {"ane_rms", "harness"} == {name for name in names if not name.endswith(".dist-info")}
     assert (installed / "harness" / "_models" / "llama.toml").is_file()
-    assert list((installed / "harness" / "report" / "templates").iterdir())
+    assert list((installed / "harness" / "report" / "page" / "templates").iterdir())
 
 
 def test_the_first_commands_of_a_newcomer_work_outside_the_repository(installed, tmp_path):

@@ -37,7 +37,7 @@ def test_the_help_of_every_command_has_an_example_of_it(words, command):
 def run(tmp_path_factory):
     """Return a finished run of two models, one of them a control."""
     out = tmp_path_factory.mktemp("results")
-    return process("run", "llama", "olmo", "--out", out), out
+    return process("run", "llama", "olmo", "--no-cache", "--out", out), out
 
 
 @pytest.mark.quick

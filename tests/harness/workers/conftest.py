@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-HANDLERS = Path(__file__).parents[1] / "isolation"
+HANDLERS = Path(__file__).parent
 
 
 def free_port():
