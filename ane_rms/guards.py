@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING
 import coremltools as ct
 import numpy as np
 
+from ane_rms import neural_engine
 from ane_rms.report import Caution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ane_rms import mil
     from ane_rms.report import FusionReport, Site
-
-WIDTH_LIMIT = 16_384
-"""Elements of one axis that a Neural Engine before A16 takes; the layer-norm form doubles the normalised axis."""
 
 EPSILON_TOLERANCE = 0.1
 """A relative change of epsilon by float16 beyond this is reported."""
@@ -33,7 +31,8 @@ def cautions(
     report: FusionReport,
     gammas: Mapping[str, float],
     *,
-    doubles_axis: bool,
+    form: Callable[[Site], str],
+    doubled: Sequence[str],
     narrower: Sequence[str],
     float16: bool,
     enumerated: bool,
@@ -44,7 +43,8 @@ def cautions(
     ----------
     report: its sites.
     gammas: largest magnitude of gamma, by site.
-    doubles_axis: whether the lowering doubles the normalised axis.
+    form: gives the lowering of a site; empty if none is known.
+    doubled: names of the lowerings that double the normalised axis.
     narrower: names of the lowerings to use instead, which do not.
     float16: whether the program computes in float16.
     enumerated: whether an input has enumerated shapes.
@@ -53,7 +53,8 @@ def cautions(
         Caution(name=site.name, reason=reason)
         for site in report.fused
         for reason in (
-            *(_layer_norm_reasons(site, narrower, enumerated=enumerated) if doubles_axis else ()),
+            *(_layer_norm_reasons(site, narrower, enumerated=enumerated) if form(site) in doubled else ()),
+            *(_affine_reasons(site) if form(site) == "layer_norm_affine" else ()),
             *(_float16_reasons(site, gammas.get(site.name, 0.0)) if float16 else ()),
         )
     )
@@ -61,16 +62,26 @@ def cautions(
 
 def _layer_norm_reasons(site: Site, narrower: Sequence[str], *, enumerated: bool) -> Iterator[str]:
     size = site.shape[site.axes[-1]]
-    if isinstance(size, int) and 2 * size > WIDTH_LIMIT:
+    limit = neural_engine.limit("extent")
+    if isinstance(size, int) and 2 * size > limit:
         instead = " and ".join(f"lowering={name!r}" for name in narrower)
         yield (
-            f"the doubled axis has {2 * size:,} elements; a Neural Engine before A16 takes {WIDTH_LIMIT:,}"
+            f"the doubled axis has {2 * size:,} elements; a Neural Engine before A16 takes {limit:,.0f}"
             + (f"; {instead} do not double it" if len(narrower) > 1 else f"; {instead} does not double it")
         )
     if enumerated:
         yield (
             "an input has EnumeratedShapes: a layer norm is reported to leave the Neural Engine then; "
             "convert fixed shapes or a RangeDim, and look at the placement"
+        )
+
+
+def _affine_reasons(site: Site) -> Iterator[str]:
+    size = site.shape[site.axes[-1]]
+    if site.has_gamma and isinstance(size, int) and (below := neural_engine.families_at("one_affine_width", 2 * size)):
+        yield (
+            f"a layer norm of {2 * size:,} elements whose gamma varies is reported not to compile for the Neural "
+            f"Engine of {' and '.join(below)} (ANEForge issues 149, 162, 201); lowering='layer_norm' keeps gamma out"
         )
 
 

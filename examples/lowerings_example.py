@@ -18,7 +18,16 @@ import ane_rms
 from harness.measure.metrics import measure
 
 WIDTH, EPSILON = 1024, 1e-6
-LOWERINGS = ("layer_norm", "layer_norm_affine", "layer_norm_prescaled", "l2_norm", "reduce_l2_norm", "max_abs", "none")
+LOWERINGS = (
+    "layer_norm",
+    "layer_norm_affine",
+    "layer_norm_prescaled",
+    "l2_norm",
+    "reduce_l2_norm",
+    "max_abs",
+    "auto",
+    "none",
+)
 GAMMA = np.linspace(0.5, 1.5, WIDTH, dtype=np.float32)
 
 REL_L2_LIMIT = 1.5e-3

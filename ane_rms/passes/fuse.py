@@ -22,6 +22,7 @@ from ane_rms import mil
 from ane_rms.grammar import Refusal
 from ane_rms.guards import cautions, has_enumerated_shapes
 from ane_rms.op import parameters
+from ane_rms.passes.choice import Norm, choose
 from ane_rms.passes.contract import ContractPass
 from ane_rms.passes.lowering_traits import narrower
 from ane_rms.passes.strategies import STRATEGIES
@@ -33,6 +34,7 @@ from ane_rms.scan import Scan, miss_of, scan
 if TYPE_CHECKING:
     from ane_rms.attempt import Failure
     from ane_rms.grammar import RmsNorm
+    from ane_rms.report import Site
 
 
 AXES = ("last", "any")
@@ -138,7 +140,8 @@ def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bo
     warnings = cautions(
         report,
         found.largest_gammas(),
-        doubles_axis=bool(lowering) and STRATEGIES[lowering].doubles_axis,
+        form=lambda site: form_of(site, lowering, enumerated=enumerated),
+        doubled=[name for name, one in STRATEGIES.items() if one.doubles_axis],
         narrower=narrower(STRATEGIES),
         float16=float16,
         enumerated=enumerated,
@@ -150,6 +153,15 @@ def _failed(norm: RmsNorm, failure: Failure) -> Miss:
     """Return the miss of a site that could not be built."""
     miss = miss_of(Refusal(f"building ane_rms_norm failed with {failure.text}", norm.op, "fusion", root=norm.roots[0]))
     return replace(miss, name=norm.op.outputs[0].name)
+
+
+def form_of(site: Site, lowering: str, *, enumerated: bool) -> str:
+    """Return the lowering that a site takes: the one named, or what ``auto`` chooses for every family."""
+    if lowering != "auto":
+        return lowering
+    size = site.shape[site.axes[-1]]
+    width = size if isinstance(size, int) else None
+    return choose(Norm(width, len(site.axes), site.axes[-1] == -1), enumerated=enumerated).lowering
 
 
 def fused(norm: RmsNorm) -> mil.Var:

@@ -25,14 +25,19 @@ from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 from ane_rms import mil
 from ane_rms.attempt import Failure, attempt
+from ane_rms.guards import has_enumerated_shapes
+from ane_rms.passes.choice import choose, norm_of
 from ane_rms.passes.contract import ContractPass, none_stands, standing
-from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES, Unlowerable, primitives
+from ane_rms.passes.primitives import Unlowerable, primitives
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from ane_rms.passes.units import targets_neural_engine
 from ane_rms.replacing import rewrite_each
 from ane_rms.report import Caution, FusionReport, Miss, keep_report, kept_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from ane_rms.passes.lowering_traits import Build
 
 
 @register_pass(namespace="common")
@@ -44,18 +49,23 @@ class lower_ane_rms_norm_to_layer_norm(ContractPass):
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
     for_ane: whether to act for every compute unit, unset among them.
     lowering: the strategy's name, a key of :data:`ane_rms.passes.strategies.STRATEGIES`.
+    family: for ``auto``, the family of Neural Engine; None for all of them.
+    row_norms: for ``auto``, the largest norm of a row that calibration has seen, by the name of the site or of its
+        input; None for none.
     """
 
     compute_units: Any = None
     for_ane: bool = False
     lowering: str = DEFAULT_STRATEGY
+    family: Any = None
+    row_norms: Any = None
 
     def rewrite(self, prog: mil.Program) -> bool:
         """Lower in place."""
         if not self._acts():
             return False
         report, ops = kept_report(prog) or FusionReport(), standing(prog)
-        build = STRATEGIES[self.lowering].build
+        build = self._choosing(prog) if self.lowering == "auto" else STRATEGIES[self.lowering].build
 
         def lowered(op: mil.Op) -> mil.Var:
             nonlocal report
@@ -76,6 +86,17 @@ class lower_ane_rms_norm_to_layer_norm(ContractPass):
 
     def _acts(self) -> bool:
         return targets_neural_engine(self.compute_units, for_ane=self.for_ane)
+
+    def _choosing(self, prog: mil.Program) -> Build:
+        """Return the lowering that chooses for each norm."""
+        enumerated, seen = has_enumerated_shapes(prog), self.row_norms or {}
+
+        def build(op: mil.Op) -> mil.Var:
+            known = (seen[name] for name in (op.site, op.outputs[0].name, op.x.name) if name in seen)
+            chosen = choose(norm_of(op, next(known, None)), self.family, enumerated=enumerated)
+            return STRATEGIES[chosen.lowering].build(op)
+
+        return build
 
 
 def _lowered(op: mil.Op, build: Callable[[mil.Op], mil.Var]) -> mil.Var | Failure | Unlowerable:

@@ -158,6 +158,27 @@ def power_of_two(op: mil.Op, value: mil.Var, rounding: Callable[..., mil.Var]) -
     return mb.exp2(x=capped, name=part_name(op, "power_of_two"))
 
 
+SAFE = 128.0
+"""Rows are rescaled so that the squares of [x, -x] sum to at most 2 * SAFE^2 = 32,768, half of float16's largest."""
+
+
+def row_scale(op: mil.Op, pad: float) -> mil.Var:
+    """Return the power of two that ``layer_norm_prescaled`` divides a row by; ``pad`` is the largest element added."""
+    x, axes = op.x, axes_of(op)
+    largest = mb.reduce_max(
+        x=mb.abs(x=x, name=part_name(op, "abs")), axes=axes, keep_dims=True, name=part_name(op, "largest")
+    )
+    if pad:
+        largest = mb.maximum(x=largest, y=mil.epsilon_like(x, pad), name=part_name(op, "floor"))
+    parts = mb.abs(x=mb.real_div(x=x, y=largest, name=part_name(op, "unit")), name=part_name(op, "parts"))
+    total = mb.reduce_sum(x=parts, axes=axes, keep_dims=True, name=part_name(op, "total"))
+    total = mb.add(x=total, y=mil.epsilon_like(x, PAD), name=part_name(op, "total_padded"))
+    root = mb.mul(
+        x=mb.sqrt(x=total, name=part_name(op, "root")), y=mil.epsilon_like(x, 1 / SAFE), name=part_name(op, "share")
+    )
+    return power_of_two(op, mb.mul(x=largest, y=root, name=part_name(op, "scale")), mb.ceil)
+
+
 def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
     """Keep as much of ``value``, from 0 along the last normalised axis, as x is long.
 
@@ -177,12 +198,14 @@ def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
     )
 
 
-def gamma_shape(op: mil.Op, gamma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return gamma, a number for none, shaped so that it broadcasts along the normalised axes."""
+def root_width_gamma(op: mil.Op, width: int) -> Any:
+    """Return ``gamma * sqrt(d)``, in the type of x and shaped so that it broadcasts along the normalised axes."""
     if op.gamma is None:
-        return np.asarray(gamma)
+        return mil.epsilon_like(op.x, math.sqrt(width))
     axes = axes_of(op)
-    return gamma.reshape([op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)])
+    shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
+    gamma = np.asarray(op.gamma.val, dtype=np.float64).reshape(shape)
+    return mil.cast_like(op.x, gamma * math.sqrt(width))
 
 
 def scaled(op: mil.Op, value: mil.Var) -> mil.Var:

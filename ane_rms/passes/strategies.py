@@ -8,10 +8,9 @@ from ``|x| = 256`` where they are stored, and their sum does wherever it is accu
 ``layer_norm_affine``  the same with gamma inside the layer norm: one op and one rounding fewer
 ``layer_norm_prescaled``  rows rescaled first, so that no accumulator overflows; epsilon enters as elements of the row
 ``l2_norm``            ``x / sqrt(sum(x^2) + d * eps)`` by MIL's own op, times ``sqrt(d)``
-``reduce_l2_norm``     ``x / reduce_l2_norm([x, c])`` times ``sqrt(d)``: epsilon enters as elements c of the row; for
-                       rows whose norm float16 holds
-``max_abs``            rows divided by their largest magnitude, as coremltools writes ``torch.nn.RMSNorm``, with the
-                       epsilon of the formula and zeros for zero rows
+``reduce_l2_norm``     ``x / reduce_l2_norm([x, c])`` times ``sqrt(d)``, for rows whose norm float16 holds
+``max_abs``            rows divided by their largest magnitude, as coremltools writes ``torch.nn.RMSNorm``, mended
+``auto``               one of these by width, family and calibrated range: :mod:`ane_rms.passes.choice`
 ``none``               primitives, as models are written: what the others are compared with
 =====================  ===============================================================================================
 
@@ -28,6 +27,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
+from ane_rms.passes.choice import choose, norm_of
 from ane_rms.passes.lowering_traits import Strategy
 from ane_rms.passes.parts import (
     PAD,
@@ -35,17 +35,19 @@ from ane_rms.passes.parts import (
     doubled,
     epsilon_of,
     first_part,
-    gamma_shape,
     has_fixed_axes,
     layer_normalised,
     pads_over,
     part_name,
     power_of_two,
+    root_width_gamma,
+    row_scale,
     scaled,
     split_product,
     split_sum,
     with_epsilon,
 )
+from ane_rms.passes.primitives import Unlowerable, primitives
 from ane_rms.registry import Registry
 from ane_rms.replacing import constant
 
@@ -53,10 +55,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ane_rms.passes.lowering_traits import Build
-
-
-class Unlowerable(ValueError):  # noqa: N818 - no error of a user: the norm is expanded instead
-    """A norm that a lowering does not take; the message says why, after the lowering's name."""
 
 
 STRATEGIES: Registry[Strategy] = Registry("lowering")
@@ -105,10 +103,6 @@ def layer_norm_affine(op: mil.Op) -> mil.Var:
     return first_part(op, layer_normalised(op, doubled(op, op.x), epsilon_of(op), gamma), op.outputs[0].name)
 
 
-SAFE = 128.0
-"""Rows are rescaled so that the squares of [x, -x] sum to at most 2 * SAFE^2 = 32,768, half of float16's largest."""
-
-
 @strategy(doubles_axis=True, squares_stay_inside=True, rescales_rows=True)
 def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     r"""Rescale each row by r, then layer-normalise ``[x, -x, c, -c] / r`` with epsilon 0.
@@ -118,9 +112,9 @@ def layer_norm_prescaled(op: mil.Op) -> mil.Var:
 
     ``m = max(|x|, c)``, ``s = sum(|x| / m)``, ``r`` the power of two at or above ``m * sqrt(s + 16) / 128``.
 
-    From ``sum(v^2) <= max|v| * sum|v|``: the squares of the rescaled row sum to at most 128^2, whatever the row holds,
-    and its largest element is no smaller than ``64 / sqrt(d + 16)``. Every sum on the way stays below ``d + 16``. A
-    power of two makes the rescale exact. It stops at 2^15, which still holds for d up to 8,188.
+    From ``sum(v^2) <= max|v| * sum|v|``: squares of the rescaled row sum to at most 128^2, its largest element is no
+    smaller than ``64 / sqrt(d + 16)``, and sums on the way stay below ``d + 16``. A power of two makes the rescale
+    exact. It stops at 2^15, which still holds for d up to 8,188.
     """
     axes = axes_of(op)
     if not has_fixed_axes(op):
@@ -130,19 +124,7 @@ def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     x, (axis,) = op.x, axes
     width = int(x.shape[axis])
     pads = split_sum(width * epsilon_of(op))
-    pad = float(pads.max())
-    largest = mb.reduce_max(
-        x=mb.abs(x=x, name=part_name(op, "abs")), axes=axes, keep_dims=True, name=part_name(op, "largest")
-    )
-    if pad:
-        largest = mb.maximum(x=largest, y=mil.epsilon_like(x, pad), name=part_name(op, "floor"))
-    parts = mb.abs(x=mb.real_div(x=x, y=largest, name=part_name(op, "unit")), name=part_name(op, "parts"))
-    total = mb.reduce_sum(x=parts, axes=axes, keep_dims=True, name=part_name(op, "total"))
-    total = mb.add(x=total, y=mil.epsilon_like(x, PAD), name=part_name(op, "total_padded"))
-    root = mb.mul(
-        x=mb.sqrt(x=total, name=part_name(op, "root")), y=mil.epsilon_like(x, 1 / SAFE), name=part_name(op, "share")
-    )
-    scale = power_of_two(op, mb.mul(x=largest, y=root, name=part_name(op, "scale")), mb.ceil)
+    scale = row_scale(op, float(pads.max()))
     row = doubled(op, mb.real_div(x=x, y=scale, name=part_name(op, "rescaled")), pads_over(op, scale, pads))
     gamma = np.ones(width) if op.gamma is None else np.asarray(op.gamma.val, dtype=np.float64)
     # The layer norm's mean is over d + 16 pairs: the result is short of RMSNorm's by sqrt(d / (d + 16)).
@@ -172,9 +154,7 @@ def l2_norm(op: mil.Op) -> mil.Var:
         normal = mb.reshape(x=normal, shape=shape, name=part_name(op, "unit"))
     else:
         normal = mb.squeeze(x=normal, axes=[-3, -2], name=part_name(op, "unit"))
-    gamma = np.ones(()) if op.gamma is None else np.asarray(op.gamma.val, dtype=np.float64)
-    scale = mil.cast_like(x, np.asarray(gamma * math.sqrt(width)))
-    return mb.mul(x=normal, y=scale if scale.ndim else scale[()], name=op.outputs[0].name)
+    return mb.mul(x=normal, y=root_width_gamma(op, width), name=op.outputs[0].name)
 
 
 @strategy(squares_stay_inside=True)
@@ -182,14 +162,14 @@ def reduce_l2_norm(op: mil.Op) -> mil.Var:
     r"""Divide by the norm of ``[x, c]`` and multiply by ``gamma * sqrt(d)``.
 
     The squares of the elements c sum to ``d * eps``, so that the norm is ``sqrt(sum(x^2) + d * eps)``: epsilon is
-    exact, and neither it nor a square is stored. Sixteen elements keep the row aligned.
-
-    Range: the norm of a row, RMS times ``sqrt(d)``, must stay below 65,504; beyond, a row of zeros results. The form is
-    ExecuTorch's (pull request 19523), with epsilon under the root in place of a floor.
+    exact, and neither it nor a square is stored. Range: the norm of a row, RMS times ``sqrt(d)``, must stay below
+    65,504; beyond, a row of zeros results. ExecuTorch's form (pull request 19523) has a floor in place of epsilon.
     """
     axes = axes_of(op)
-    if not has_fixed_axes(op) or len(axes) > 1:
+    if not has_fixed_axes(op):
         return primitives(op)
+    if len(axes) > 1:
+        raise Unlowerable("takes one normalised axis alone")
     x, (axis,) = op.x, axes
     width = int(x.shape[axis])
     row = with_epsilon(op, x, width * epsilon_of(op)) if epsilon_of(op) else x
@@ -197,9 +177,7 @@ def reduce_l2_norm(op: mil.Op) -> mil.Var:
         x=row, axes=constant(np.array([axis - x.rank], np.int32)), keep_dims=True, name=part_name(op, "norm")
     )
     normal = mb.real_div(x=x, y=norm, name=part_name(op, "unit"))
-    gamma = np.ones(()) if op.gamma is None else np.asarray(op.gamma.val, dtype=np.float64)
-    scale = mil.cast_like(x, gamma_shape(op, gamma * math.sqrt(width)))
-    return mb.mul(x=normal, y=scale if scale.ndim else scale[()], name=op.outputs[0].name)
+    return mb.mul(x=normal, y=root_width_gamma(op, width), name=op.outputs[0].name)
 
 
 @strategy(rescales_rows=True)
@@ -231,6 +209,12 @@ def max_abs(op: mil.Op) -> mil.Var:
     return scaled(op, mb.real_div(x=x, y=rms, name=name))
 
 
+@strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True)
+def auto(op: mil.Op) -> mil.Var:
+    """Choose by width; the pass chooses by family, calibrated range and enumerated shapes as well."""
+    return STRATEGIES[choose(norm_of(op)).lowering].build(op)
+
+
 @strategy()
 def none(op: mil.Op) -> mil.Var:
     """Expand into primitives, as the model was written."""
@@ -238,17 +222,3 @@ def none(op: mil.Op) -> mil.Var:
 
 
 DEFAULT_STRATEGY = STRATEGIES.default
-
-
-def primitives(op: mil.Op) -> mil.Var:
-    """Build ``x / sqrt(mean(x * x) + epsilon)``, scaled.
-
-    A division keeps zero rows at zero where ``rsqrt`` of a small epsilon would overflow float16.
-    """
-    x, result = op.x, op.outputs[0].name
-    square = mb.mul(x=x, y=x, name=part_name(op, "square"))
-    mean = mb.reduce_mean(x=square, axes=axes_of(op), keep_dims=True, name=part_name(op, "mean_square"))
-    if epsilon := epsilon_of(op):
-        mean = mb.add(x=mean, y=mil.epsilon_like(x, epsilon), name=part_name(op, "mean_square_epsilon"))
-    rms = mb.sqrt(x=mean, name=part_name(op, "rms"))
-    return scaled(op, mb.real_div(x=x, y=rms, name=result if op.gamma is None else part_name(op, "normalized")))

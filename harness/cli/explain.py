@@ -26,8 +26,11 @@ def explain(
     ] = False,
     rescale: options.Rescale = None,
     aim: options.Aim = "peaks",
+    family: Annotated[
+        str | None, typer.Option(help="m1 ... m5, separated by commas: what lowering auto chooses there, and why.")
+    ] = None,
 ) -> None:
-    """List every norm site: fused or not, spelling, axes, epsilon, shape, reason.
+    """List every norm site: fused or not, spelling, axes, epsilon, shape, reason; and what lowering auto chooses.
 
     Example: ane-harness explain qwen3
     """
@@ -35,11 +38,14 @@ def explain(
 
     from ane_rms.passes.fuse import AXES
     from harness.cli import selection
+    from harness.engine import families
     from harness.errors import check_name
     from harness.explain.fusion import Explained, of_model, of_package
+    from harness.explain.lowering_choice import automatic
     from harness.interpreter.package import package_path
 
     check_name("axes", axes, AXES)
+    keys = families.choose([name for name in (family or "").split(",") if name])
     path = package_path(target)
     rescaling = selection.rescale(rescale, aim)
     if path is None:
@@ -57,6 +63,9 @@ def explain(
         say(str(entry))
     for warning in report.warnings:
         say(f"warning: {': '.join(filter(None, (warning.name, warning.reason)))}")
+    if report.fused:
+        chosen = automatic(found, keys)
+        say(tabulate(chosen, ["families", "lowering auto", "sites", "why"], tablefmt="github", disable_numparse=True))
     say(report.counts())
 
 

@@ -22,6 +22,8 @@ class Explained:
     report: ane_rms.FusionReport
     peaks: tuple[tuple[str, float, float, float], ...] = ()
     """Of what norms read and matrix products give: name, peak, peak after the rescale, ceiling of the op."""
+    row_norm: float | None = None
+    """The largest norm of a row that any norm has read in calibration, after the rescale; None without one."""
 
 
 def of_model(
@@ -74,7 +76,8 @@ def of_model(
     peaks = calibration.peaks()
     rows = tuple((name, peak, peak * after.get(name, 1.0), calibration.ceiling(name)) for name, peak in peaks.items())
     inputs = {name: new for name, _, new, ceiling in rows if ceiling == FLOAT16_MAX}
-    return Explained(replace(report, warnings=report.warnings + peak_cautions(inputs)), rows)
+    row_norm = max((norm * after.get(name, 1.0) for name, norm in calibration.row_norms().items()), default=None)
+    return Explained(replace(report, warnings=report.warnings + peak_cautions(inputs)), rows, row_norm)
 
 
 def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:

@@ -88,6 +88,14 @@ class Calibration:
                 found[name] = max(found.get(name, 0.0), recorder.peaks.get(name, 0.0))
         return found
 
+    def row_norms(self) -> dict[str, float]:
+        """Return the largest norm of a row of what norms read, by the value's name."""
+        found: dict[str, float] = {}
+        for recorder in self._recorders.values():
+            for name, total in recorder.sums.items():
+                found[name] = max(found.get(name, 0.0), total**0.5)
+        return found
+
     def _recorded(self, function: ExportedModel, program: Any) -> _Recorder:
         model = ReferenceModel(program, "fp32")
         recorder = _Recorder(model)
