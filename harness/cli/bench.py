@@ -172,7 +172,9 @@ def _norm(
 ) -> None:
     """Measure the norm by itself; print the table, keep it and the plot."""
     from harness.bench import norm_latency
-    from harness.report.norm_table import columns, plot
+    from harness.records import atomic
+    from harness.report.norm_table import columns
+    from harness.report.page.norm_page import norm_page
 
     few = norm_latency.FEW if settings.executor == "reference" else (norm_latency.WIDTHS, norm_latency.TOKENS)
     widths, tokens = (
@@ -182,9 +184,9 @@ def _norm(
     jobs = norm_latency.jobs(widths, tokens, norm_latency.PRECISIONS, options.lowerings)
     records = _measure(jobs, norm_latency.measure, options, settings, folder)
     _show(records, columns(records), form, folder)
-    picture = folder.table.with_suffix(".svg")
-    plot(records, picture)
-    say(f"plot: {picture}", err=True)
+    plot = folder.table.with_suffix(".html")
+    atomic.write(plot, norm_page(records))
+    say(f"plot: {plot}", err=True)
     _fail_if_any(records)
 
 

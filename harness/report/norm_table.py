@@ -1,4 +1,4 @@
-"""What a norm costs by itself, as a table and as a plot: times beyond those of the same program without a norm."""
+"""The table of what a norm costs by itself: times beyond those of the same program without a norm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from harness.report.latency_table import percentile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from harness.records.schema import Record
 
@@ -92,45 +91,3 @@ def columns(records: Sequence[Record]) -> tuple[Column, ...]:
         Column("status", lambda record: record.status),
     )
     return tuple(column for column in every if any(column.text(record) != "-" for record in records))
-
-
-def plot(records: Sequence[Record], path: Path) -> None:
-    """Write the plot as SVG: a panel for each precision and number of tokens, a line for each lowering."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    found = list(costs(records))
-    precisions = sorted({one.precision for one in found})
-    tokens = sorted({one.tokens for one in found})
-    if not found:
-        return
-    size = (3.6 * len(tokens), 3.2 * len(precisions))
-    figure, panels = plt.subplots(len(precisions), len(tokens), figsize=size, squeeze=False, sharex=True)
-    for row, precision in zip(panels, precisions, strict=True):
-        for panel, count in zip(row, tokens, strict=True):
-            for lowering in dict.fromkeys(one.lowering for one in found):
-                line = sorted(
-                    (one.width, one.median_s * 1e6, one.low_s * 1e6, one.high_s * 1e6)
-                    for one in found
-                    if (one.precision, one.tokens, one.lowering) == (precision, count, lowering)
-                )
-                if line:
-                    at, middle, low, high = zip(*line, strict=True)
-                    panel.plot(at, middle, marker="o", markersize=3, label=lowering)
-                    panel.fill_between(at, low, high, alpha=0.15)
-            widths = sorted({one.width for one in found})
-            panel.set(xscale="log", title=f"tokens: {count}, {precision}", xlabel="width", ylabel="microseconds")
-            panel.set_xticks(widths, labels=[f"{width:,}" for width in widths], rotation=45, fontsize="small")
-            panel.minorticks_off()
-            highest = max(one.median_s for one in found if (one.precision, one.tokens) == (precision, count))
-            panel.set_ylim(top=max(1.3e6 * highest, 1e-3))
-            panel.grid(visible=True, alpha=0.3)
-    panels[0][0].legend(fontsize="small")
-    executors = ", ".join(sorted({one.executor for one in found}))
-    title = f"RMSNorm beyond the same program without it\nmedians and quartiles; executor: {executors}"
-    figure.suptitle(title, fontsize="medium")
-    figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)

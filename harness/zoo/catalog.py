@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from harness.errors import HarnessError, ZooFileError, check_name
+from harness.system.text import squeezed
 from harness.zoo import formula, rescale_choice, toml_struct
 from harness.zoo.size_checks import NULL, check_sizes
 
@@ -68,8 +69,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     wrapper: Wrapper = "causal"
     """How the model is called; see `harness.export.wrappers`."""
     activations: Activations = "massive"
-    """Whether the seeded weights give the residual stream a massive channel, as trained ones do (``"massive"``), or not
-    (``"tame"``); see `harness.export.massive`."""
+    """Whether seeded weights give the residual stream a massive channel, as trained ones do; `harness.export.massive`."""
     residual_peak: float = 22_552.0
     """Magnitude of the massive channel. The default is SmolLM2 135M's; a family whose own is known has that."""
     unconvertible: str = ""
@@ -107,15 +107,14 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise ZooFileError(f"{where}: config_class: transformers has no {self.config_class!r}")
         fields = self.fields(size)
         known = {*config_class.__dataclass_fields__, *config_class.attribute_map, *_UNDECLARED}
-        for name in fields:
-            if name not in known:
-                table = "quick" if name in self.quick else "full"
-                problem = f"{self.config_class} has no such field{toml_struct.hint(name, known)}"
-                raise ZooFileError(f"{where}: {table}.{name}: {problem}")
+        for name in [one for one in fields if one not in known]:
+            table = "quick" if name in self.quick else "full"
+            problem = f"{self.config_class} has no such field{toml_struct.hint(name, known)}"
+            raise ZooFileError(f"{where}: {table}.{name}: {problem}")
         try:
             return config_class(**fields, **IMPLEMENTATIONS, use_cache=False)
         except Exception as error:  # several libraries' errors, all of them about the fields
-            raise ZooFileError(f"{where}: {size}: {' '.join(str(error).split())}") from error
+            raise ZooFileError(f"{where}: {size}: {squeezed(error)}") from error
 
     def expected_norms(self, config_or_size: Any = "quick") -> int:
         """Return the number of RMSNorms one forward pass executes.
@@ -152,9 +151,8 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     def _evaluate(self, key: str, rules: Mapping[str, str], field: Any) -> int:
         try:
-            return formula.evaluate(
-                getattr(self, key), {name: formula.count(rule, field) for name, rule in rules.items()}
-            )
+            counts = {name: formula.count(rule, field) for name, rule in rules.items()}
+            return formula.evaluate(getattr(self, key), counts)
         except (formula.FormulaError, AttributeError) as error:
             raise ZooFileError(f"models/{self.key}.toml: {key}: {error}") from error
 
@@ -188,11 +186,7 @@ def load_spec(path: Path) -> ModelSpec:
 
 
 def models_folder() -> Path:
-    """Return the folder of the zoo files.
-
-    The one that the environment variable ``ANE_HARNESS_MODELS`` names; else the zoo's own, inside the package
-    when installed, beside it in a checkout.
-    """
+    """Return the folder of the zoo files: ``$ANE_HARNESS_MODELS``, else the zoo's own, in the wheel or the checkout."""
     if own := os.environ.get("ANE_HARNESS_MODELS"):
         return Path(own)
     package = Path(__file__).parents[1]

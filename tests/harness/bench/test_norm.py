@@ -9,11 +9,12 @@ from harness.bench.outcome import Settings
 from harness.bench.session import Bench
 from harness.plan.lowerings import lowerings
 from harness.plan.run_plan import Options
-from harness.report.norm_table import columns, costs, plot
+from harness.report.norm_table import columns, costs
+from harness.report.page.norm_page import norm_page
 from tests.harness.example_records import record
 
 
-def test_each_lowering_is_measured_beside_the_program_without_a_norm(tmp_path):
+def test_each_lowering_is_measured_beside_the_program_without_a_norm():
     options = Options(("off", "on"), lowerings=lowerings(), run_id="20260131T000000.000000Z")
     (job,) = norm_latency.jobs([64], [4], ["FLOAT16"], lowerings())
     with Bench(options, Settings("reference", samples=10)) as bench:
@@ -24,10 +25,10 @@ def test_each_lowering_is_measured_beside_the_program_without_a_norm(tmp_path):
     # Two roundings to float16, of input and output, are 4e-4 together; max_abs and none take a few more.
     assert all(0 < one.metrics["rel_l2"] < 1e-3 for one in records[1:])
     assert len(list(costs(records))) == len(lowerings())
-    plot(records, tmp_path / "norm.svg")
-    text = (tmp_path / "norm.svg").read_text(encoding="utf-8")
-    assert text.startswith("<?xml")
-    assert "executor: reference" in text
+    text = norm_page(records).decode()
+    assert text.startswith("<!doctype html>")
+    assert "Executor: reference." in text
+    assert all(f'"lowering":"{name}"' in text for name in lowerings())
 
 
 def rows():
