@@ -69,7 +69,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     wrapper: Wrapper = "causal"
     """How the model is called; see `harness.export.wrappers`."""
     activations: Activations = "massive"
-    """Whether seeded weights give the residual stream a massive channel, as trained ones do; `harness.export.massive`."""
+    """Whether the residual stream gets a massive channel, as that of trained weights has; `harness.export.massive`."""
     residual_peak: float = 22_552.0
     """Magnitude of the massive channel. The default is SmolLM2 135M's; a family whose own is known has that."""
     unconvertible: str = ""
