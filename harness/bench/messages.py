@@ -152,8 +152,14 @@ class Remark(msgspec.Struct, frozen=True, tag="remark"):
     text: str
 
 
+class Probed(msgspec.Struct, frozen=True, tag="probed"):
+    """The output of a probe of the engine model, numbers as text: JSON has neither NaN nor infinities."""
+
+    values: tuple[str, ...]
+
+
 Measured: TypeAlias = Loaded | Checked | Taken | Planned | Refused | Seen | Remark
-Item: TypeAlias = Prepared | Values | WideProgram | Measured
+Item: TypeAlias = Probed | Prepared | Values | WideProgram | Measured
 
 encode = msgspec.json.Encoder().encode
 decode_item = msgspec.json.Decoder(Item).decode

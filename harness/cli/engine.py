@@ -33,6 +33,12 @@ def engine(
         Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's calibration.")
     ] = None,
     form: options.Format = "github",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Run the rules that name a value on this Mac: measured beside published.")
+    ] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="With --probe: reference, to run the probes under the policies instead.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Results folder to keep the prediction in, for the report's page.")
     ] = None,
@@ -53,6 +59,11 @@ def engine(
 
     check_name("format", form, FORMATS)
     keys = families.choose([name for name in (family or "").split(",") if name])
+    if probe:
+        _probe(keys, executor, form, named=bool(family))
+        return
+    if executor is not None:
+        raise ArgumentError(f"--executor {executor}: only with --probe")
     if (target is None) == (checkpoint is None):
         raise ArgumentError("name a model of the zoo, a package, or --checkpoint: one of them")
     found = _predictions(target, checkpoint, prompts, keys, (variant, lowering, frontend))
@@ -93,3 +104,29 @@ def _predictions(
         for name in lowerings
         for one in engine_prediction.of_model(target or "", keys, variants, lowering=name, frontend=frontend)
     ]
+
+
+def _probe(keys: list[str], executor: str | None, form: str, *, named: bool) -> None:
+    """Print what every probe gives beside what is published."""
+    from harness.bench.probing import run
+    from harness.bench.session import choose_executor
+    from harness.engine.probes import family_of_chip
+    from harness.errors import RuntimeUnavailableError, check_name
+    from harness.records.environment import environment
+    from harness.report.probe_table import render
+    from harness.runtime import EXECUTORS, coreml
+
+    name = check_name("executor", executor, EXECUTORS) if executor else "coreml"
+    if name == "reference":
+        answers = [(key, list(run(name, f"ane-{key}"))) for key in keys]
+    else:
+        try:
+            coreml.check_available()
+        except RuntimeUnavailableError as error:
+            raise RuntimeUnavailableError(
+                f"--probe needs a Mac: {error}; --probe --executor reference runs the probes under the policies"
+            ) from None
+        own = family_of_chip(environment().chip)
+        family = keys[0] if named or own is None else own
+        answers = [(family, list(run(choose_executor(), "")))]
+    say(render(answers, "predicted" if name == "reference" else "measured", form))

@@ -36,7 +36,7 @@ ROOMS = {
         "system",
     },
     "judge": {"errors", "measure", "records", "system"},
-    "report": {"errors", "judge", "measure", "records", "runtime", "system"},
+    "report": {"engine", "errors", "judge", "measure", "records", "runtime", "system"},
     "explain": {
         "ane_rms",
         "convert",
@@ -53,6 +53,7 @@ ROOMS = {
     "bench": {
         "ane_rms",
         "convert",
+        "engine",
         "errors",
         "explain",
         "measure",
