@@ -31,7 +31,10 @@ from typing import TYPE_CHECKING
 
 from ane_rms.coremltools_patches.guard import replacing
 from ane_rms.coremltools_patches.lean import cast, patches
+from ane_rms.coremltools_patches.lean.garbage import frozen_garbage
+from ane_rms.coremltools_patches.lean.graph import Scopes
 from ane_rms.coremltools_patches.lean.spill import Spill
+from ane_rms.coremltools_patches.lean.type_info import memos
 from ane_rms.mapped_arrays import in_files
 
 if TYPE_CHECKING:
@@ -45,8 +48,10 @@ __all__ = ["leaner"]
 @contextmanager
 def leaner() -> Iterator[None]:
     """Have conversions within a ``with`` block do without their copies of weights; afterwards, all is as before."""
-    with closing(Spill()) as spill, in_files():
+    with frozen_garbage(), closing(Spill()) as spill, in_files():
         lent = cast.loan()
-        replacements: list[Replacement] = [*patches.all_patches(spill), *([] if lent is None else [lent])]
+        replacements: list[Replacement] = [*patches.all_patches(spill), *memos(), Scopes()]
+        if lent is not None:
+            replacements.append(lent)
         with replacing(replacements):
             yield

@@ -11,15 +11,16 @@ import coremltools as ct
 import numpy as np
 from coremltools.converters.mil import converter
 from coremltools.converters.mil.backend.mil import helper
-from coremltools.converters.mil.mil import Block, Function, Program, types
+from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
 from coremltools.converters.mil.mil.ops.defs.iOS15.elementwise_unary import cast
-from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.models import model as model_module
 from coremltools.models.utils import _MLPACKAGE_AUTHOR_NAME as AUTHOR
 from coremltools.models.utils import _WEIGHTS_DIR_NAME as WEIGHTS_DIR_NAME
 
 from ane_rms.coremltools_patches.guard import Patch
+from ane_rms.coremltools_patches.lean import graph, pipelines
+from ane_rms.coremltools_patches.lean.validation import Validation
 
 if TYPE_CHECKING:
     from ane_rms.coremltools_patches.lean.spill import Spill
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
 def all_patches(spill: Spill) -> list[Patch]:
     """Return the patches, for float16 weights that go to ``spill``."""
-    validation, written = _Validation(), set[str]()
+    written: set[str] = set()
     return [
+        *Validation().patches(),
+        *pipelines.patches(),
+        *graph.patches(),
         Patch(
             cast,
             "get_cast_value",
@@ -63,27 +67,6 @@ def all_patches(spill: Spill) -> list[Patch]:
             "1c841998cf67cdac",
             lambda original: _move_weights(written, original),
             "the file of weights is copied from a temporary folder into the package",
-        ),
-        Patch(
-            AbstractGraphPass,
-            "__call__",
-            "0497fb87459f9bbf",
-            validation.note_pass,
-            "tells the next which pass has run",
-        ),
-        Patch(
-            Program,
-            "validate",
-            "6272d10e561b2990",
-            validation.validate_less,
-            "validating after each of coremltools' own passes takes a third of the conversion of a small model",
-        ),
-        Patch(
-            Block,
-            "_propagate_nonreplaceable_vars",
-            "cb2a2fc0f0365468",
-            _propagate_if_any,
-            "each pass empties the sets of every value and finds them empty again, where no weight is compressed",
         ),
     ]
 
@@ -154,49 +137,3 @@ def _move_weights(written: set[str], original: Any) -> Any:
         return created
 
     return create_mlpackage
-
-
-class _Validation:
-    """Validates a program after each pass that is not coremltools' own, and at the ends of pipelines."""
-
-    def __init__(self) -> None:
-        self.trusted = False
-
-    def note_pass(self, original: Any) -> Any:
-        def call(graph_pass: Any, prog: Any) -> None:
-            original(graph_pass, prog)
-            self.trusted = type(graph_pass).__module__.startswith("coremltools.")
-
-        return call
-
-    def validate_less(self, original: Any) -> Any:
-        def validate(program: Any, check_essential_scope: bool | None = False) -> None:  # noqa: FBT001, FBT002 - theirs
-            if self.trusted:
-                self.trusted = False  # by one validation: the next is of a pipeline's end
-                return
-            original(program, check_essential_scope)
-
-        return validate
-
-
-def _propagate_if_any(original: Any) -> Any:
-    checked: dict[int, Any] = {}
-
-    def propagate(block: Any) -> None:
-        # The first time empties what an earlier conversion left; from then on, only a compressed weight fills a set.
-        plain = isinstance(block, Function) and not _compressed(block)
-        if not plain or checked.get(id(block)) is not block:
-            original(block)
-        if plain:
-            checked[id(block)] = block
-        else:
-            checked.pop(id(block), None)
-
-    return propagate
-
-
-def _compressed(block: Any) -> bool:
-    """Return whether a block holds an op of a compressed weight."""
-    if any(kind.__name__.startswith("constexpr_") for kind in set(map(type, block.operations))):
-        return True
-    return any(_compressed(inner) for op in block.operations for inner in op.blocks)

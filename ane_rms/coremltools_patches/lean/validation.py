@@ -1,0 +1,61 @@
+"""Validate a program where it may have changed for the worse, not after each of about 110 passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from coremltools.converters.mil.mil import Program
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+
+from ane_rms.coremltools_patches.guard import Patch
+
+TRUSTED = ("coremltools.", "ane_rms.")
+"""Where the passes come from that are not checked one by one."""
+
+
+class Validation:
+    """Validates a program after each pass that is not trusted, and at the end of a pipeline that had any pass."""
+
+    def __init__(self) -> None:
+        self._trusted = False
+        self._valid: Any = None
+        """The program that was valid when it was last looked at; None once a pass has run."""
+
+    def patches(self) -> list[Patch]:
+        """Return the replacements."""
+        return [
+            Patch(
+                AbstractGraphPass,
+                "__call__",
+                "0497fb87459f9bbf",
+                self._note_pass,
+                "tells the next which pass has run",
+            ),
+            Patch(
+                Program,
+                "validate",
+                "6272d10e561b2990",
+                self._validate_less,
+                "validating after each of coremltools' own passes takes a third of the conversion of a small model",
+            ),
+        ]
+
+    def _note_pass(self, original: Any) -> Any:
+        def call(graph_pass: Any, prog: Any) -> None:
+            self._valid = None
+            original(graph_pass, prog)
+            self._trusted = type(graph_pass).__module__.startswith(TRUSTED)
+
+        return call
+
+    def _validate_less(self, original: Any) -> Any:
+        def validate(program: Any, check_essential_scope: bool | None = False) -> None:  # noqa: FBT001, FBT002 - theirs
+            if self._trusted:
+                self._trusted = False  # by one validation: the next is of a pipeline's end
+                return
+            if self._valid is program and not check_essential_scope:
+                return
+            original(program, check_essential_scope)
+            self._valid = program
+
+        return validate
