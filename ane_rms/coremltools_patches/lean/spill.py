@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ane_rms.coremltools_patches.lean.halves import float16_of
 from ane_rms.mapped_arrays import SMALLEST_ELEMENTS, chunks, release
 
 
@@ -62,9 +63,8 @@ class Spill:
             self._file = tempfile.TemporaryFile(prefix="ane_rms_lean_")  # noqa: SIM115 - closed by close
         self._end += -self._end % mmap.ALLOCATIONGRANULARITY  # a mapping begins at a page
         self._file.seek(self._end)
-        with np.errstate(over="ignore"):  # the cast has looked: what overflows stands for an infinity
-            for chunk in chunks(array):
-                self._file.write(chunk.astype(np.float16, order="C").data)
+        for chunk in chunks(array):  # the cast has looked: what overflows stands for an infinity
+            self._file.write(float16_of(chunk).data)
         self._file.flush()
         size_bytes = array.size * np.dtype(np.float16).itemsize
         release(array)
