@@ -8,6 +8,7 @@ import coremltools as ct
 import pytest
 
 import ane_rms
+from ane_rms import mapped_arrays
 from ane_rms.coremltools_patches.lean import spill
 from harness.convert import torch_ops
 from harness.export import export
@@ -24,7 +25,7 @@ TARGETS = [ct.target.iOS15, ct.target.iOS16, ct.target.iOS17, ct.target.iOS18]
 @pytest.fixture(autouse=True)
 def _every_array_is_large(monkeypatch):
     monkeypatch.setattr(spill, "SMALLEST_ELEMENTS", 1)
-    monkeypatch.setattr(spill, "CHUNK_ELEMENTS", 1000)
+    monkeypatch.setattr(mapped_arrays, "CHUNK_ELEMENTS", 1000)
 
 
 @cache
