@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from ane_rms.coremltools_patches.guard import replacing
 from ane_rms.coremltools_patches.lean import cast, patches
 from ane_rms.coremltools_patches.lean.garbage import frozen_garbage
-from ane_rms.coremltools_patches.lean.graph import Scopes
+from ane_rms.coremltools_patches.lean.ops_and_values import Scopes
 from ane_rms.coremltools_patches.lean.spill import Spill
 from ane_rms.coremltools_patches.lean.type_info import memos
 from ane_rms.mapped_arrays import in_files

@@ -19,7 +19,7 @@ from coremltools.models.utils import _MLPACKAGE_AUTHOR_NAME as AUTHOR
 from coremltools.models.utils import _WEIGHTS_DIR_NAME as WEIGHTS_DIR_NAME
 
 from ane_rms.coremltools_patches.guard import Patch
-from ane_rms.coremltools_patches.lean import graph, pipelines
+from ane_rms.coremltools_patches.lean import ops_and_values, pipelines
 from ane_rms.coremltools_patches.lean.validation import Validation
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def all_patches(spill: Spill) -> list[Patch]:
     return [
         *Validation().patches(),
         *pipelines.patches(),
-        *graph.patches(),
+        *ops_and_values.patches(),
         Patch(
             cast,
             "get_cast_value",

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from ane_rms.coremltools_patches.lean.halves import float16_of
+from ane_rms.coremltools_patches.lean.float16_rounding import float16_of
 from ane_rms.mapped_arrays import SMALLEST_ELEMENTS, chunks, release
 
 

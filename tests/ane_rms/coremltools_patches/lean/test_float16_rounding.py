@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch  # noqa: F401 - the quick way is taken where torch is loaded
 
-from ane_rms.coremltools_patches.lean import halves
-from ane_rms.coremltools_patches.lean.halves import float16_of
+from ane_rms.coremltools_patches.lean import float16_rounding
+from ane_rms.coremltools_patches.lean.float16_rounding import float16_of
 
 BOUNDS = np.float32([0.0, 6e-8, 2.9e-8, 3e-8, 6.1e-5, 1.0, 1.00048828125, 2048.5, 65504.0, 65519.99, 65520.0, 3e38])
 
@@ -50,5 +50,5 @@ def test_an_array_that_must_not_be_written_to():
 
 
 def test_without_torch(monkeypatch):
-    monkeypatch.setitem(halves.sys.modules, "torch", None)
+    monkeypatch.setitem(float16_rounding.sys.modules, "torch", None)
     assert_same_bits(BOUNDS)
