@@ -30,6 +30,7 @@ from harness.cli import (
     report,
     rewrite,
     run,
+    weights,
 )
 from harness.cli.output import say
 from harness.errors import HarnessError
@@ -62,6 +63,7 @@ app.command("doctor")(doctor.doctor)
 app.command("report")(report.report)
 app.add_typer(fleet.app, name="fleet")
 app.add_typer(cache.app, name="cache")
+app.add_typer(weights.app, name="weights")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

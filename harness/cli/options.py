@@ -10,7 +10,7 @@ import typer
 Models = Annotated[
     list[str] | None, typer.Argument(help="Keys of the zoo. Default: the whole tier.", metavar="[MODEL]...")
 ]
-Tier = Annotated[str, typer.Option(help="Which models, where none is named: quick, or nightly (all).")]
+Tier = Annotated[str, typer.Option(help="Which models, where none is named: quick, nightly (all), or trained.")]
 Lowerings = Annotated[
     str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
 ]

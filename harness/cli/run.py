@@ -56,10 +56,11 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
 
     from harness.cli import selection
     from harness.cli.checkpoint_options import given_weights
+    from harness.cli.trained_tier import with_weights
     from harness.errors import check_name
     from harness.plan import shapes
     from harness.plan.run_plan import Options, Plan
-    from harness.zoo.catalog import SIZES
+    from harness.zoo.catalog import SIZES, TRAINED
 
     size = check_name("size", given.size, SIZES)
     variants = selection.variants(given.variant or [])
@@ -76,6 +77,7 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
         trust_remote_code=given.trust_remote_code,
     )
     specs, unusable = selection.specs(weights, given.models or [], given.tier)
+    specs, own = with_weights(specs) if weights is None and given.tier == TRAINED else (specs, {})
     rescale = selection.rescale(given.rescale, given.aim)
     folder = selection.new_folder(given.out)
     options = Options(
@@ -88,14 +90,14 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
         compressions=compressions,
         shape=tokens.kind,
         sequence_length=tokens.length,
-        size=size if weights is None else "full",
+        size=size if weights is None and not own else "full",
         checkpoint=weights,
         prompts=texts,
         lean=given.lean,
         cache=given.cache,
         run_id=folder.run_id,
     )
-    plan = Plan(options, tuple(specs), tuple(unusable), selection.others([*specs, *unusable]))
+    plan = Plan(options, tuple(specs), tuple(unusable), selection.others([*specs, *unusable]), own)
     folder.write_plan(msgspec.json.encode(plan))
     return plan, folder
 
@@ -117,10 +119,10 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
         plan = msgspec.json.decode(folder.read_plan(), type=Plan)
     except msgspec.MsgspecError as error:
         raise RecordError(f"{folder.plan}: not a run's plan: {error}") from None
-    if plan.options.checkpoint is not None:
-        from harness.zoo.checkpoint import check_unchanged
+    from harness.zoo.checkpoint import check_unchanged
 
-        check_unchanged(plan.options.checkpoint)
+    for checkpoint in filter(None, (plan.options.checkpoint, *plan.checkpoints.values())):
+        check_unchanged(checkpoint)
     return plan, folder
 
 

@@ -137,6 +137,14 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     others: tuple[str, ...] | None = None
     """Models of the zoo that were not asked for; see :class:`harness.records.run_files.Asked`."""
 
+    checkpoints: dict[str, Checkpoint] = {}
+    """Weights of several models, by key: of the tier ``trained``."""
+
+    def options_of(self, spec: ModelSpec) -> Options:
+        """Return the options of a model, with its own weights where it has some."""
+        own = self.checkpoints.get(spec.key)
+        return self.options if own is None else msgspec.structs.replace(self.options, checkpoint=own)
+
     def rows(self) -> list[tuple[str, Case]]:
         """Return the model and case of every row, in the order of the table."""
         keys = sorted([*(spec.key for spec in self.specs), *(one.key for one in self.unusable)], key=self._order())
@@ -149,7 +157,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for spec in self.specs:
             cases = tuple(case for case in self.options.cases() if (spec.key, case) not in recorded)
             if cases:
-                jobs.append(Job(spec, self.options, cases))
+                jobs.append(Job(spec, self.options_of(spec), cases))
         return jobs
 
     def _order(self) -> Any:

@@ -49,7 +49,7 @@ ROOMS = {
         "records",
         "zoo",
     },
-    "run": {"ane_rms", "convert", "errors", "export", "measure", "plan", "records", "workers", "zoo"},
+    "run": {"ane_rms", "convert", "errors", "export", "measure", "plan", "records", "system", "workers", "zoo"},
     "bench": {
         "ane_rms",
         "convert",

@@ -8,8 +8,9 @@ with cache.get(key) or cache.put(key, lambda path: model.save(str(path)), facts=
     entry.package, entry.facts, entry.arrays()
 """
 
-from harness.run.cache.folder import Cache, Entry, default_folder
+from harness.run.cache.folder import Cache, Entry
 from harness.run.cache.index import Listed
 from harness.run.cache.keys import digest, files_digest, sources_digest
+from harness.system.cache_folder import cache_folder as default_folder
 
 __all__ = ["Cache", "Entry", "Listed", "default_folder", "digest", "files_digest", "sources_digest"]

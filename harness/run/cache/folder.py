@@ -46,17 +46,7 @@ if TYPE_CHECKING:
 
 from harness.run.cache.index import Index
 
-VARIABLE = "ANE_HARNESS_CACHE"
 PACKAGE, ARRAYS = "model.mlpackage", "arrays.npz"
-
-
-def default_folder() -> Path:
-    """Return the cache's folder: ``$ANE_HARNESS_CACHE``, else the platform's place for caches."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("ane-harness", appauthor=False))
 
 
 class Entry:

@@ -1,0 +1,18 @@
+"""Where this project keeps what can be made or fetched again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+VARIABLE = "ANE_HARNESS_CACHE"
+"""Environment variable that names another folder."""
+
+
+def cache_folder() -> Path:
+    """Return the folder: ``$ANE_HARNESS_CACHE``, else the platform's place for caches."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ane-harness", appauthor=False))

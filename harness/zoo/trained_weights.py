@@ -1,0 +1,46 @@
+"""Trained weights that a Python package registry has: the table ``[trained]`` of a zoo file."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+_PACKAGE = re.compile(r"[A-Za-z0-9][\w.-]*==[\w.!+-]+")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NAME = re.compile(r"[\w][\w.-]*\.gguf")
+
+
+class TrainedWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a model's weights are, and under which licence."""
+
+    packages: tuple[str, ...]
+    """Packages of the registry with their versions: ``name==1.0``."""
+    files: tuple[str, ...]
+    """One file in each package, in the order in which they are concatenated."""
+    name: str
+    """What the whole file is called."""
+    sha256: str
+    """Of the whole file."""
+    licence: str
+    """The licence's name."""
+    terms: str = ""
+    """Address of terms that a user must accept first; empty for a free licence."""
+
+    @property
+    def needs_acceptance(self) -> bool:
+        """Whether the licence is not a free one."""
+        return bool(self.terms)
+
+    def problem(self) -> str:
+        """Return what is wrong with the table, as ``key: expected ...``; "" if nothing is."""
+        if len(self.packages) != len(self.files) or not self.files:
+            return f"files: expected one for each of the {len(self.packages)} packages, got {len(self.files)}"
+        for package in self.packages:
+            if not _PACKAGE.fullmatch(package):
+                return f"packages: expected name==version, got {package!r}"
+        if not _DIGEST.fullmatch(self.sha256):
+            return f"sha256: expected 64 hexadecimal digits, got {self.sha256!r}"
+        if not _NAME.fullmatch(self.name):
+            return f"name: expected a file's name that ends in .gguf, got {self.name!r}"
+        return ""
