@@ -29,9 +29,7 @@ class RunOptions:
     ] = "prefill"
     checkpoint: Annotated[
         str | None,
-        typer.Option(
-            metavar="PATH|HUB_ID", help="Instead of the zoo: a save_pretrained folder, a GGUF file, or a hub id."
-        ),
+        typer.Option(metavar="PATH|HUB_ID", help="Instead of the zoo: a saved folder, a GGUF file, or a hub id."),
     ] = None
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit of the hub id.")] = None
     prompts: Annotated[
