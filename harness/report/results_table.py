@@ -36,7 +36,7 @@ def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> st
     columns = shown(records, columns)
     rows = [[column.text(record) for column in columns] for record in records]
     table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
-    reasons = [f"- {record.title}: {record.reason}" for record in records if record.reason]
+    reasons = [f"- {record.title}: {squeezed(record.reason)}" for record in records if record.reason]
     scaled = rescale_table.render(records)
     return "\n".join([table, *(["", *reasons] if reasons else []), *(["", scaled] if scaled else [])])
 

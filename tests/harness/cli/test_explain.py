@@ -8,7 +8,7 @@ import ane_rms
 from tests.harness.command_line import harness
 
 
-def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path):
+def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path, snapshot):
     import torch
 
     from tests.ane_rms.spellings import LOOK_ALIKES
@@ -29,19 +29,7 @@ def test_explain_gives_three_kinds_of_miss_with_name_shape_and_module(tmp_path):
     ane_rms.convert(torch_program(Model(), (2, 8, 64)), inputs=inputs((2, 8, 64)), **arguments).save(str(path))
     done = harness("explain", path)
     assert done.returncode == 0, done.stderr
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in done.stdout.splitlines() if "missed" in line
-    ]
-    misses = {row[1]: row for row in rows[:3]}
-    for module, reason, shape in (
-        ("cubed", "x**3", "2, 8, 1"),
-        ("centred", "variance", "2, 8, 1"),
-        ("first", "axes [-3]", "1, 8, 64"),
-    ):
-        assert reason in misses[module][-1]
-        assert misses[module][-2] == shape
-        assert misses[module][0]
-    assert "0 fused, 3 missed" in done.stdout
+    assert done.stdout.replace(str(tmp_path), "FOLDER") == snapshot
 
 
 def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
