@@ -5,7 +5,7 @@ The Markdown page, the HTML report and the JUnit file are drawn from one :class:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,14 @@ from harness.judge.regress import compare, rows_of
 from harness.judge.severity import headline, in_order
 from harness.judge.standing import Standing, standing, with_standing
 from harness.records import accepted as accepted_changes
-from harness.records import listing, regime_errors
+from harness.records import listing, predictions, regime_errors
 from harness.records.lookup import BASELINES, check_readable, find, runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from harness.records.lookup import Side
+    from harness.records.predictions import Prediction
     from harness.records.regime_errors import Error
     from harness.records.series import Series
     from harness.records.verdicts import Verdict
@@ -42,6 +43,8 @@ class Night:
     """The newest run that measured the error by regime, and its errors."""
     stands: list[Standing]
     """Figures of this run that stand at a worse level than on the nights before, accepted or not."""
+    predictions: list[Prediction] = field(default_factory=list)
+    """What the engine model predicts for programs, as far as it was asked into the same results; never measured."""
 
     @property
     def title(self) -> str:
@@ -104,6 +107,7 @@ def judge_night(
         series,
         regime_errors.newest(results, told),
         stands,
+        predictions.read_all(results, told),
     )
 
 

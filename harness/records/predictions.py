@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import RecordError
-from harness.records import atomic
+from harness.records import atomic, listing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SUFFIX = ".prediction.json"
@@ -89,17 +88,15 @@ def write(results: Path, name: str, predictions: Sequence[Prediction]) -> Path:
     return path
 
 
-def read_all(results: Path) -> list[Prediction]:
+def read_all(results: Path, odd: Callable[[str], None]) -> list[Prediction]:
     """Return the predictions kept below a results folder, in the order of their files' names.
 
-    Raises
-    ------
-    RecordError: naming the file that is not what :func:`write` writes.
+    `odd` is called with a sentence about each file that does not hold what :func:`write` writes.
     """
     found: list[Prediction] = []
-    for path in sorted((results / "tables").glob(f"*{SUFFIX}")):
+    for path in listing.tell(listing.tables(results, SUFFIX), odd):
         try:
             found += msgspec.json.decode(path.read_bytes(), type=list[Prediction])
-        except (OSError, msgspec.MsgspecError) as error:
-            raise RecordError(f"{path}: not predictions: {error}; ane-harness engine --out makes them") from None
+        except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            odd(f"{path}: not predictions: {error}; ane-harness engine --out makes them")
     return found

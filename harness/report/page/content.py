@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.judge.severity import JUDGED, headline
+from harness.report.engine_table import HEADERS, NOTE
 from harness.report.page.findings import TONES, Count, Finding, Group, finding
 from harness.system.text import plural, some
 
@@ -41,6 +42,7 @@ class Page:
     changes: what the history says of the last nights.
     regimes: the errors of one norm by input regime, and the run that measured them.
     notes: what a reader must know of the data: a half-written line, a file left out.
+    predictions: rows of the engine model's summary; never measurements.
     """
 
     records: Sequence[Record]
@@ -51,6 +53,9 @@ class Page:
     changes: Sequence[Finding] = ()
     regimes: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
+    predictions: Sequence[Sequence[str]] = ()
+    prediction_headers: Sequence[str] = tuple(HEADERS)
+    prediction_note: str = NOTE
 
     @cached_property
     def wrong(self) -> list[Record]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.report.engine_table import summary
 from harness.report.page.content import Page
 from harness.report.page.html import render
 from harness.report.page.recent_nights import changes_of_late, nights, own_series
@@ -36,6 +37,7 @@ def page_of(night: Night, notes: Sequence[str]) -> Page:
         changes=changes_of_late(own, records),
         regimes={"run": regimes[0], "errors": msgspec.to_builtins(regimes[1])} if regimes else None,
         notes=notes,
+        predictions=[summary(one) for one in night.predictions],
     )
 
 

@@ -10,6 +10,9 @@ from harness.records import predictions, run_files
 from harness.records.predictions import Prediction
 from harness.records.schema import EXECUTORS, Record
 from harness.report.columns import COLUMNS
+from harness.report.engine_table import summary
+from harness.report.page.content import Page
+from harness.report.page.html import render
 from tests.harness.report.records import MAC, record
 
 
@@ -43,14 +46,24 @@ def prediction(subject: str = "llama on") -> Prediction:
 def test_what_is_written_is_read_back(tmp_path):
     predictions.write(tmp_path, "1-llama", [prediction()])
     predictions.write(tmp_path, "2-qwen3", [prediction("qwen3 on")])
-    assert [one.subject for one in predictions.read_all(tmp_path)] == ["llama on", "qwen3 on"]
+    assert [one.subject for one in predictions.read_all(tmp_path, pytest.fail)] == ["llama on", "qwen3 on"]
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    path = predictions.write(tmp_path, "1-llama", [prediction()])
-    path.write_text("[1]")
-    with pytest.raises(RecordError, match="1-llama"):
-        predictions.read_all(tmp_path)
+def test_a_damaged_file_is_named_and_left_out(tmp_path):
+    predictions.write(tmp_path, "1-llama", [prediction()]).write_text("[1]")
+    predictions.write(tmp_path, "2-qwen3", [prediction("qwen3 on")])
+    told: list[str] = []
+    assert [one.subject for one in predictions.read_all(tmp_path, told.append)] == ["qwen3 on"]
+    assert "1-llama" in told[0]
+
+
+def test_the_page_shows_predictions_apart_and_says_that_they_are(tmp_path):
+    hostile = prediction("<script>alert(1)</script>")
+    page = Page([record()], "run", predictions=[summary(hostile)])
+    text = render(page, page.records)
+    assert "Predicted for the Neural Engine, not measured" in text
+    assert "<script>alert(1)" not in text
+    assert "Predicted for the Neural Engine" not in render(Page([record()], "run"), [record()])
 
 
 def test_no_executor_of_records_is_a_prediction():
