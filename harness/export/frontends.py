@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -9,7 +10,7 @@ import torch
 from torch.jit._trace import TracerWarning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 Example: TypeAlias = "tuple[torch.Tensor, ...]"
@@ -40,6 +41,33 @@ FRONTENDS: dict[str, Callable[[torch.nn.Module, Example, int | None], Any]] = {
 """Frontends by name."""
 
 
+class _Forward:
+    """Stands in for the context of an ``autograd.Function``: what a forward keeps there is for a backward."""
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_args, **_named: None
+
+
+@contextlib.contextmanager
+def inlined_functions() -> Iterator[None]:
+    """Have each ``autograd.Function`` run its forward as plain torch ops for a while.
+
+    Without gradients that is all it does; a trace would hold an opaque Python op instead, as for RecurrentGemma's
+    square root with a bounded derivative.
+    """
+    kept = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: Any, *arguments: Any, **named: Any) -> Any:
+        own_context = cls.setup_context is torch.autograd.Function.setup_context
+        return cls.forward(*([_Forward()] if own_context else []), *arguments, **named)
+
+    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        torch.autograd.Function.apply = kept
+
+
 def run(frontend: str, module: torch.nn.Module, example: Example, longest: int | None = None) -> Any:
     """Run a frontend without gradients and without the libraries' notes about each other's deprecations.
 
@@ -49,7 +77,7 @@ def run(frontend: str, module: torch.nn.Module, example: Example, longest: int |
     module, example: what is run, on what.
     longest: if given, the second dimension of the example's one tensor may be anything from 1 to this.
     """
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), inlined_functions(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", TracerWarning)

@@ -25,6 +25,12 @@ def multiply(context: Any, node: Any) -> None:
     translation("mul")(context, node)
 
 
+@op("concatenate")
+def concatenate(context: Any, node: Any) -> None:
+    """``torch.concatenate(tensors, dim)``: another name of ``torch.cat``."""
+    translation("cat")(context, node)
+
+
 @op("where.scalarother")
 def where_scalar_other(context: Any, node: Any) -> None:
     """``torch.where(condition, x, 0)``: as with two tensors."""
