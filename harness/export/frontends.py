@@ -55,17 +55,18 @@ def inlined_functions() -> Iterator[None]:
     Without gradients that is all it does; a trace would hold an opaque Python op instead, as for RecurrentGemma's
     square root with a bounded derivative.
     """
-    kept = torch.autograd.Function.__dict__["apply"]
+    function: Any = torch.autograd.Function
+    kept = function.__dict__["apply"]
 
     def apply(cls: Any, *arguments: Any, **named: Any) -> Any:
-        own_context = cls.setup_context is torch.autograd.Function.setup_context
+        own_context = cls.setup_context is function.setup_context
         return cls.forward(*([_Forward()] if own_context else []), *arguments, **named)
 
-    torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+    function.apply = classmethod(apply)
     try:
         yield
     finally:
-        torch.autograd.Function.apply = kept
+        function.apply = kept
 
 
 def run(frontend: str, module: torch.nn.Module, example: Example, longest: int | None = None) -> Any:

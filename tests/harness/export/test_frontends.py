@@ -22,7 +22,7 @@ def test_an_autograd_function_is_traced_as_its_forward():
 
         @staticmethod
         def setup_context(ctx, inputs, output):
-            ctx.save_for_backward(*inputs)
+            ctx.save_for_backward(*inputs, output)
 
     class Model(torch.nn.Module):
         def forward(self, x):
