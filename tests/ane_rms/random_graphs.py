@@ -17,6 +17,8 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 from hypothesis import strategies as st
 
+from tests.ane_rms.random_kinds import KINDS as MORE
+
 EPSILON = np.float32(1e-5)
 NO_GUARD = np.float32(1e-30)
 """In place of the 1e-12 that MIL adds under ``rsqrt`` by default, and ``inverse`` with 1e-4."""
@@ -37,6 +39,8 @@ class Draw:
     """Every value that a norm outside inner blocks is made of."""
     promised: list[str] = field(default_factory=list)
     """The last op of each plain norm over the last axis of a value that is no constant."""
+    kinds: set[str] = field(default_factory=set)
+    """Names of what was drawn."""
     exact: bool = True
     """Whether a right rewrite is exact: no guard of MIL's own is dropped."""
     nested: bool = False
@@ -247,7 +251,7 @@ def inner_block(x, other, d):
     return value
 
 
-KINDS = [norm] * 8 + [finished] * 2 + [grouped] * 2 + [look_alike] * 4 + [ordinary] * 4 + [inner_block] * 3
+KINDS = [norm] * 8 + [finished] * 2 + [grouped] * 2 + [look_alike] * 4 + [ordinary] * 4 + [inner_block] * 3 + MORE
 
 
 @st.composite
@@ -265,7 +269,9 @@ def programs(draw):
             d.pool += [constant, mb.add(x=x, y=constant)]
         values = []
         for _ in range(draw(st.integers(1, 6))):
-            values.append(d.one(*KINDS)(d.one(*d.pool), d.one(*d.pool), d))
+            kind = d.one(*KINDS)
+            d.kinds.add(kind.__name__)
+            values.append(kind(d.one(*d.pool), d.one(*d.pool), d))
             d.pool.append(values[-1])
         kept = draw(st.lists(st.sampled_from([*values, *d.parts]), max_size=3, unique_by=id))
         outputs = [value for value in kept if value is not values[-1]] + [values[-1]]

@@ -6,6 +6,7 @@ float32 by design. What is drawn is counted: see :data:`WANTED`.
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 
 import numpy as np
@@ -20,12 +21,14 @@ from ane_rms import mil
 from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.scan import scan
 from harness.interpreter import ReferenceModel
-from tests.ane_rms.random_graphs import programs
+from tests.ane_rms.random_graphs import KINDS, programs
+from tests.ane_rms.root_census import roots_over_squares
 from tests.mil_tools import NE
 
 EXACT = ("layer_norm", "layer_norm_affine", "l2_norm", "none")
 """Lowerings that round no constant when widths are powers of 4."""
 
+FLOAT16 = 2.0**-11
 FLOAT64, FLOAT32 = 2.0**-40, 2.0**-22
 """What float64 (2**-53) and a constant rounded to float32 (2**-24) may come to over a graph of some fifty ops."""
 
@@ -71,15 +74,51 @@ def has_folded(program):
     return any(value.val is not None for op in ops for value in op.outputs)
 
 
-def check_values(before, moved, after, unit):
-    """Hold the values after to those before; what is not finite before, by an epsilon of 0, is left out."""
+def check_values(before, after, unit, moved):
+    """Hold the values after to those before; what is not finite before, by an epsilon of 0, is left out.
+
+    ``moved`` gives the values of inputs that are a rounding away, for a graph that makes more of its roundings.
+    """
     assert list(after) == list(before)
     for name, expected in before.items():
         defined = np.isfinite(expected)
         size = max(1.0, float(np.abs(expected[defined]).max(initial=0.0)))
-        own = max(float(np.nanmax(np.abs(one[name] - expected)[defined], initial=0.0)) for one in moved)
         difference = np.abs(after[name][defined] - expected[defined])
-        assert np.all(difference <= 64 * unit * size + AMPLIFICATION * own), f"{name}: {difference.max()}"
+        if not np.all(difference <= 64 * unit * size):
+            own = max(float(np.nanmax(np.abs(one[name] - expected)[defined], initial=0.0)) for one in moved())
+            assert np.all(difference <= 64 * unit * size + AMPLIFICATION * own), f"{name}: {difference.max()}"
+
+
+def in_float16(program, x):
+    """Return the values of a program that is cast to float16 throughout, sums in float32."""
+    narrow = copy.deepcopy(program)
+    PASS_REGISTRY["common::add_fp16_cast"](narrow)
+    results = ReferenceModel(narrow, "fp16").evaluate({"x": x})
+    return [value.double().numpy() for value in results.values()]
+
+
+def check_float16(exact, plain, fused):
+    """Hold the error in float16 to that of the plain program and four roundings, of the size of the values."""
+    for expected, before, after in zip(exact, plain, fused, strict=True):
+        defined = np.isfinite(expected)
+        if not np.isfinite(before[defined]).all():  # the plain program overflows: its own error has no bound
+            continue
+        assert np.isfinite(after[defined]).all()
+        size = max(1.0, float(np.abs(expected[defined]).max(initial=0.0)))
+        own = float(np.abs(before - expected)[defined].max(initial=0.0))
+        error = float(np.abs(after - expected)[defined].max(initial=0.0))
+        assert error <= own + 4 * FLOAT16 * size, f"{error} in float16, {own} without fusing"
+
+
+def uncovered_roots(program, found):
+    """Return the names of roots over squares that are part of no norm and no miss, found without the grammar."""
+    missed = {miss.name for miss in found.report().missed}
+    taken = {id(op) for norm in (*found.norms, *found.lowered) for op in norm.roots}
+    return [
+        op.outputs[0].name
+        for op in roots_over_squares(program)
+        if id(op) not in taken and op.outputs[0].name not in missed
+    ]
 
 
 def check(drawn, lowering, axes):
@@ -90,10 +129,10 @@ def check(drawn, lowering, axes):
     text = str(program)
     with np.errstate(invalid="ignore"):
         before = evaluate(program, x)
-        moved = [evaluate(program, x * np.float64(1 + sign * unit)) for sign in (-1, 1)]
-
         found = ane_rms.find(program, axes=axes)
         assert str(program) == text
+        assert uncovered_roots(program, scan(program, any_axes=axes == "any")) == []
+        plain = copy.deepcopy(program)
         assert all(miss.reason and miss.name for miss in found.missed)
         within = {id(op) for norm in scan(program).norms for op in norm.interior}
         last_ops = [op for op in program["main"].operations if op.name in d.promised]
@@ -101,7 +140,13 @@ def check(drawn, lowering, axes):
 
         run_passes(program, lowering, axes)
         assert not program.find_ops(op_type="ane_rms_norm")
-        check_values(before, moved, evaluate(program, x), unit)
+        if any(site.epsilon != float(str(np.float32(site.epsilon))) for site in found.fused):
+            unit = FLOAT32  # epsilon of x where that of a multiple of x was written
+        unit = max(unit, *(site.deviation_bound for site in found.fused), 0.0)
+        moved = [x * np.float64(1 + sign * unit) for sign in (-1, 1)]
+        check_values(before, evaluate(program, x), unit, lambda: [evaluate(plain, one) for one in moved])
+        if lowering in ("layer_norm", "layer_norm_affine"):
+            check_float16(before.values(), in_float16(plain, x), in_float16(program, x))
 
     if lowering in ("layer_norm", "layer_norm_affine"):  # others leave primitives, which would fuse again
         again = str(program)
@@ -115,15 +160,15 @@ QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Healt
 
 
 @given(programs(), LOWERINGS, AXES)
-@settings(max_examples=120, derandomize=True, **QUIET)
+@settings(max_examples=1000, derandomize=True, **QUIET)
 def test_passes_change_no_value(drawn, lowering, axes):
     check(drawn, lowering, axes)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @given(programs(), LOWERINGS, AXES)
-@settings(max_examples=3000, **QUIET)
+@settings(max_examples=20_000, **QUIET)
 def test_passes_change_no_value_of_thousands(drawn, lowering, axes):
     check(drawn, lowering, axes)
 
@@ -163,6 +208,7 @@ def surroundings(norm):
 
 
 WANTED = {
+    *(kind.__name__ for kind in KINDS),
     *(f"rank {rank}" for rank in range(1, 6)),
     *("d = 1", "shared intermediate", "intermediate that is an output", "norm of a norm", "same x twice"),
     *("inside a cond", "inside a while_loop", "root in another block", "another factor", "constant as x"),
@@ -178,7 +224,7 @@ def test_what_is_drawn_holds_every_case():
     def count(one):
         program, d = one
         PASS_REGISTRY["common::dead_code_elimination"](program)
-        seen.update(features(program, d.shape))
+        seen.update(features(program, d.shape) | d.kinds)
 
     count()
     assert {case: seen[case] for case in WANTED if seen[case] < drawn / 100} == {}

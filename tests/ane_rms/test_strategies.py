@@ -11,6 +11,7 @@ import ane_rms
 from ane_rms.passes.strategies import STRATEGIES, strategy
 from harness.interpreter import ReferenceModel
 from harness.measure.input_regimes import REGIMES, ROUNDING, measure
+from tests.ane_rms.program_text import lowered_text
 from tests.mil_tools import NE, op_types, options, regimes, rms_norm64
 
 NAMES = list(STRATEGIES)
@@ -163,3 +164,9 @@ def test_a_name_is_registered_once():
 
     with pytest.raises(ValueError, match=r"'layer_norm' is registered already, at .*strategies\.py:\d+"):
         strategy()(layer_norm)
+
+
+@pytest.mark.parametrize("lowering", NAMES)
+def test_the_program_of_a_lowering_op_by_op(lowering, snapshot):
+    """The reader sees what each lowering writes, and a change of it in the diff."""
+    assert lowered_text(lowering) == snapshot

@@ -1,0 +1,72 @@
+"""Roots over sums of squares, counted without the grammar: by walking back from every root, op by op."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ane_rms import mil
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BETWEEN = {
+    *("add", "sub", "mul", "real_div", "maximum", "minimum", "clip", "inverse"),
+    *("cast", "reshape", "expand_dims", "squeeze", "tile", "identity"),
+}
+"""Ops through which a mean of squares is still one."""
+
+
+def roots_over_squares(program: Any) -> Iterator[Any]:
+    """Yield every op that takes the root of a mean or sum of squares, but for that of a LayerNorm's variance."""
+    for block in mil.blocks(program):
+        for op in block.operations:
+            if op.op_type == "reduce_l2_norm":
+                if not is_centred(op.x, op):
+                    yield op
+            elif op.op_type in ("sqrt", "rsqrt") or (
+                op.op_type == "pow" and op.y.val is not None and is_half(op.y.val)
+            ):
+                sums = list(sums_below(op.x))
+                if sums and not all(is_centred(squared, total) for total, squared in sums):
+                    yield op
+
+
+def squares(op: Any) -> bool:
+    if op.op_type == "pow":
+        return op.y.val is not None and float(op.y.val) == 2
+    return op.op_type == "square" or (op.op_type == "mul" and op.x is op.y)
+
+
+def is_half(value: Any) -> bool:
+    return np.size(value) == 1 and abs(float(value)) == 0.5
+
+
+def sums_below(var: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (sum, what is squared) for each sum of squares that ``var`` is made of."""
+    op = var.op
+    if op is None:
+        return
+    if op.op_type == "reduce_sum_square":
+        yield op, op.x
+    elif op.op_type in ("reduce_mean", "reduce_sum"):
+        square = op.x.op
+        if square is None or square.outputs[0].val is not None:
+            return
+        if squares(square):
+            yield op, square.x
+    elif op.op_type in BETWEEN and mil.is_float(op.outputs[0]):
+        for given in op.inputs.values():
+            if not isinstance(given, (list, tuple)) and given.val is None and mil.is_float(given):
+                yield from sums_below(given)
+
+
+def is_centred(var: Any, total: Any) -> bool:
+    """Return whether ``var`` is a value less its mean over the axes of ``total``."""
+    op = var.op
+    if op is None or op.op_type != "sub" or op.y.op is None or op.y.op.op_type != "reduce_mean":
+        return False
+    return op.y.op.x is op.x and sorted(i % var.rank for i in op.y.op.axes.val) == sorted(
+        i % var.rank for i in total.axes.val
+    )

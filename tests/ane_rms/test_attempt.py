@@ -1,0 +1,85 @@
+"""What fails at one site: a miss with the exception's text, and everything else goes on."""
+
+from __future__ import annotations
+
+import coremltools as ct
+import numpy as np
+import pytest
+from coremltools.converters.mil.mil import Builder as mb
+
+import ane_rms
+from ane_rms.attempt import Failure, attempt
+from ane_rms.grammar import norm as norms
+from ane_rms.passes import fuse
+from ane_rms.passes.strategies import STRATEGIES
+from harness.interpreter import ReferenceModel
+from tests.mil_tools import NE, op_types, options, rms_norm64
+
+SHAPE = (4, 16)
+KEPT = options(NE, compute_precision=ct.precision.FLOAT32, minimum_deployment_target=ct.target.iOS17)
+X = np.random.default_rng(3).standard_normal(SHAPE).astype(np.float32)
+
+
+def two_norms():
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
+    def program(x):
+        for name in ("first", "second"):
+            mean = mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=True)
+            inverse = mb.rsqrt(x=mb.add(x=mean, y=np.float32(1e-3)), epsilon=np.float32(1e-30))
+            x = mb.mul(x=x, y=inverse, name=name)
+        return x
+
+    return program
+
+
+def test_an_exception_is_kept_as_one_line():
+    def fails():
+        raise KeyError("a\nb")
+
+    assert attempt(fails) == Failure("KeyError: 'a\\nb'")
+    assert attempt(lambda: 3) == 3
+
+
+def test_an_interruption_is_no_failure():
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attempt(interrupted)
+
+
+def failing_once(function, name):
+    """Return ``function``, raising where the value it is about has a name."""
+
+    def wrapped(one, *args, **kwargs):
+        op = getattr(one, "op", one)
+        if name in (getattr(op, "site", ""), op.outputs[0].name):
+            raise ZeroDivisionError("no such site")
+        return function(one, *args, **kwargs)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("where", ["matching", "building", "lowering"])
+def test_a_failure_at_one_site_is_a_miss_and_the_other_fuses(where, monkeypatch):
+    if where == "matching":
+        for recognise in (norms.rms_norm, norms.rms_norm_within):
+            monkeypatch.setattr(f"ane_rms.scan.{recognise.__name__}", failing_once(recognise, "first"))
+    elif where == "building":
+        monkeypatch.setattr(fuse, "fused", failing_once(fuse.fused, "first"))
+    else:
+        chosen = STRATEGIES["layer_norm"]
+        failing = type(chosen)(
+            failing_once(chosen.build, "first"),
+            *(getattr(chosen, name) for name in list(type(chosen).__dataclass_fields__)[1:]),
+        )
+        monkeypatch.setitem(STRATEGIES._entries, "layer_norm", failing)
+    monkeypatch.setenv("ANE_RMS_CHECK_PASSES", "")
+    model = ane_rms.convert(two_norms(), **KEPT)
+    report = ane_rms.report(model)
+    assert [site.name for site in report.fused] == ["second"]
+    assert any("ZeroDivisionError: no such site" in miss.reason for miss in report.missed)
+    assert op_types(model).count("layer_norm") == 1
+    (actual,) = ReferenceModel(model, "fp32").predict({"x": X}).values()
+    once = rms_norm64(X, None, 1e-3)
+    np.testing.assert_allclose(actual, rms_norm64(once, None, 1e-3), rtol=3e-6, atol=1e-6)

@@ -1,0 +1,117 @@
+"""One op put in, or put in the place of another, at each stage of a norm: the passes change no value by it.
+
+A norm is five values in a row: the square, its mean, the mean with epsilon, the inverse root, the product with x. Each
+mutation acts on one of them. Both programs are executed in float64, and in float16 with sums in float32.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import coremltools as ct
+import numpy as np
+import pytest
+from coremltools.converters.mil.mil import Builder as mb
+
+from ane_rms.scan import scan
+from tests.ane_rms.test_random_graphs import FLOAT64, check_float16, evaluate, in_float16, run_passes, uncovered_roots
+
+SHAPE = (4, 4, 16)
+EPSILON = np.float32(1e-3)
+STAGES = ("x", "square", "mean", "shifted", "root", "norm")
+
+
+def cut(value):
+    """Cut to whole numbers."""
+    shifted = mb.add(x=mb.mul(x=value, y=np.float32(2.6)), y=np.float32(0.37))
+    return mb.cast(x=mb.cast(x=shifted, dtype="int32"), dtype="fp32")
+
+
+def swapped_twice(value):
+    return mb.transpose(x=mb.transpose(x=value, perm=[1, 0, 2]), perm=[1, 0, 2])
+
+
+MUTATIONS = {
+    "times 3": lambda v, _: mb.mul(x=v, y=np.float32(3)),
+    "times -1": lambda v, _: mb.mul(x=v, y=np.float32(-1)),
+    "times 0": lambda v, _: mb.mul(x=v, y=np.float32(0)),
+    "over 4": lambda v, _: mb.real_div(x=v, y=np.float32(4)),
+    "4 over it": lambda v, _: mb.real_div(x=np.float32(4), y=mb.add(x=mb.abs(x=v), y=np.float32(0.5))),
+    "plus 1": lambda v, _: mb.add(x=v, y=np.float32(1)),
+    "less 1": lambda v, _: mb.sub(x=v, y=np.float32(1)),
+    "1 less it": lambda v, _: mb.sub(x=np.float32(1), y=v),
+    "at least 0.25": lambda v, _: mb.maximum(x=v, y=np.float32(0.25)),
+    "at most 0.25": lambda v, _: mb.minimum(x=v, y=np.float32(0.25)),
+    "clip": lambda v, _: mb.clip(x=v, alpha=0.1, beta=2.0),
+    "clip from below": lambda v, _: mb.clip(x=v, alpha=0.1, beta=float(np.finfo(np.float32).max)),
+    "absolute": lambda v, _: mb.abs(x=v),
+    "relu": lambda v, _: mb.relu(x=v),
+    "exp": lambda v, _: mb.exp(x=mb.tanh(x=v)),
+    "square": lambda v, _: mb.square(x=v),
+    "square root": lambda v, _: mb.sqrt(x=mb.abs(x=v)),
+    "inverse": lambda v, _: mb.inverse(x=mb.add(x=mb.abs(x=v), y=np.float32(0.5)), epsilon=np.float32(1e-30)),
+    "inverse, guarded": lambda v, _: mb.inverse(x=mb.add(x=mb.abs(x=v), y=np.float32(0.5))),
+    "times a number of each position": lambda v, _: mb.mul(
+        x=v, y=np.linspace(0.5, 1.5, 4, dtype=np.float32).reshape(1, 4, 1)
+    ),
+    "plus a number of each position": lambda v, _: mb.add(
+        x=v, y=np.linspace(0.5, 1.5, 4, dtype=np.float32).reshape(1, 4, 1)
+    ),
+    "times equal numbers": lambda v, _: mb.mul(x=v, y=np.full((4, 4, 1), 2, np.float32)),
+    "times a value": lambda v, x: mb.mul(x=v, y=mb.sigmoid(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=True))),
+    "over a value": lambda v, x: mb.real_div(x=v, y=mb.exp(x=mb.tanh(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=True)))),
+    "plus a value": lambda v, x: mb.add(x=v, y=mb.sigmoid(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=True))),
+    "times x": lambda v, x: mb.mul(x=v, y=x),
+    "float16": lambda v, _: mb.cast(x=mb.cast(x=v, dtype="fp16"), dtype="fp32"),
+    "whole numbers": lambda v, _: cut(v),
+    "two axes swapped": lambda v, _: mb.transpose(x=v, perm=[1, 0, 2]),
+    "two axes swapped twice": lambda v, _: swapped_twice(v),
+    "positions turned": lambda v, _: mb.reshape(x=mb.transpose(x=v, perm=[1, 0, 2]), shape=list(v.shape)),
+    "an axis more and back": lambda v, _: mb.squeeze(x=mb.mul(x=v, y=np.full((1, 1, 1, 1), 0.5, np.float32)), axes=[0]),
+    "first and last position swapped": lambda v, _: mb.reverse(x=v, axes=[1]),
+    "mean over positions": lambda v, _: mb.reduce_mean(x=v, axes=[1], keep_dims=True),
+    "less its mean": lambda v, _: mb.sub(x=v, y=mb.reduce_mean(x=v, axes=[-1], keep_dims=True)),
+    "less its mean over positions": lambda v, _: mb.sub(x=v, y=mb.reduce_mean(x=v, axes=[1], keep_dims=True)),
+}
+
+
+def program(stage, mutation):
+    """Return a norm of which one value is changed by a mutation; at ``x``, the value squared, not the one scaled."""
+
+    def changed(at, value, x):
+        return MUTATIONS[mutation](value, x) if at == stage else value
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
+    def made(x):
+        square = changed("square", mb.square(x=changed("x", x, x)), x)
+        mean = changed("mean", mb.reduce_mean(x=square, axes=[-1], keep_dims=True), x)
+        shifted = changed("shifted", mb.add(x=mean, y=EPSILON), x)
+        root = changed("root", mb.rsqrt(x=shifted, epsilon=np.float32(1e-30)), x)
+        norm = changed("norm", mb.mul(x=x, y=root), x)
+        return mb.mul(x=norm, y=np.linspace(0.5, 1.5, 16, dtype=np.float32), name="y")
+
+    return made
+
+
+X = np.random.default_rng(5).standard_normal(SHAPE).astype(np.float32)
+X[0, 1, 0] = 300
+X[1, 2] *= np.float32(0.02)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_mutation_changes_no_value_by_the_passes(stage, mutation):
+    made = program(stage, mutation)
+    plain = copy.deepcopy(made)
+    with np.errstate(invalid="ignore"):
+        expected = evaluate(made, X)["y"]
+        found = scan(made, any_axes=True)
+        assert uncovered_roots(made, found) == []
+        bound = max((norm.deviation_bound for norm in found.norms), default=0.0)
+        run_passes(made, "layer_norm", "any")
+        actual = evaluate(made, X)["y"]
+        defined = np.isfinite(expected)
+        gap = np.abs(actual - expected)[defined]
+        # Gamma is stored in float32, and multiplied in another order.
+        assert np.all(gap <= (bound + 2.0**-22 + FLOAT64) * np.maximum(np.abs(expected[defined]), 1e-3))
+        check_float16([expected], in_float16(plain, X), in_float16(made, X))
