@@ -64,7 +64,7 @@ def _l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
 
 def _reduce_l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
     divisors = [mil.producer(mil.base(var), "reduce_l2_norm") for var, power in flat.factors if power == -1]
-    values = [mil.base(var) for var, power in flat.factors if power == 1]
+    values = [var for var, power in flat.factors if power == 1]
     if len(flat.factors) != 2 or len(values) != 1 or len(divisors) != 1 or divisors[0] is None:
         return None
     x, norm = values[0], divisors[0]
@@ -110,10 +110,10 @@ def _elements(var: mil.Var) -> npt.NDArray[np.float64] | None:
 
 
 def _ungrouped(var: mil.Var) -> mil.Var:
-    """Return what ``var`` was before ops that only change how its elements are grouped into axes."""
-    while (op := mil.producer(mil.base(var), *REGROUPED)) is not None:
+    """Return what ``var`` was before ops that only change how its elements are grouped into axes, or widen them."""
+    while (op := mil.producer(mil.widened(var), *REGROUPED)) is not None:
         var = op.x
-    return mil.base(var)
+    return mil.widened(var)
 
 
 def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
@@ -134,7 +134,7 @@ def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
         if found is None:
             continue
         mean, epsilon, keeps = found
-        x = mil.base(values[0])
+        x = mil.widened(values[0])
         made = _gamma(flat, 1.0, mil.shape(x), mean.axes)
         if made is not None and keeps:
             axes = tuple(mil.signed_axis(axis, x.rank) for axis in mean.axes)
