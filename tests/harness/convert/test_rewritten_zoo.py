@@ -1,0 +1,65 @@
+"""Plain packages of the zoo, rewritten: the counts and the values of a direct conversion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import ane_rms
+from harness.convert.compression import compress
+from harness.convert.conversion import convert
+from harness.errors import ConversionError, UnsuitedShapeError
+from harness.export import export
+from harness.interpreter import ReferenceModel
+from harness.measure.metrics import rel_l2
+from harness.plan.shapes import parse
+from harness.plan.variants import VARIANTS
+from harness.zoo import catalog
+
+FORMS = [
+    ("prefill:16", "FLOAT16", ""),
+    ("prefill:16", "FLOAT32", ""),
+    ("decode:16", "FLOAT16", ""),
+    ("both:16", "FLOAT16", ""),
+    ("prefill:16", "FLOAT16", "palette4"),
+    ("prefill:16", "FLOAT16", "int8"),
+]
+
+
+def check(key, shape, precision, scheme):
+    """Compare a rewritten plain package with a direct conversion: sites, and values in the same precision."""
+    exported = export(catalog.load_zoo()[key], shape=parse(shape))
+    plain, direct = (convert(exported, VARIANTS[name], compute_precision=precision) for name in ("off", "on"))
+    told = ane_rms.report(direct.model)
+    plain, direct = compress(plain, scheme), compress(direct, scheme)
+    done = ane_rms.rewrite(plain.model, skip_model_load=True)
+    found = ane_rms.report(done)
+    assert len(found.fused) == len(told.fused)
+    assert len(found.missed) == len(told.missed)
+    if not shape.startswith("prefill"):
+        return
+    policy = "fp16" if precision == "FLOAT16" else "fp32"
+    exact, ours, theirs = (
+        next(iter(ReferenceModel(model, precision=one).predict(exported.inputs).values()))
+        for model, one in ((direct.model, "fp32"), (done, policy), (direct.model, policy))
+    )
+    assert np.isfinite(ours).all()
+    # Both round in float16, each in its own order: neither may be further from the float32 run than twice the other.
+    assert rel_l2(exact, ours) <= 2 * rel_l2(exact, theirs) + 1e-4
+
+
+@pytest.mark.parametrize(("shape", "precision", "scheme"), [FORMS[0], FORMS[1], FORMS[3]])
+def test_a_llama(shape, precision, scheme):
+    check("llama", shape, precision, scheme)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "precision", "scheme"), FORMS)
+@pytest.mark.parametrize("key", sorted(catalog.load_zoo()))
+def test_the_zoo(key, shape, precision, scheme):
+    try:
+        check(key, shape, precision, scheme)
+    except UnsuitedShapeError as error:
+        pytest.skip(f"{key} has no such shape: {error}")
+    except ConversionError as error:
+        pytest.skip(f"coremltools does not convert or compress it: {error}")
