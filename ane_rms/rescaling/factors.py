@@ -199,16 +199,23 @@ class _Giver:
         value = np.asarray(var.val)
         if not value.any():
             return
+        change = self.scaled if note else _stays_positive
         key = (var, exponent)
         if key not in self._constants:
             self._constants[key] = build_after(
-                var, lambda: mb.const(val=_plain(self.scaled(value, exponent)), name=f"{var.name}_scaled")
+                var, lambda: mb.const(val=_plain(change(value, exponent)), name=f"{var.name}_scaled")
             )
             if note and (value.size > 1 or op.op_type.endswith("norm")):
                 self.changes.constants.append((var.name, exponent, op.name))
         set_input(op, slot, self._constants[key])
         if var.op is not None:
             self.replaced.append(var.op)
+
+
+def _stays_positive(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
+    """Return a scaled epsilon: what float16 would make 0 is its smallest number, for zero rows are divided by it."""
+    scaled = scaled_copy(array, exponent)
+    return np.where((scaled == 0) & (array > 0), np.finfo(array.dtype).smallest_subnormal, scaled).astype(array.dtype)
 
 
 def set_input(op: Op, slot: Slot, var: Var) -> None:

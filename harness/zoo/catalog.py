@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from harness.errors import HarnessError, ZooFileError, check_name
+from harness.errors import ZooFileError, check_name
 from harness.zoo import formula, rescale_choice, toml_struct
 from harness.zoo.model_spec import IMPLEMENTATIONS, SIZES, ModelSpec, Size, Tier
 from harness.zoo.size_checks import check_sizes
@@ -50,10 +50,7 @@ def _check(spec: ModelSpec, where: str) -> ModelSpec:
             formula.evaluate(getattr(spec, key), dict.fromkeys({"L", *spec.counts}, 10**6))
         except formula.FormulaError as error:
             raise ZooFileError(f"{where}: {key}: {error}") from error
-    try:
-        rescale_choice.parse(spec.rescale, f"{where}: rescale:")
-    except HarnessError as error:
-        raise ZooFileError(str(error)) from None
+    rescale_choice.parse(spec.rescale, f"{where}: rescale:", ZooFileError)
     if spec.trained is not None and (problem := spec.trained.problem()):
         raise ZooFileError(f"{where}: trained.{problem}")
     if spec.control and spec.norms != "0":

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import coremltools as ct
 import numpy as np
 import pytest
+from coremltools.converters.mil.mil import Builder as mb
+from coremltools.converters.mil.mil import types
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,3 +38,14 @@ def test_a_scaled_copy_is_of_the_same_type_and_exact_where_it_is_normal(dtype, e
     assert copy.dtype == dtype
     with np.errstate(over="ignore", under="ignore"):
         np.testing.assert_array_equal(copy, (array.astype(np.float64) * 2.0**exponent).astype(dtype))
+
+
+def test_an_epsilon_of_float16_stays_positive():
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 8), dtype=types.fp16)], opset_version=ct.target.iOS16)
+    def program(x):
+        return mb.ane_rms_norm(x=mb.relu(x=x, name="x"), epsilon=np.float16(1e-6))
+
+    (value,) = [var for var in float_values(program) if var.name == "x"]
+    give(program, {value: -6}, Sharing(program))
+    (norm,) = [op for op in program["main"].operations if op.op_type == "ane_rms_norm"]
+    assert float(norm.epsilon.val) == 2.0**-24

@@ -48,6 +48,11 @@ CASES = {
     "table not opened": ("[full]", "", "hidden_size: no such key"),
     "type": ("gamma_seed = 1", "gamma_seed = '1'", "gamma_seed: expected an integer, got '1'"),
     "bool for integer": ("gamma_seed = 1", "gamma_seed = true", "gamma_seed: expected an integer, got True"),
+    "rescale": (
+        "tier =",
+        'rescale = "3"\ntier =',
+        "rescale: 3: expected auto, off, or a power of two such as 0.125 or 2^-3",
+    ),
     "bool": ("tier =", "control = 1\ntier =", "control: expected true or false, got 1"),
     "string": ('"LlamaConfig"', "7", "config_class: expected a string, got 7"),
     "table": ("gamma_seed = 1", "gamma_seed = 1\ncounts = 1", "counts: expected a table, got 1"),
