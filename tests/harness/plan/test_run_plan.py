@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from harness.plan.run_plan import Case, Options, definition, record, row_of
+from harness.plan.run_plan import Case, Options, definition, record, rescale_of, row_of
 from harness.zoo.catalog import load_zoo
 from harness.zoo.checkpoint import Checkpoint
 
@@ -47,3 +47,14 @@ def test_other_weights_or_prompts_are_another_thing_measured():
 def test_options_survive_json():
     options = Options(variants=("on",), checkpoint=CHECKPOINT, prompts=("a", "\u00e9"), shape="both", run_id="1")
     assert msgspec.json.decode(msgspec.json.encode(options), type=Options) == options
+
+
+def test_a_checkpoint_is_rescaled_by_calibration_and_a_zoo_model_only_if_its_file_asks():
+    plain, trained = Options(variants=("on",)), Options(variants=("on",), checkpoint=CHECKPOINT)
+    llama, asking = ZOO["llama"], msgspec.structs.replace(ZOO["llama"], rescale="2^-3")
+    on, off = Case("on", "layer_norm"), Case("off")
+    assert [rescale_of(spec, plain, on) for spec in (llama, asking)] == ["off", "2^-3"]
+    assert [rescale_of(llama, trained, case) for case in (on, off)] == ["auto", "off"]
+    assert rescale_of(llama, msgspec.structs.replace(trained, rescale="off"), on) == "off"
+    sums = msgspec.structs.replace(trained, aim="sums")
+    assert record(llama, sums, on, status="ok").rescale == "auto sums"

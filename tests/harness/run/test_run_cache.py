@@ -124,6 +124,8 @@ CHANGES = {
     "shape": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, shape="decode"), CASE),
     "length": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, sequence_length=64), CASE),
     "size": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, size="full"), CASE),
+    "rescale": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, rescale="auto"), CASE),
+    "aim": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, rescale="auto", aim="sums"), CASE),
     "precision": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, policy="fp32"), CASE),
     "lean": lambda: key(SPEC, msgspec.structs.replace(OPTIONS, lean=False), CASE),
 }
@@ -155,3 +157,8 @@ def test_a_run_from_the_cache_imports_no_converter(filled):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_rescale_leaves_the_package_of_plain_conversion_in_the_cache():
+    rescaled = msgspec.structs.replace(OPTIONS, rescale="2^-3")
+    assert key(SPEC, rescaled, Case("off")) == key(SPEC, OPTIONS, Case("off"))
