@@ -137,8 +137,11 @@ class _Standing:
     holders: int = 0
 
 
-def _hold(replacement: Replacement) -> _Standing | None:
-    """Put the inert half in place unless it is there, and count the holder; None where it must not be replaced."""
+def _hold(replacement: Replacement, said: set[str]) -> _Standing | None:
+    """Put the inert half in place unless it is there, and count the holder; None where it must not be replaced.
+
+    The reason is logged then, unless it is among those that were ``said``.
+    """
     owner, attribute = replacement.owner, replacement.attribute
     key = (id(owner), attribute)
     standing = _standing.get(key)
@@ -146,7 +149,9 @@ def _hold(replacement: Replacement) -> _Standing | None:
     if standing is None or current is not standing.inert:
         objection = replacement.objection(current)
         if objection:
-            logger.warning(f"ane_rms: {objection}")
+            if objection not in said:
+                said.add(objection)
+                logger.warning(f"ane_rms: {objection}")
             return None
         standing = _Standing(replacement, current, replacement.inert(current, key), attribute not in vars(owner))
         _standing[key] = standing
@@ -171,10 +176,17 @@ def _release(standing: _Standing) -> None:
         del _standing[key]
 
 
+def objection_to(replacement: Replacement) -> str:
+    """Return why a replacement would not be put in place, "" where it would or is."""
+    standing = _standing.get((id(replacement.owner), replacement.attribute))
+    current = inspect.getattr_static(replacement.owner, replacement.attribute, None)
+    return "" if standing is not None and current is standing.inert else replacement.objection(current)
+
+
 def hold(replacement: Replacement) -> Any:
     """Put the inert half of a replacement in place for every thread, until :func:`release` gets what is returned."""
     with _lock:
-        return _hold(replacement)
+        return _hold(replacement, set())
 
 
 def release(held: Any) -> None:
@@ -197,11 +209,11 @@ def replacing(replacements: Iterable[Replacement]) -> Iterator[None]:
     """Have replacements act within a ``with`` block, in this thread alone; afterwards coremltools is what it was."""
     outer = _switched_on.get(None) or {}
     held = _Held(entries=dict(outer))
-    token = None
+    token, said = None, set[str]()
     try:
         with _lock:
             for replacement in replacements:
-                standing = _hold(replacement)
+                standing = _hold(replacement, said)
                 if standing is not None:
                     held.standing.append(standing)
                     key = (id(replacement.owner), replacement.attribute)

@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from coremltools import _logger as logger
 from coremltools.converters import _converters_entry
 from coremltools.converters.mil import converter
 from coremltools.converters.mil.mil import Block, Builder, Program, block, builder, scope
 
-from ane_rms.coremltools_patches.guard import Patch, replacing, switched_on
+from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -156,12 +157,12 @@ def _containers(numbers: MutableMapping[str, int]) -> list[Replacement]:
 
 
 def _functions() -> list[Patch]:
-    """Return the replacements of what opens, closes and asks for the current block."""
+    """Return the replacements of what opens, closes and asks for the current block: all of them, or none."""
     stack: list[Any] = []
     name = "coremltools.converters.mil"
     modules = [module for key, module in list(sys.modules.items()) if key.startswith(name)]
     asking = [module for module in modules if "curr_block" in vars(module)]
-    return [
+    found = [
         Patch(Block, "__enter__", "e4794fdb9390ce5b", lambda _: _enter(stack), REASON),
         Patch(Block, "__exit__", "dbd7c9eb11e77f2f", lambda _: _exit(stack), REASON),
         *[
@@ -169,6 +170,10 @@ def _functions() -> list[Patch]:
             for module in asking
         ],
     ]
+    objections = [objection for one in found if (objection := objection_to(one))]
+    if objections:
+        logger.warning(f"ane_rms: {objections[0]}")
+    return [] if objections else found
 
 
 def _enter(stack: list[Any]) -> Callable[[Any], Any]:

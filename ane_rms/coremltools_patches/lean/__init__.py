@@ -5,12 +5,18 @@ Where coremltools 9.0 spends a conversion of a language model, and what is done 
 ==============================================  ==================================================================
 up to 5 temporaries of each weight, to see      its smallest and largest element, read in chunks (:mod:`.cast`)
 whether it fits into float16
+numpy's float16, an element at a time           torch's, with the same bits (:mod:`.float16_rounding`)
 a float16 copy of each weight in memory         a file, mapped (:mod:`.spill`): the page cache may drop it, and the
                                                 process does not hold it
 three comparisons of each weight with itself    none
 three copies of each weight while it is saved   none: the file of weights is written from the mapped one
-a validation of the program after each of       one a pipeline; after passes that are not coremltools' own, as ever
+a validation of the program after each of       one a pipeline; after passes of others, as ever (:mod:`.validation`)
 about 110 passes
+a description of each type for each question    one a type (:mod:`.type_info`)
+the program as text, six times, for a log       none, unless the log is shown (:mod:`.pipelines`)
+collections of all of a process's garbage       collections of the conversion's own (:mod:`.garbage`)
+copies of scopes and of lists of inputs,        plain lists (:mod:`.ops_and_values`)
+object by object
 ==============================================  ==================================================================
 
 The first is a pass, lent to coremltools' registry in place of its own for as long as the conversion lasts. For the
