@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.bench.messages import PREPARE, Item, Measure, Part, Planned, Prepare, Prepared, Values, ask
+from harness.engine.prediction import by_value
 from harness.errors import ExecutorError
+from harness.interpreter.reference_model import load
 from harness.plan.variants import VARIANTS
 from harness.runtime import Source
 from harness.workers import Child, Limits
@@ -34,6 +36,8 @@ class Planning:
     norms: tuple[str, ...]
     """Names of its norms' results."""
     ops: tuple[PlannedOp, ...]
+    predicted: Mapping[str, str]
+    """By value name, why it is predicted to leave the engine; empty for one that stays; nothing without a family."""
 
 
 class Planner:
@@ -44,9 +48,17 @@ class Planner:
     executor: name of the one that plans.
     limit_s: time limit of each request.
     environment: variables of the child process.
+    family: key of this machine's family of Neural Engine, for the prediction; None for none.
     """
 
-    def __init__(self, executor: str, limit_s: float, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        executor: str,
+        limit_s: float,
+        environment: Mapping[str, str] | None = None,
+        family: str | None = None,
+    ) -> None:
+        self._family = family
         self._executor, self._limits = executor, Limits(limit_s)
         self._child = Child(environment)
 
@@ -88,7 +100,16 @@ class Planner:
         for item in self._ask(PLACE, request, name):
             if isinstance(item, Planned):
                 ops = item.ops
-        return Planning(name, norms, ops)
+        return Planning(name, norms, ops, self._predicted(package))
+
+    def _predicted(self, package: str) -> dict[str, str]:
+        if self._family is None:
+            return {}
+        program = load(package)
+        found: dict[str, str] = {}
+        for function in program.functions.values():
+            found |= by_value(function, self._family)
+        return found
 
     def _ask(self, handler: str, request: msgspec.Struct, what: str) -> list[Item]:
         items: list[Item] = []

@@ -51,6 +51,8 @@ def bench(given: BenchOptions) -> None:
 
     records = _measure(specs, Bench.model, options, settings, folder)
     _show(records, columns(records), given.form, folder)
+    if settings.executor == "coreml" and given.form == "github":
+        _show_predictions(records, options)
     for one in unusable:
         say(one.reason, err=True)
     if unusable:
@@ -165,6 +167,25 @@ def _show(records: Sequence[Record], shown: tuple[Column, ...], form: str, folde
     say(FORMATS[form](records, shown))
     ok = sum(record.status == "ok" for record in records)
     say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
+
+
+def _show_predictions(records: Sequence[Record], options: Options) -> None:
+    """Print the engine model's times beside those measured, if this machine's family is known."""
+    from harness.engine.probes import family_of_chip
+    from harness.explain.engine_prediction import of_model
+    from harness.records.environment import environment
+    from harness.report.engine_beside import beside_times
+
+    family = family_of_chip(environment().chip)
+    if family is None or options.shape != "prefill":
+        return
+    asked = {(record.model, record.variant, record.lowering) for record in records if record.status == "ok"}
+    found = {}
+    for model, variant, lowering in sorted(asked):
+        how = {"lowering": lowering or options.lowerings[0], "frontend": options.frontend}
+        (prediction,) = of_model(model, [family], [variant], **how)
+        found[" ".join(filter(None, (model, variant, lowering)))] = prediction
+    say(beside_times(records, found) or "no row of these runs has both a measured and a predicted time")
 
 
 def _norm(

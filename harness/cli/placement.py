@@ -32,8 +32,11 @@ def placement(
     from harness.bench.planner import Planner
     from harness.bench.session import choose_executor
     from harness.cli import quantities
+    from harness.engine.probes import family_of_chip
     from harness.errors import check_name
     from harness.interpreter.package import package_path
+    from harness.records.environment import environment
+    from harness.report.engine_beside import beside_plan
     from harness.report.placement_table import render
     from harness.runtime import coreml
 
@@ -41,7 +44,8 @@ def placement(
         check_name("compute unit", units, UNITS)
     seconds = quantities.seconds(limit, "--limit")
     coreml.check_available()
-    planner = Planner(choose_executor(), seconds)
+    family = family_of_chip(environment().chip)
+    planner = Planner(choose_executor(), seconds, family=family)
     path = package_path(target)
     if path is not None:
         found = [planner.of_package(path, units or "CPU_AND_NE")]
@@ -59,3 +63,6 @@ def placement(
         )
         found = planner.of_model(spec, options, units or "")
     say(render([(one.name, one.ops, one.norms) for one in found], every_op=ops))
+    if family is not None:
+        for one in found:
+            say(beside_plan(one.name, family, one.ops, one.predicted))

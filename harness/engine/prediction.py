@@ -70,6 +70,17 @@ def predict(function: Function, key: str, subject: str, peaks: hazards.Peaks | N
     )
 
 
+def by_value(function: Function, key: str) -> dict[str, str]:
+    """Return, by the name of each op's first value, why it leaves the engine of a family; empty for one that stays."""
+    data = load()
+    around = Surroundings.of(function)
+    return {
+        op.name: "; ".join(reason.text for reason in reasons(op, data.families[key], data, around) if reason.certain)
+        for op in walk(function.body)
+        if not is_weight(op, data)
+    }
+
+
 def is_weight(op: Op, data: EngineData) -> bool:
     """Return whether an op makes a weight of its compressed form before the program runs."""
     support = data.support.ops.get(op.op_type)

@@ -56,6 +56,7 @@ ROOMS = {
         "engine",
         "errors",
         "explain",
+        "interpreter",
         "measure",
         "plan",
         "records",

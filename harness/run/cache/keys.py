@@ -13,7 +13,7 @@ import msgspec
 from harness.records.environment import version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[3]
 
@@ -58,10 +58,16 @@ def sources_digest(root: Path = ROOT) -> str:
     paths = [
         path
         for place in DECIDING
-        for path in ([root / place] if place.endswith(".py") else (root / place).rglob("*.py"))
+        for path in ([root / place] if place.endswith(".py") else sources(root / place))
         if path.is_file()
     ]
     return files_digest(paths, root)
+
+
+def sources(folder: Path) -> Iterator[Path]:
+    """Yield the Python files of a folder, and the data files beside them that decide as they do."""
+    for pattern in ("*.py", "*.json"):
+        yield from folder.rglob(pattern)
 
 
 def files_digest(paths: Iterable[Path], root: Path) -> str:
