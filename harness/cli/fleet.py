@@ -74,11 +74,11 @@ def status(address: Address) -> None:
     """
     from tabulate import tabulate
 
-    from harness.workers.cluster import Crew
+    from harness.workers.cluster import Cluster
 
-    with Crew(address) as crew:
-        busy = crew.processing()
-        rows = [_row(one, busy.get(key, 0)) for key, one in crew.workers().items()]
+    with Cluster(address) as cluster:
+        busy = cluster.processing()
+        rows = [_row(one, busy.get(key, 0)) for key, one in cluster.workers().items()]
     headers = ["worker", "host", "jobs side by side", "in hand", "ANE", "memory", "last seen"]
     say(tabulate(sorted(rows), headers=headers, tablefmt="github", disable_numparse=True))
     if not rows:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.plan.run_plan import Plan
     from harness.records.run_files import RunFolder
     from harness.records.schema import Record
-    from harness.workers.pool import Crew
+    from harness.workers.pool import Workers
 
 FINE = ("ok", "skipped")
 """Statuses that fail no run."""
@@ -126,18 +126,18 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
     return plan, folder
 
 
-def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Crew]:
+def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Workers]:
     """Return the workers: children of this process, or a fleet."""
     if scheduler is None:
         from harness.workers.pool import Pool
 
         return Pool(jobs, memory_bytes)
-    from harness.workers.cluster import Crew as Fleet
+    from harness.workers.cluster import Cluster
 
-    return Fleet(scheduler)
+    return Cluster(scheduler)
 
 
-def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], seconds: float) -> list[Record]:
+def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], seconds: float) -> list[Record]:
     """Do what is still to do, each record appended as soon as it is there; return all, and write the table."""
     from harness.cli.progress import progress
     from harness.plan.run_plan import record as blank
@@ -155,10 +155,10 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Crew], secon
                 folder.append(record)
                 records[one.key, case] = record
     try:
-        with progress(len(order)) as bar, who as crew:
+        with progress(len(order)) as bar, who as workers:
             for _ in records:
                 bar.advance()
-            for record in run_jobs(plan.jobs(list(records)), crew, seconds=seconds, announce=bar.say):
+            for record in run_jobs(plan.jobs(list(records)), workers, seconds=seconds, announce=bar.say):
                 folder.append(record)
                 records[row_of(record)] = record
                 bar.advance()

@@ -15,7 +15,7 @@ from harness.plan import run_plan
 from harness.plan.run_plan import Case, Job
 from harness.records.schema import Record
 from harness.workers import End, Item, Limits, Step
-from harness.workers.pool import Crew, Task
+from harness.workers.pool import Task, Workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -54,7 +54,7 @@ def _set_threads(size: Size) -> None:
 
 def run_jobs(
     jobs: Sequence[Job],
-    crew: Crew,
+    workers: Workers,
     *,
     seconds: float | None = None,
     announce: Callable[[str], None] = lambda _: None,
@@ -64,15 +64,15 @@ def run_jobs(
     Parameters
     ----------
     jobs: the models, each with the cases to run.
-    crew: who does them: a pool of children of this process, or a fleet.
+    workers: a pool of children of this process, or a cluster of machines.
     seconds: time limit of each model, all its cases together.
     announce: told each step before it begins: ``llama: convert on``.
     """
     for job in jobs:
-        crew.submit(_task(job, seconds))
+        workers.submit(_task(job, seconds))
     done: dict[Task, list[Case]] = {}
     last: dict[Task, str] = {}
-    for task, message in crew.run():
+    for task, message in workers.run():
         job = task.subject
         if isinstance(message, Step):
             last[task] = message.text
@@ -86,18 +86,18 @@ def run_jobs(
             yield record
         else:
             left = job.without(done.pop(task, []))
-            yield from _end(left, task, message, last.pop(task, ""), crew)
+            yield from _end(left, task, message, last.pop(task, ""), workers)
 
 
-def _end(left: Job, task: Task, end: End, step: str, crew: Crew) -> Iterator[Record]:
+def _end(left: Job, task: Task, end: End, step: str, workers: Workers) -> Iterator[Record]:
     """Yield the records that an end decides; submit again what it does not."""
     if not left.cases:
         return
     if end.status == "evicted":
-        crew.submit(_task(left, task.limits.seconds, reserve_bytes=crew.alone(task)))
+        workers.submit(_task(left, task.limits.seconds, reserve_bytes=workers.alone(task)))
         return
     status = "failed" if end.status == "ok" else end.status
-    reason = end.reason or "its process ended without a word on it"
+    reason = end.reason or "its process ended without reporting a result"
     everything = end.status == "timed out" or not step or step in run_plan.PREPARATION
     fallen = left.cases if everything else left.cases[:1]
     for case in fallen:
@@ -115,7 +115,7 @@ def _end(left: Job, task: Task, end: End, step: str, crew: Crew) -> Iterator[Rec
     rest = left.without(fallen)
     if rest.cases:
         seconds = None if task.limits.seconds is None else max(task.limits.seconds - end.seconds, 0.0)
-        crew.submit(_task(rest, seconds), first=True)
+        workers.submit(_task(rest, seconds), first=True)
 
 
 def _task(job: Job, seconds: float | None, reserve_bytes: int | None = None) -> Task:

@@ -1,6 +1,6 @@
 """The run's side of a cluster: send tasks to a dask scheduler and receive their messages.
 
-A `Crew` has the interface of `harness.workers.pool.Pool`. The scheduler gives a task to a worker that offers the
+A `Cluster` has the interface of `harness.workers.pool.Pool`. The scheduler gives a task to a worker that offers the
 resources the task needs (``ANE=1``: one measurement at a time on a machine; ``memory``: its estimate). The tasks of a
 worker that is lost go to other workers, and their messages carry the mark ``retried``.
 """
@@ -34,7 +34,7 @@ AT_ONCE = 512
 CONNECT_SECONDS = 10.0
 
 
-class Crew:
+class Cluster:
     """The workers connected to a scheduler.
 
     Parameters

@@ -38,8 +38,8 @@ class Task:
     """What else a machine of a fleet must have for it, as ``{"ANE": 1}``."""
 
 
-class Crew(Protocol):
-    """The protocol of what runs tasks: a `Pool` on this machine, or a `harness.workers.cluster.Crew` on others."""
+class Workers(Protocol):
+    """The protocol of what runs tasks: a `Pool` on this machine, or a `harness.workers.cluster.Cluster` on others."""
 
     def submit(self, task: Task, *, first: bool = False) -> None:
         """Add a task."""

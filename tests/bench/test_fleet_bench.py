@@ -11,7 +11,7 @@ import time
 import distributed
 import pytest
 
-from harness.workers.cluster import Crew
+from harness.workers.cluster import Cluster
 from tests.bench import own_process
 from tests.harness.workers.conftest import fleet  # noqa: F401 - a fixture
 
@@ -31,20 +31,20 @@ SECONDS_A_JOB = 0.020
 CLIENT = """
 import json, sys, time
 import psutil
-from harness.workers.cluster import Crew
+from harness.workers.cluster import Cluster
 from harness.workers import End
 from tests.harness.workers.test_fleet import task
 
-def do_jobs(crew, count):
+def do_jobs(cluster, count):
     for key in range(count):
-        crew.submit(task(key))
-    return sum(message.status == "ok" for _, message in crew.run() if isinstance(message, End))
+        cluster.submit(task(key))
+    return sum(message.status == "ok" for _, message in cluster.run() if isinstance(message, End))
 
 address, jobs = sys.argv[1], int(sys.argv[2])
-with Crew(address) as crew:
-    assert do_jobs(crew, 20) == 20
+with Cluster(address) as cluster:
+    assert do_jobs(cluster, 20) == 20
     begin = time.perf_counter()
-    assert do_jobs(crew, jobs) == jobs
+    assert do_jobs(cluster, jobs) == jobs
     seconds = (time.perf_counter() - begin) / jobs
     print(json.dumps([seconds, psutil.Process().memory_info().rss]))
 """
@@ -52,8 +52,8 @@ with Crew(address) as crew:
 
 def test_ten_thousand_jobs(fleet, record_property):  # noqa: F811 - the fixture
     fleet.worker("-j", "1")
-    with Crew(fleet.address) as crew:
-        fleet.wait_for(crew, 1)
+    with Cluster(fleet.address) as cluster:
+        fleet.wait_for(cluster, 1)
     seconds, held = json.loads(own_process.run("-c", CLIENT, fleet.address, JOBS).output)
     with distributed.Client(fleet.address, set_as_default=False) as client:
         begin = time.perf_counter()

@@ -35,10 +35,10 @@ class Fleet:
         """Start a worker."""
         return self._start("fleet", "worker", self.address, *arguments)
 
-    def wait_for(self, crew, count):
+    def wait_for(self, cluster, count):
         """Wait until so many workers are known."""
         deadline = time.monotonic() + 120
-        while len(crew.workers()) != count:
+        while len(cluster.workers()) != count:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

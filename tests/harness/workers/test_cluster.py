@@ -16,7 +16,7 @@ from harness.errors import FleetError
 from harness.plan.run_plan import row_of
 from harness.records.run_files import read_records
 from harness.workers import End, Item, Limits
-from harness.workers.cluster import Crew
+from harness.workers.cluster import Cluster
 from harness.workers.pool import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -29,12 +29,12 @@ def task(key, seconds=0.0, handler="work", **more):
     return Task(key, f"handlers:{handler}", body, Limits(60), **more)
 
 
-def gather(crew, tasks, on_first=lambda: None):
+def gather(cluster, tasks, on_first=lambda: None):
     """Return what each task gave, and its end, each exactly once."""
     found, ends = {}, {}
     for one in tasks:
-        crew.submit(one)
-    for one, message in crew.run():
+        cluster.submit(one)
+    for one, message in cluster.run():
         if isinstance(message, Item):
             found.setdefault(one.subject, []).append(msgspec.json.decode(message.body))
         elif isinstance(message, End):
@@ -47,15 +47,15 @@ def gather(crew, tasks, on_first=lambda: None):
 
 def test_jobs_are_done_once_though_a_worker_is_killed_and_one_joins_late(fleet):
     first, _ = fleet.worker("-j", "1"), fleet.worker("-j", "1")
-    with Crew(fleet.address) as crew:
-        fleet.wait_for(crew, 2)
+    with Cluster(fleet.address) as cluster:
+        fleet.wait_for(cluster, 2)
 
         def lose_one_and_gain_one():
             time.sleep(0.3)  # in the middle of what it does next
             first.kill()
             fleet.worker("-j", "1")
 
-        found, ends = gather(crew, [task(key, 0.7) for key in range(16)], lose_one_and_gain_one)
+        found, ends = gather(cluster, [task(key, 0.7) for key in range(16)], lose_one_and_gain_one)
     assert {key: len(items) for key, items in found.items()} == dict.fromkeys(range(16), 1)
     assert {end.status for end in ends.values()} == {"ok"}
     assert sum("retried" in end.marks for end in ends.values()) >= 1
@@ -64,10 +64,10 @@ def test_jobs_are_done_once_though_a_worker_is_killed_and_one_joins_late(fleet):
 
 def test_a_neural_engine_is_given_to_one_job_at_a_time_and_others_fill_the_rest(fleet):
     fleet.worker("-j", "3", "--ane")
-    with Crew(fleet.address) as crew:
-        fleet.wait_for(crew, 1)
+    with Cluster(fleet.address) as cluster:
+        fleet.wait_for(cluster, 1)
         measurements = [task(f"ane {key}", 0.4, resources={"ANE": 1}) for key in range(4)]
-        found, _ = gather(crew, [*measurements, *(task(key, 0.4) for key in range(4))])
+        found, _ = gather(cluster, [*measurements, *(task(key, 0.4) for key in range(4))])
     spans = sorted((items[0]["begin"], items[0]["end"], key) for key, items in found.items())
     ane = [span for span in spans if str(span[2]).startswith("ane")]
     assert all(a[1] <= b[0] for a, b in pairwise(ane))
@@ -77,20 +77,20 @@ def test_a_neural_engine_is_given_to_one_job_at_a_time_and_others_fill_the_rest(
 
 def test_what_a_job_does_to_its_process_does_not_end_the_worker(fleet):
     fleet.worker("-j", "1")
-    with Crew(fleet.address) as crew:
-        fleet.wait_for(crew, 1)
+    with Cluster(fleet.address) as cluster:
+        fleet.wait_for(cluster, 1)
         tasks = [task("dead", handler="segfault"), task("bad", handler="fail"), task("good")]
-        _, ends = gather(crew, tasks)
-        assert len(crew.workers()) == 1
+        _, ends = gather(cluster, tasks)
+        assert len(cluster.workers()) == 1
     assert {key: end.status for key, end in ends.items()} == {"dead": "killed", "bad": "failed", "good": "ok"}
 
 
 def test_a_job_that_takes_every_worker_with_it_is_killed_and_the_others_are_done(fleet):
     for _ in range(4):
         fleet.worker("-j", "1")
-    with Crew(fleet.address) as crew:
-        fleet.wait_for(crew, 4)
-        _, ends = gather(crew, [task("poison", handler="kill_parent"), task("good", 0.1)])
+    with Cluster(fleet.address) as cluster:
+        fleet.wait_for(cluster, 4)
+        _, ends = gather(cluster, [task("poison", handler="kill_parent"), task("good", 0.1)])
     assert (ends["poison"].status, ends["good"].status) == ("killed", "ok")
     assert "3 workers were lost" in ends["poison"].reason
     assert ends["poison"].marks == ("retried",)
@@ -99,12 +99,12 @@ def test_a_job_that_takes_every_worker_with_it_is_killed_and_the_others_are_done
 def test_two_workers_do_jobs_that_sleep_in_little_more_than_half_the_time(fleet):
     fleet.worker("-j", "1")
     seconds = []
-    with Crew(fleet.address) as crew:
+    with Cluster(fleet.address) as cluster:
         for count in (1, 2):
-            fleet.wait_for(crew, count)
-            gather(crew, [task("warm", 0.1, resources={}) for _ in range(1)])
+            fleet.wait_for(cluster, count)
+            gather(cluster, [task("warm", 0.1, resources={}) for _ in range(1)])
             begin = time.monotonic()
-            gather(crew, [task(key, 0.5) for key in range(12)])
+            gather(cluster, [task(key, 0.5) for key in range(12)])
             seconds.append(time.monotonic() - begin)
             if count == 1:
                 fleet.worker("-j", "1")
@@ -143,7 +143,7 @@ def test_no_scheduler_is_one_line():
 
 def test_an_address_that_is_none_is_one_line():
     with pytest.raises(FleetError, match="no scheduler answers"):
-        Crew("nowhere at all")
+        Cluster("nowhere at all")
 
 
 def test_without_a_scheduler_nothing_of_dask_is_imported():
