@@ -7,9 +7,8 @@ multiplication of each value that lives across the step. In program order, with 
 .. math::  \sum_v loss(v, n_v) + price \cdot \sum_t live(t) [n_t \ne n_{t+1}]
 
 is least by dynamic programming (Viterbi), among the exponents with ``sum(x^2) * 4^n`` at or below the limit at each
-norm. The loss is the relative error gained at the small end, where numbers below 2^-14 have a fixed error of 2^-25: of
-a norm, whose epsilon float16 does not hold below 2^-24 either; and of a product of K terms that writes to the stream,
-whose partial sums gain that error K times where the accumulator is narrow, at random.
+norm. The loss of a norm is the relative error that it gains at the small end: float16 stores no epsilon below 2^-24,
+and numbers below 2^-14 with a fixed error of 2^-25.
 """
 
 from __future__ import annotations
@@ -94,13 +93,6 @@ def loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
     return of_epsilon + of_rounding
 
 
-def product_loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
-    """Return the relative error that a matrix product of typical rows gains at an exponent, in a narrow accumulator."""
-    if not magnitude.typical or op.op_type != "linear":
-        return 0.0
-    return math.sqrt(op.weight.shape[-1]) * 2.0**-25 / (magnitude.typical * 2.0**exponent)
-
-
 def _ordered(stream: Collection[Var]) -> list[Var]:
     """Return values in the order that their program computes them in, inputs first."""
     blocks = dict.fromkeys(var.op.enclosing_block for var in stream if var.op is not None)
@@ -132,7 +124,7 @@ def _least(
             change = cost[best] + price * live[number]
             came[n], new[n] = (best, change) if change < cost[n] else (n, cost[n])
             new[n] += price * closing[number] * (n != 0)
-            new[n] += _losses(var, norms.get(var, ()), magnitudes, n)
+            new[n] += sum(loss(op, magnitudes[var], n) for op in norms.get(var, ()) if var in magnitudes)
             if n > highest[number]:
                 new[n] = math.inf
         cost = new
@@ -145,14 +137,6 @@ def _least(
         cost * (n != 0) for cost, n in zip(closing, chosen, strict=True)
     )
     return chosen, steps
-
-
-def _losses(var: Var, norms: Sequence[Op], magnitudes: Mapping[Var, Magnitude], exponent: int) -> float:
-    if var not in magnitudes:
-        return 0.0
-    magnitude = magnitudes[var]
-    written = 0.0 if var.op is None else product_loss(var.op, magnitude, exponent)
-    return written + sum(loss(op, magnitude, exponent) for op in norms)
 
 
 def _live(graph: Graph, values: Sequence[Var]) -> list[int]:
