@@ -23,6 +23,7 @@ from harness.bench.messages import Checked, Item, Loaded, Measure, Planned, Refu
 from harness.measure import metrics
 from harness.records.outcomes import outcome_of
 from harness.runtime import open_executor
+from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,7 +104,7 @@ class _Measurement:
             outputs = executor.predict(self.inputs, state)
             first = time.perf_counter() - start
         except Exception as error:  # noqa: BLE001 - whatever a program does, the others are measured
-            yield Refused(part, f"{type(error).__name__}: {' '.join(str(error).split())}", output_since(begin))
+            yield Refused(part, f"{type(error).__name__}: {squeezed(error)}", output_since(begin))
             return
         finally:
             self.tell(-1)
@@ -174,7 +175,7 @@ class _Measurement:
         try:
             ops = self.ready[part][0].placement()
         except Exception as error:  # noqa: BLE001 - MLComputePlan needs macOS 14.4, and times were measured without it
-            yield Remark(f"no plan: {' '.join(str(error).split())}")
+            yield Remark(f"no plan: {squeezed(error)}")
         else:
             if ops:
                 yield Planned(part, ops)

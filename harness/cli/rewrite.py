@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.output import say
+from harness.system.text import squeezed
 
 
 def rewrite(
@@ -47,7 +48,7 @@ def rewrite(
     except FileExistsError as error:
         raise OutputError(str(error)) from None
     except (ValueError, FileNotFoundError) as error:
-        raise PackageError(" ".join(str(error).split())) from None
+        raise PackageError(squeezed(error)) from None
     except OSError as error:
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from None
     say(str(report))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from harness.errors import PackageError, check_name
+from harness.system.text import squeezed
 from harness.zoo import catalog
 
 if TYPE_CHECKING:
@@ -90,5 +91,5 @@ def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:
     try:
         return ane_rms.report(path, axes=axes)
     except (OSError, ValueError) as error:
-        said = " ".join(str(error).split())
+        said = squeezed(error)
         raise PackageError(said if said.startswith(str(path)) else f"{path}: {said}") from None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import ExecutorError, RuntimeUnavailableError
 from harness.runtime import Source, Timings, coreml, ignore
 from harness.runtime.planned_ops import planned_ops
+from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -117,7 +118,7 @@ class RemoteExecutor:
         try:
             return self._loop.run_until_complete(work)
         except Exception as error:  # coremltools raises errors of every kind here, those of Xcode's tools among them
-            raise ExecutorError(f"{self.device.name}: {' '.join(str(error).split())}") from error
+            raise ExecutorError(f"{self.device.name}: {squeezed(error)}") from error
 
 
 def find_device(name: str) -> Any:
@@ -136,7 +137,7 @@ def find_device(name: str) -> Any:
             for device in Device.get_connected_devices(device_type=kind)
         ]
     except Exception as error:  # devicectl is not there, or refuses
-        raise RuntimeUnavailableError(f"cannot list connected devices: {' '.join(str(error).split())}") from error
+        raise RuntimeUnavailableError(f"cannot list connected devices: {squeezed(error)}") from error
     chosen = [device for device in found if name in ("", device.name, device.udid)]
     if len(chosen) != 1:
         names = ", ".join(device.name for device in found) or "none"

@@ -141,7 +141,7 @@ class Cluster:
             yield task, End("killed", lost, marks=marks)
             return
         except (Exception, CancelledError) as error:  # noqa: BLE001 - what goes wrong around a task is the task's end
-            yield task, End("failed", f"the fleet: {type(error).__name__}: {' '.join(str(error).split())}", marks=marks)
+            yield task, End("failed", f"the fleet: {type(error).__name__}: {squeezed(error)}", marks=marks)
             return
         for item in answer.items:
             yield task, Item(msgspec.Raw(item), worker=answer.worker, marks=marks)

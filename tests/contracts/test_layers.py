@@ -47,6 +47,7 @@ ROOMS = {
         "measure",
         "plan",
         "records",
+        "system",
         "zoo",
     },
     "run": {"ane_rms", "convert", "errors", "export", "measure", "plan", "records", "system", "workers", "zoo"},
