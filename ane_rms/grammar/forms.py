@@ -159,6 +159,11 @@ def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
     return (op.x, low) if low is not None and unbounded else None
 
 
+def called(q: Quadratic) -> str:
+    """Return what a sentence calls a quadratic."""
+    return "mean square" if q.spelling == "mean" else "sum of squares"
+
+
 def described(var: mil.Var) -> str:
     """Say what kind of a value stands where a number must."""
     known = mil.const_value(var)

@@ -18,7 +18,7 @@ from ane_rms import mil
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR, largest_taken_out, normalised
 from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, RmsNorm, Root, centred_on
 from ane_rms.grammar.operand import Operand, operand
-from ane_rms.grammar.product import Node, Product, Scaling, product, scaling
+from ane_rms.grammar.product import SCALE_TOLERANCE, Node, Product, Scaling, product, scaling
 from ane_rms.grammar.root import root, spread
 from ane_rms.grammar.values import same
 
@@ -81,6 +81,7 @@ def _whole(flat: Product, found: Root, at: int, *, any_axes: bool, within: bool)
         return _not_scaled(op, found.quadratic, flat)
     if within and not scaled.meets_last:
         return None
+    written = found.quadratic
     found = replace(found, quadratic=scaled.quadratic, number=found.number * scaled.number)
     q = found.quadratic
     refusal = (
@@ -93,11 +94,12 @@ def _whole(flat: Product, found: Root, at: int, *, any_axes: bool, within: bool)
         return refusal
     sizes = {axis: int(q.x.shape[axis]) for axis in q.axes}
     width = math.prod(sizes.values())
+    is_rms = math.isclose(found.scale * math.sqrt(written.scale * width), 1.0, rel_tol=SCALE_TOLERANCE)
     scale, epsilon, bound = normalised(found, width)
     if scaled.is_over_largest and not scaled.is_torchs:
         epsilon, own = largest_taken_out(epsilon, width)
         bound += own
-    made = scaling(scaled.constants, scale, q.x.rank, sizes, op)
+    made = scaling(scaled.constants, scale, q.x.rank, sizes, op, is_rms=is_rms)
     if isinstance(made, Refusal):
         return made
     bound += made.drift
@@ -161,7 +163,8 @@ def _refuse_axes(op: mil.Op, q: Quadratic, *, any_axes: bool) -> Refusal | None:
         signed = [mil.signed_axis(axis, rank) for axis in q.axes]
         allowed = "trailing axes or a single one are" if any_axes else "the last axis is"
         mend = "" if any_axes or not (trailing or len(q.axes) == 1) else ": axes='any' fuses this one as well"
-        return refuse(op, f"the mean is over axes {signed} of rank {rank}; only {allowed} fused{mend}")
+        word = "mean" if q.spelling == "mean" else "sum"
+        return refuse(op, f"the {word} is over axes {signed} of rank {rank}; only {allowed} fused{mend}")
     sizes = [mil.shape(q.x)[axis] for axis in q.axes]
     if 0 in sizes:
         return refuse(op, "the normalised axis has no elements")

@@ -102,8 +102,10 @@ def _opened(var: mil.Var, last: mil.Op) -> mil.Op | None:
     inner = mil.producer(var, "mul", "real_div", "cast")
     if inner is None or not mil.is_float_arithmetic(inner):
         return None
-    is_open = inner is last or (inner.enclosing_block is last.enclosing_block and mil.is_interior(var))
-    return inner if is_open else None
+    if inner is not last and not (inner.enclosing_block is last.enclosing_block and mil.is_interior(var)):
+        return None
+    # A cast of what is no product itself belongs to the factor: x in float16 is another value than x.
+    return None if inner.op_type == "cast" and _opened(inner.x, last) is None else inner
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,9 @@ class Scaling:
     is_unit: bool = False
 
 
-def scaling(constants: list[Node], scale: float, rank: int, sizes: dict[int, int], op: mil.Op) -> Scaling | Refusal:
+def scaling(
+    constants: list[Node], scale: float, rank: int, sizes: dict[int, int], op: mil.Op, *, is_rms: bool
+) -> Scaling | Refusal:
     """Return what the constants of a product, and the scale of its root, make of the normalised x.
 
     Parameters
@@ -131,6 +135,7 @@ def scaling(constants: list[Node], scale: float, rank: int, sizes: dict[int, int
     rank: of x.
     sizes: length of each normalised axis.
     op: the product's last op, for a refusal.
+    is_rms: whether the root is the RMS of what was squared, whatever multiplies it.
     """
     total = np.full((1,) * rank, scale)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -138,7 +143,7 @@ def scaling(constants: list[Node], scale: float, rank: int, sizes: dict[int, int
             if node.constant is not None:
                 one = _narrowed(node.constant, rank)
                 total = total * one if node.power == 1 else total / one
-    is_rms = abs(scale - 1.0) <= SCALE_TOLERANCE
+    is_rms = is_rms or abs(scale - 1.0) <= SCALE_TOLERANCE
     if not np.isfinite(total).all():
         return Refusal("gamma is not finite", op, "product")
     along = any(n != 1 for axis, n in enumerate(total.shape) if axis in sizes)

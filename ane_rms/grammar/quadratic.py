@@ -15,7 +15,16 @@ import math
 from dataclasses import replace
 
 from ane_rms import mil
-from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, described, floored, reduced_axes, without_numbers
+from ane_rms.grammar.forms import (
+    NO_FIXED_SIZE,
+    Quadratic,
+    Refusal,
+    called,
+    described,
+    floored,
+    reduced_axes,
+    without_numbers,
+)
 from ane_rms.grammar.forms import number_operand as operand_of
 from ane_rms.grammar.squares import SUMS, SUMS_OF_SQUARES, Squares, squared
 from ane_rms.grammar.values import same
@@ -133,9 +142,9 @@ def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
     if not isinstance(q, Quadratic):
         return q
     if mil.shape(inner) != mil.shape(op.outputs[0]):
-        return refuse(op, f"`{op.op_type}` gives the mean square the shape {list(mil.shape(op.outputs[0]))}")
+        return refuse(op, f"`{op.op_type}` gives the {called(q)} the shape {list(mil.shape(op.outputs[0]))}")
     if op.op_type == "minimum":
-        return refuse(op, "the mean square is bounded from above by `minimum`")
+        return refuse(op, f"the {called(q)} is bounded from above by `minimum`")
     if op.op_type in ("add", "sub"):
         epsilon = q.epsilon + (number if op.op_type == "add" else -number)
         if not (math.isfinite(epsilon) and epsilon >= 0):
@@ -145,17 +154,17 @@ def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
         return replace(q, floor=max(q.floor, number))
     factor = number if op.op_type == "mul" else (1 / number if number else math.nan)
     if not (math.isfinite(factor) and factor > 0):
-        return refuse(op, f"the mean square is scaled by {factor:g}; it must be a positive number")
+        return refuse(op, f"the {called(q)} is scaled by {factor:g}; it must be a positive number")
     return replace(q, scale=q.scale * factor, epsilon=q.epsilon * factor, floor=q.floor * factor)
 
 
 VERBS = {
-    "mul": "the mean square is multiplied by a value that is {what}; only a constant number keeps it one",
-    "real_div": "the mean square is divided by a value that is {what}; only a constant number keeps it one",
-    "add": "what is added to the mean square (epsilon) is {what}; it must be one constant number",
-    "sub": "what is subtracted from the mean square is {what}, as for a variance; it must be one constant number",
-    "maximum": "what bounds the mean square from below is {what}; it must be one constant number",
-    "minimum": "the mean square is bounded from above by `minimum`",
+    "mul": "the {square} is multiplied by a value that is {what}; only a constant number keeps it one",
+    "real_div": "the {square} is divided by a value that is {what}; only a constant number keeps it one",
+    "add": "what is added to the {square} (epsilon) is {what}; it must be one constant number",
+    "sub": "what is subtracted from the {square} is {what}, as for a variance; it must be one constant number",
+    "maximum": "what bounds the {square} from below is {what}; it must be one constant number",
+    "minimum": "the {square} is bounded from above by `minimum`",
 }
 
 
@@ -164,7 +173,7 @@ def _not_a_number(op: mil.Op) -> Refusal | None:
     if op.op_type == "clip":
         inner = quadratic(op.x)
         if isinstance(inner, Quadratic):
-            return refuse(op, "the mean square is bounded from above by `clip`")
+            return refuse(op, f"the {called(inner)} is bounded from above by `clip`")
         return inner
     for value, other, is_first in ((op.x, op.y, True), (op.y, op.x, False)):
         found = quadratic(value)
@@ -173,6 +182,6 @@ def _not_a_number(op: mil.Op) -> Refusal | None:
         if found is not None:
             if op.op_type in ("sub", "real_div") and not is_first:
                 verb = "subtracted from" if op.op_type == "sub" else "divided into"
-                return refuse(op, f"the mean square is {verb} a value that is {described(other)}")
-            return refuse(op, VERBS[op.op_type].format(what=described(other)))
+                return refuse(op, f"the {called(found)} is {verb} a value that is {described(other)}")
+            return refuse(op, VERBS[op.op_type].format(what=described(other), square=called(found)))
     return None

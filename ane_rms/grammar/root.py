@@ -17,7 +17,7 @@ import numpy as np
 from ane_rms import mil
 from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, floored, number_operand
 from ane_rms.grammar.quadratic import ARITHMETIC, REGROUPING, quadratic, reduction
-from ane_rms.grammar.squares import holds_mean_square, operands
+from ane_rms.grammar.squares import OTHER_SUMS, holds_mean_square, operands
 
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
@@ -147,6 +147,8 @@ def unfollowed(var: mil.Var) -> Refusal:
         if isinstance(found, Refusal):
             return found
         break
+    if op.op_type in OTHER_SUMS:
+        return Refusal(f"the squares are summed by `{op.op_type}`, not by a mean or sum over an axis", op, "quadratic")
     return Refusal(f"`{op.op_type}` stands between the mean square and its root", op, "quadratic")
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUMS = ("reduce_mean", "reduce_sum")
+OTHER_SUMS = ("avg_pool", "matmul", "linear", "conv")
+"""Ops that sum along an axis as well, which the grammar does not follow: with constant weights, where they have any."""
 SUMS_OF_SQUARES = ("reduce_sum_square", "reduce_l2_norm")
 COMBINING = ("abs", "add", "inverse", "maximum", "minimum", "mul", "real_div", "relu", "select", "sub", "clip")
 MOVING = ("cast", "concat", "expand_dims", "identity", "reshape", "slice_by_index", "slice_by_size", "split", "squeeze")
@@ -92,8 +94,8 @@ def holds_mean_square(var: mil.Var) -> bool:
         if op is None or (id(op), is_summed) in visited or not mil.is_float_arithmetic(op):
             continue
         visited.add((id(op), is_summed))
-        if op.op_type in SUMS:
-            pending.append((op.x, True))
+        if op.op_type in SUMS or (op.op_type in OTHER_SUMS and len(list(operands(op))) == 1):
+            pending.append((next(operands(op), op.x), True))
         elif op.op_type == "reduce_sum_square" or _is_square_of(op, is_summed=is_summed):
             return True
         elif op.op_type in LOOKED_THROUGH:

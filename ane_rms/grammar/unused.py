@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ane_rms import mil
-from ane_rms.grammar.forms import Refusal, Root, centred_on
+from ane_rms.grammar.forms import Refusal, Root, called, centred_on
 from ane_rms.grammar.product import product
 from ane_rms.grammar.root import root, unfollowed
 
@@ -29,31 +29,31 @@ def unused_root(op: mil.Op) -> Refusal:
     centre = centred_on(found.quadratic.x)
     if centre is not None and centre[1] == found.quadratic.axes:
         return Refusal("a variance scales something else", op, "rms_norm", root=op, is_layer_norm=True)
-    return replace(_followed(op), root=op)
+    return replace(_followed(op, called(found.quadratic)), root=op)
 
 
-def _followed(op: mil.Op) -> Refusal:
+def _followed(op: mil.Op, square: str) -> Refusal:
     """Follow the value of a root that the grammar knows, to the first op that makes no norm of it."""
     user = op
     while True:
         users = user.outputs[0].child_ops
         if not users:
-            return Refusal("the root of the mean square is an output, and divides nothing", user, "rms_norm")
+            return Refusal(f"the root of the {square} is an output, and divides nothing", user, "rms_norm")
         before, user = user, users[0]
         value = user.outputs[0] if user.outputs else None
         found = None if value is None else root(value)
         if isinstance(found, Refusal):
             return found
         if not isinstance(found, Root):
-            return _ended(before, user)
+            return _ended(before, user, square)
 
 
-def _ended(before: mil.Op, user: mil.Op) -> Refusal:
+def _ended(before: mil.Op, user: mil.Op, square: str) -> Refusal:
     """Say what becomes of a root where it leaves the grammar."""
     if user.op_type not in ("mul", "real_div") or not mil.is_float_arithmetic(user):
-        return Refusal(f"the root of the mean square goes into `{user.op_type}`, not into a product", user, "rms_norm")
+        return Refusal(f"the root of the {square} goes into `{user.op_type}`, not into a product", user, "rms_norm")
     found = root(before.outputs[0])
     power = next((node.power for _, node in product(user).unknowns() if node.var is before.outputs[0]), 1)
     if isinstance(found, Root) and found.power * power == 1:
-        return Refusal("a value is multiplied by the root of the mean square, not divided by it", user, "product")
+        return Refusal(f"a value is multiplied by the root of the {square}, not divided by it", user, "product")
     return Refusal("what is scaled is not the value whose mean square is taken", user, "rms_norm")

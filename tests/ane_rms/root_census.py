@@ -64,7 +64,7 @@ def sums_below(var: Any) -> Iterator[tuple[Any, Any]]:
 
 def is_centred(var: Any, total: Any) -> bool:
     """Return whether ``var`` is a value less its mean over the axes of ``total``."""
-    op = var.op
+    op = var.op.x.op if var.op is not None and var.op.op_type == "abs" else var.op
     if op is None or op.op_type != "sub" or op.y.op is None or op.y.op.op_type != "reduce_mean":
         return False
     return op.y.op.x is op.x and sorted(i % var.rank for i in op.y.op.axes.val) == sorted(

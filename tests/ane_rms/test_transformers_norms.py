@@ -33,6 +33,8 @@ NO_NORM = {
     "HYV4UnweightedRMSNorm": "computes the inverse root alone",
 }
 """Classes with the name of a norm that compute none."""
+ROOT_ALONE = {"HYV4UnweightedRMSNorm"}
+"""Those whose root is an output, and so a miss."""
 ARGUMENTS = {
     "hidden_size": D,
     "dim": D,
@@ -80,7 +82,8 @@ def check(model, name, frontend):
     converted = convert(norm, shapes, frontend, compute_precision=ct.precision.FLOAT32)
     report = ane_rms.report(converted)
     assert len(report.fused) == (name not in NO_NORM)
-    assert report.missed == ()
+    assert [miss.name for miss in report.missed if name not in ROOT_ALONE] == []
+    assert len(report.missed) == (name in ROOT_ALONE)
     given = values(shapes)
     expected = norm(*map(torch.from_numpy, given)).numpy()
     np.testing.assert_allclose(predict(converted, given), expected, rtol=FLOAT32_ROUNDING, atol=FLOAT32_ROUNDING)
