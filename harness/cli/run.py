@@ -36,6 +36,7 @@ def run(given: RunOptions) -> None:
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
     from harness.cli import quantities
+    from harness.report.reading_table import lines
     from harness.report.results_table import FORMATS
 
     FORMATS.check(given.form)
@@ -47,6 +48,8 @@ def run(given: RunOptions) -> None:
     plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.out, given.resume)
     records = _run(plan, folder, _workers(given.scheduler, given.jobs, memory_bytes), seconds)
     say(FORMATS[given.form](records))
+    for line in lines(records):
+        say(line, err=given.form != "github")
     _summary(records, folder, code=2 if plan.unusable else 1)
 
 
@@ -57,7 +60,7 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
     from harness.cli import selection
     from harness.cli.checkpoint_options import given_weights
     from harness.cli.trained_tier import with_weights
-    from harness.errors import check_name
+    from harness.errors import ArgumentError, check_name
     from harness.plan import shapes
     from harness.plan.run_plan import Options, Plan
     from harness.zoo.catalog import SIZES, TRAINED
@@ -77,6 +80,8 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
         trust_remote_code=given.trust_remote_code,
     )
     specs, unusable = selection.specs(weights, given.models or [], given.tier)
+    if given.text and weights is None and given.tier != TRAINED:
+        raise ArgumentError("--text: only with --checkpoint or --tier trained: seeded weights read nothing")
     specs, own = with_weights(specs) if weights is None and given.tier == TRAINED else (specs, {})
     rescale = selection.rescale(given.rescale, given.aim)
     folder = selection.new_folder(given.out)
@@ -93,6 +98,7 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
         size=size if weights is None and not own else "full",
         checkpoint=weights,
         prompts=texts,
+        text=given.text,
         lean=given.lean,
         cache=given.cache,
         run_id=folder.run_id,

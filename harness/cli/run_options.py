@@ -35,6 +35,9 @@ class RunOptions:
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's tokenizer.")
     ] = None
+    text: Annotated[
+        bool, typer.Option("--text", help="Also perplexity on a text of 600 words, and a greedy continuation.")
+    ] = False
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read weights from pickle files, which can run code.")
     ] = False

@@ -24,6 +24,7 @@ from harness.export.rotary import tabled
 from harness.export.weight_range import weight_marks, weight_problem
 from harness.export.wrappers import WRAPPERS
 from harness.plan.shapes import LENGTH, Shape
+from harness.zoo.passage import PASSAGE
 from harness.zoo.prompts import DEFAULT
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def export(
     shape: Shape | None = None,
     checkpoint: Checkpoint | None = None,
     prompts: Sequence[str] = (),
+    text: bool = False,
 ) -> ExportedModel:
     """Build a zoo model and trace or export it.
 
@@ -62,6 +64,7 @@ def export(
     sequence_length: N, where no shape is given.
     shape: how the program takes its tokens. Default: ``prefill`` of ``sequence_length``.
     checkpoint: weights for the entry's architecture. Default: seeded ones.
+    text: whether a longer text is given to the checkpoint's tokenizer as well, to measure perplexity on.
     prompts: texts for the checkpoint's tokenizer. Default: this project's own, where it has a tokenizer.
 
     Raises
@@ -89,7 +92,7 @@ def export(
     expected, written_out = _norms_expected(spec, numbers, first), spec.written_out_norms(numbers)
     first = replace(first, norms_expected=expected, norms_written_out=written_out, decode=rest[0] if rest else None)
     first = replace(first, marks=unread)
-    return first if checkpoint is None else _of_checkpoint(first, spec, checkpoint, prompts)
+    return first if checkpoint is None else _of_checkpoint(first, spec, checkpoint, prompts, text=text)
 
 
 def _norms_expected(spec: ModelSpec, config_or_size: Any, exported: ExportedModel) -> int:
@@ -99,7 +102,7 @@ def _norms_expected(spec: ModelSpec, config_or_size: Any, exported: ExportedMode
 
 
 def _of_checkpoint(
-    exported: ExportedModel, spec: ModelSpec, checkpoint: Checkpoint, prompts: Sequence[str]
+    exported: ExportedModel, spec: ModelSpec, checkpoint: Checkpoint, prompts: Sequence[str], *, text: bool
 ) -> ExportedModel:
     """Add a checkpoint's prompts, and what is to be known of it."""
     network: Any = exported.module.network
@@ -108,9 +111,14 @@ def _of_checkpoint(
     if not spec.norms:
         marks.append(f"{spec.key} is not in the zoo: as many norms are expected as the model executes")
     if not checkpoint.has_tokenizer:
+        if text:
+            raise ExportError(f"{checkpoint.source}: --text: the checkpoint has no tokenizer")
         return replace(exported, marks=(*marks, "no tokenizer: random tokens"))
     length = exported.shape.length
-    whole = pretrained.tokenize(checkpoint, prompts or DEFAULT, network.config.vocab_size)
+    texts = (*(prompts or DEFAULT), *([PASSAGE] if text else []))
+    whole = pretrained.tokenize(checkpoint, texts, network.config.vocab_size)
+    if text:
+        whole, exported = whole[:-1], replace(exported, text=whole[-1])
     if longer := sum(ids.shape[1] > length for ids in whole):
         marks.append(f"{longer} of {len(whole)} prompts cut to {length} tokens")
     return replace(exported, marks=tuple(marks), prompts=tuple(ids[:, :length] for ids in whole))

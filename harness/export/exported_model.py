@@ -44,6 +44,8 @@ class ExportedModel:
     """How many of them are no modules: they are not among the functions' ``norms``."""
     prompts: tuple[Array, ...] = ()
     """Token ids of prompts, int32, each (1, n) with n at most N; empty for a model without a tokenizer."""
+    text: Array | None = None
+    """Token ids of a longer text, int32, (1, n), that perplexity is measured on; None where it is not."""
     marks: tuple[str, ...] = ()
     """What a reader of its rows must know."""
     problem: str = ""

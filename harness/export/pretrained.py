@@ -176,6 +176,24 @@ def _loadable(checkpoint: Checkpoint) -> Iterator[Path]:
         yield Path(place)
 
 
+def _tokenizer(checkpoint: Checkpoint) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(
+        checkpoint.folder,
+        trust_remote_code=checkpoint.trust_remote_code,
+        local_files_only=True,
+        **({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}),
+    )
+
+
+def words(checkpoint: Checkpoint, ids: Sequence[Array]) -> list[str]:
+    """Return the texts of token ids, (n,) each, as the checkpoint's tokenizer spells them."""
+    with quiet_transformers():
+        tokenizer = _tokenizer(checkpoint)
+        return [str(tokenizer.decode(one.tolist(), skip_special_tokens=True)) for one in ids]
+
+
 def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) -> tuple[Array, ...]:
     """Return the token ids of prompts, int32, each (1, n).
 
@@ -183,16 +201,9 @@ def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) ->
     ------
     ExportError: for a tokenizer that cannot be loaded, or one that does not fit the model.
     """
-    from transformers import AutoTokenizer
-
     with quiet_transformers():
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                checkpoint.folder,
-                trust_remote_code=checkpoint.trust_remote_code,
-                local_files_only=True,
-                **({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}),
-            )
+            tokenizer = _tokenizer(checkpoint)
             ids = [tokenizer(prompt)["input_ids"] for prompt in prompts]
         except Exception as error:  # as above
             reason = squeezed(error)[:300]

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.measure import metrics
 from harness.measure.feed import feed, filled
+from harness.measure.reading import Reading, of_module
 from harness.plan.shapes import Shape
 from harness.runtime import Source
 from harness.runtime.reference import ReferenceExecutor
@@ -33,6 +34,8 @@ class Trial:
     """Tokens, int32, (1, n) each."""
     expected: tuple[Array, ...]
     """The float32 PyTorch model's logits of each run, (n, vocabulary)."""
+    reading: Reading | None = None
+    """A longer text, and what the float32 PyTorch model makes of it; None where none was asked for."""
 
     @classmethod
     def of(cls, exported: ExportedModel) -> Trial:
@@ -46,7 +49,8 @@ class Trial:
                 .numpy()[0, : tokens.shape[1]]
                 for tokens in exported.runs
             )
-        return cls(exported.shape, tuple(one.name for one in exported.functions), exported.runs, expected)
+        reading = None if exported.text is None else of_module(exported, exported.text)
+        return cls(exported.shape, tuple(one.name for one in exported.functions), exported.runs, expected, reading)
 
     @property
     def problem(self) -> str:
@@ -63,6 +67,7 @@ class Trial:
         return {
             "shape": np.array(str(self.shape)),
             "functions": np.array(self.functions),
+            **({} if self.reading is None else self.reading.arrays()),
             **{f"run_{number}": run for number, run in enumerate(self.runs)},
             **{f"expected_{number}": logits for number, logits in enumerate(self.expected)},
         }
@@ -77,6 +82,7 @@ class Trial:
             tuple(map(str, arrays["functions"])),
             tuple(arrays[f"run_{number}"] for number in numbers),
             tuple(arrays[f"expected_{number}"] for number in numbers),
+            Reading.from_arrays(arrays),
         )
 
 

@@ -75,6 +75,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``auto``, ``off`` or a power of two, for the variant ``on``; empty for what :func:`rescale_of` says."""
     aim: str = AIMS[0]
     """What ``auto`` brings into range, one of `harness.zoo.rescale_choice.AIMS`."""
+    text: bool = False
+    """Whether a longer text is read and continued, beside float32 PyTorch."""
     lean: bool = True
     """Whether conversions do without copies of the weights; the packages are the same."""
     cache: bool = False

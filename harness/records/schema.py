@@ -89,6 +89,24 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     peaks: dict[str, float] = {}
 
 
+class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a checkpoint's row reads and continues a text, beside float32 PyTorch."""
+
+    tokens: int
+    """Length of the text."""
+    perplexity: float | None
+    """None where it is infinite."""
+    perplexity_float32: float | None
+    agreement: float
+    """Share of next tokens that are float32 PyTorch's, 0 to 1."""
+    prompt: str
+    """The beginning of the text that is continued."""
+    continuation: str
+    """Greedy continuation."""
+    float32: str
+    """Float32 PyTorch's greedy continuation."""
+
+
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One model in one variant."""
 
@@ -149,6 +167,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metrics: dict[str, float | None] = {}
     """Precision of the logits against the float32 PyTorch model; see ``harness.measure.metrics``. JSON has no NaN or
     infinity: in a file these are null, read as None."""
+    text: TextRecord | None = None
+    """How it reads a text, where that was asked for."""
     outcome: str = ""
     """How good the output is, one of ``harness.records.outcomes.OUTCOMES``; empty where nothing was executed."""
     seconds: dict[str, float] = {}

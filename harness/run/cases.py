@@ -23,8 +23,10 @@ from harness.workers.memory import is_refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from harness.convert.conversion import Converted
+    from harness.measure.model_precision import Trial
     from harness.plan.run_plan import Case, Options
-    from harness.records.schema import Record
+    from harness.records.schema import Record, TextRecord
     from harness.run.cache import Entry
     from harness.run.maker import Made, Maker
     from harness.zoo.catalog import ModelSpec
@@ -150,7 +152,8 @@ class _Model:
         if _is_fault(outcome, case):
             return None
         facts = msgspec.convert(entry.facts, Facts)
-        return self._record(case, steps, facts, metrics=metrics, outcome=outcome, cached=True, status="ok")
+        text = self._read(case, steps, trial, str(entry.package))
+        return self._record(case, steps, facts, metrics=metrics, outcome=outcome, text=text, cached=True, status="ok")
 
     def _made(self, case: Case, steps: Steps, package_key: str = "") -> Record:
         """Make a case, run it, and keep its package under a key, if there is one."""
@@ -165,8 +168,18 @@ class _Model:
         problem = made.problem or (self._lost(case, steps, made, outcome) if _is_fault(outcome, case) else "")
         if self._cache is not None and package_key and not problem:  # a wrong package is made anew each time
             self._keep(self._cache, package_key, case, made)
-        status = "wrong" if problem else "ok"
-        return self._record(case, steps, made.facts, metrics=metrics, outcome=outcome, status=status, reason=problem)
+        found = {"metrics": metrics, "outcome": outcome, "text": self._read(case, steps, made.trial, made.converted)}
+        return self._record(case, steps, made.facts, **found, status="wrong" if problem else "ok", reason=problem)
+
+    def _read(self, case: Case, steps: Steps, trial: Trial, model: Converted | str) -> TextRecord | None:
+        """Have the program read and continue the text, if there is one."""
+        from harness.measure.text_record import text_record
+
+        checkpoint = self.options.checkpoint
+        if trial.reading is None or checkpoint is None:
+            return None
+        with steps.timed("read", f"read with {case.title}"):
+            return text_record(checkpoint, trial, model, self.options.policy)
 
     def _lost(self, case: Case, steps: Steps, made: Made, outcome: str) -> str:
         """Return the sentence on an output that is not fine: where it goes wrong first, and the mend."""

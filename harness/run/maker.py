@@ -87,6 +87,7 @@ class Maker:
                 shape=Shape(options.shape, options.sequence_length),
                 checkpoint=options.checkpoint,
                 prompts=options.prompts,
+                text=options.text,
             )
         self.trial = Trial.of(self.exported)
         with self._shared.timed("convert_plain", "convert plain"):

@@ -34,6 +34,7 @@ ROOMS = {
         "records",
         "runtime",
         "system",
+        "zoo",
     },
     "judge": {"errors", "measure", "records", "system"},
     "report": {"engine", "errors", "judge", "measure", "records", "runtime", "system"},

@@ -10,6 +10,7 @@ from harness.report.engine_table import summary
 from harness.report.page.content import Page
 from harness.report.page.html import render
 from harness.report.page.recent_nights import changes_of_late, nights, own_series
+from harness.report.reading_table import lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +37,7 @@ def page_of(night: Night, notes: Sequence[str]) -> Page:
         history=nights(own, records),
         changes=changes_of_late(own, records),
         regimes={"run": regimes[0], "errors": msgspec.to_builtins(regimes[1])} if regimes else None,
-        notes=notes,
+        notes=(*notes, *lines(records)),
         predictions=[summary(one) for one in night.predictions],
     )
 
