@@ -35,7 +35,7 @@ class Program:
     def __init__(self, function):
         self.function = function
 
-    def predict(self, inputs, state=None):
+    def predict(self, inputs):
         """Return the logits by name."""
         return {"logits": self.function(inputs["input_ids"])}
 
