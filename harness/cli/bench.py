@@ -33,11 +33,17 @@ def bench(given: BenchOptions) -> None:
     Example: ane-harness bench llama qwen3 --sustain 60s --strict
     """
     from harness.cli import selection
+    from harness.cli.checkpoint_options import given_weights
     from harness.report.results_table import FORMATS
 
     FORMATS.check(given.form)
     options, settings = _options(given), _settings(given)
-    specs, unusable = ([], []) if given.norm else selection.select(given.models or [], given.tier)
+    weights, _ = given_weights(
+        given.checkpoint, None, None, models=given.models or (), allow_pickle=False, trust_remote_code=False
+    )
+    if weights is not None:
+        options = msgspec.structs.replace(options, checkpoint=weights, size="full")
+    specs, unusable = ([], []) if given.norm else selection.specs(weights, given.models or [], given.tier)
     if given.strict:
         _refuse_spoilt()
     folder = selection.new_folder(given.out)

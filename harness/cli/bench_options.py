@@ -22,6 +22,7 @@ class BenchOptions:
     tier: options.Tier = "quick"
     variant: Annotated[list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: off, on.")] = None
     lowering: options.Lowerings = None
+    checkpoint: options.CheckpointSource = None
     frontend: options.Frontend = "trace"
     rescale: options.Rescale = None
     aim: options.Aim = "peaks"

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def explain(
-    target: options.Target,
+    target: options.OptionalTarget = None,
     *,
+    checkpoint: options.CheckpointSource = None,
     frontend: options.Frontend = "trace",
     axes: Annotated[str, typer.Option(help="last, or any: trailing axes and single inner ones, too.")] = "last",
     calibrate: Annotated[
@@ -43,10 +44,12 @@ def explain(
     from harness.explain.fusion import Explained, of_model, of_package
     from harness.explain.lowering_choice import automatic
     from harness.interpreter.package import package_path
+    from harness.zoo.subject import is_checkpoint
 
     check_name("axes", axes, AXES)
     keys = families.choose([name for name in (family or "").split(",") if name])
-    path = package_path(target)
+    target = selection.one_target(target, checkpoint)
+    path = None if checkpoint or is_checkpoint(target) else package_path(target)
     rescaling = selection.rescale(rescale, aim)
     if path is None:
         found = of_model(target, frontend, axes=axes, calibrate=calibrate, rescale=rescaling, aim=aim)

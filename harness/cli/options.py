@@ -15,7 +15,13 @@ Lowerings = Annotated[
     str | None, typer.Option(help="Strategies of the variant on, separated by commas. Default: layer_norm.")
 ]
 Frontend = Annotated[str, typer.Option(help="trace (torch.jit.trace) or export (torch.export), for a zoo model.")]
-Target = Annotated[str, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")]
+_TARGET = typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="MODEL|PACKAGE")
+Target = Annotated[str, _TARGET]
+OptionalTarget = Annotated[str | None, _TARGET]
+CheckpointSource = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="PATH|HUB_ID", help="Instead: a saved folder, a GGUF file, or a hub id."),
+]
 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Models at work side by side.")]
 Memory = Annotated[

@@ -81,6 +81,20 @@ def rescale(given: str | None, aim: str) -> str:
     return found
 
 
+def one_target(target: str | None, checkpoint: str | None) -> str:
+    """Return the one model that a command was given: a target, or a checkpoint.
+
+    Raises
+    ------
+    ArgumentError: for both, or neither.
+    """
+    from harness.errors import ArgumentError
+
+    if (target is None) == (checkpoint is None):
+        raise ArgumentError("name one model: a key of the zoo, a package, or --checkpoint")
+    return target or checkpoint or ""
+
+
 def specs(weights: Checkpoint | None, keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
     """Return the models to be run: the checkpoint's one entry, or models of the zoo."""
     if weights is None:

@@ -14,6 +14,7 @@ import numpy as np
 from harness.errors import InputError
 from harness.interpreter import ReferenceModel, inspect
 from harness.interpreter.package import package_path
+from harness.zoo.subject import is_checkpoint, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,14 +38,15 @@ class Side:
 
 
 def side(target: str, precision: str) -> Side:
-    """Return the model that a package's path or a zoo key names.
+    """Return the model that a package's path, a zoo key or a checkpoint names.
 
     Raises
     ------
     UnknownNameError: for a key that is not in the zoo, or an unknown policy.
+    CheckpointError: for a checkpoint that cannot be read.
     PackageError, UnsupportedOpError: for a package that cannot be read or run.
     """
-    path = package_path(target)
+    path = None if is_checkpoint(target) else package_path(target)
     return _zoo_side(target) if path is None else Side(target, ReferenceModel(path, precision))
 
 
@@ -52,14 +54,12 @@ def _zoo_side(key: str) -> Side:
     import torch
 
     from harness.convert.conversion import convert
-    from harness.errors import check_name
     from harness.export import export
     from harness.measure import metrics
     from harness.plan.variants import VARIANTS
-    from harness.zoo import catalog
 
-    known = catalog.load_zoo()
-    exported = export(known[check_name("model", key, known)])
+    spec, checkpoint = subject_of(key)
+    exported = export(spec, checkpoint=checkpoint)
     model = ReferenceModel(convert(exported, VARIANTS["off"], compute_precision="FLOAT32").model, "fp32")
     with torch.inference_mode():
         expected = exported.module(*(torch.from_numpy(value) for value in exported.inputs.values())).numpy()

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ane_rms
-from harness.errors import PackageError, check_name
+from harness.errors import PackageError
 from harness.system.text import squeezed
-from harness.zoo import catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +39,7 @@ def of_model(
 
     Parameters
     ----------
-    key: of the zoo.
+    key: of the zoo, or a checkpoint: a folder, a GGUF file, or a hub id.
     frontend: ``"trace"`` or ``"export"``.
     axes: ``"last"`` or ``"any"``, as for ``ane_rms.convert``.
     calibrate: whether to run the model, list the peaks of its values, and warn of sites whose input exceeds float16.
@@ -50,6 +49,7 @@ def of_model(
     Raises
     ------
     UnknownNameError: for a key that is not in the zoo, or an unknown frontend.
+    CheckpointError: for a checkpoint that cannot be read.
     ExportError, ConversionError: if the model cannot be converted.
     """
     from ane_rms.guards import FLOAT16_MAX, peak_cautions
@@ -58,10 +58,11 @@ def of_model(
     from harness.measure.calibration import Calibration
     from harness.plan.variants import VARIANTS
     from harness.zoo.rescale_choice import factor
+    from harness.zoo.subject import subject_of
 
-    known = catalog.load_zoo()
-    spec = known[check_name("model", key, known)]
-    exported, choice = export(spec, frontend=frontend), rescale or spec.rescale
+    spec, checkpoint = subject_of(key)
+    exported = export(spec, frontend=frontend, checkpoint=checkpoint)
+    choice = rescale or ("auto" if checkpoint is not None else spec.rescale)
     calibration = Calibration(exported.runs)
 
     def asked(function: ExportedModel) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.measure import metrics
 from harness.measure.feed import feed, filled
-from harness.measure.reading import Reading, of_module
+from harness.measure.text_reading import Reading, of_module
 from harness.plan.shapes import Shape
 from harness.runtime import Source
 from harness.runtime.reference import ReferenceExecutor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.export.pretrained import words
 from harness.measure.model_precision import executors_of
-from harness.measure.reading import of_program
+from harness.measure.text_reading import of_program
 from harness.records.schema import TextRecord
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness.measure import reading
+from harness.measure import text_reading as reading
 from harness.measure.model_precision import Trial
 from harness.plan.shapes import Shape
 
