@@ -102,15 +102,14 @@ def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
     """Return the plan that scales the residual stream: of the regions that norms read, the one of most values."""
     plan = Plan()
     for function in program.functions.values() if exponent else ():
-        graph, regions = Graph(sharing), list[list["Var"]]()
+        graph, regions = Graph(sharing), list[set["Var"]]()
         norms = [op for op in _norms(program) if mil.root_function(op) is function and not is_constant(op.x)]
         for op in norms:
             if not any(op.x in region for region in regions):
-                regions.append(graph.region([op.x]))
+                regions.append(set(graph.region([op.x])))
         if regions:
             largest = max(regions, key=len)
-            inside = set(largest)
-            plan.parts.append((exponent, graph.region([op.x for op in norms if op.x in inside])))
+            plan.parts.append((exponent, graph.region([op.x for op in norms if op.x in largest])))
     return plan.in_order(program)
 
 
