@@ -201,7 +201,7 @@ def surroundings(norm):
         yield "shared intermediate"
     if any(value.consuming_blocks for value in values):
         yield "intermediate that is an output"
-    if norm.other is not None:
+    if norm.others:
         yield "another factor"
     block = norm.op.enclosing_block
     if block.outer_op is not None:
