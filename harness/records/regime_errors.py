@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SUFFIX = ".regimes.json"
 
 
-class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The error of one lowering under one policy: mean relative by regime; for zeros, the largest magnitude."""
 
     lowering: str
