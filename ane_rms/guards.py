@@ -34,6 +34,7 @@ def cautions(
     form: Callable[[Site], str],
     doubled: Sequence[str],
     narrower: Sequence[str],
+    folding: Sequence[str],
     float16: bool,
     enumerated: bool,
 ) -> tuple[Caution, ...]:
@@ -46,6 +47,7 @@ def cautions(
     form: gives the lowering of a site; empty if none is known.
     doubled: names of the lowerings that double the normalised axis.
     narrower: names of the lowerings to use instead, which do not.
+    folding: names of the lowerings that make gamma a parameter of the layer norm.
     float16: whether the program computes in float16.
     enumerated: whether an input has enumerated shapes.
     """
@@ -54,7 +56,7 @@ def cautions(
         for site in report.fused
         for reason in (
             *(_layer_norm_reasons(site, narrower, enumerated=enumerated) if form(site) in doubled else ()),
-            *(_affine_reasons(site) if form(site) == "layer_norm_affine" else ()),
+            *(_affine_reasons(site) if form(site) in folding else ()),
             *(_float16_reasons(site, gammas.get(site.name, 0.0)) if float16 else ()),
         )
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import coremltools as ct
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no stubs
+from google.protobuf.message import DecodeError
 
 KINDS = {
     "neuralNetwork": "a neural network",

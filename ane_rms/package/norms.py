@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ane_rms.grammar import LoweredNorm, RmsNorm
 from ane_rms.package.emit import Wanted, emit
 from ane_rms.package.splice import splice
+from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 
 if TYPE_CHECKING:
     from ane_rms.package.graph import BlockView, ProgramView
@@ -44,8 +45,8 @@ def wanted_norms(found: Scan, lowering: str | None) -> list[Wanted]:
 
 def _differs(norm: LoweredNorm, lowering: str) -> bool:
     """Return whether a norm that stands lowered would look different by ``lowering``."""
-    without_gamma = lowering == "layer_norm_affine" and norm.gamma is None
-    return norm.form != ("layer_norm" if without_gamma else lowering)
+    without_gamma = STRATEGIES[lowering].folds_gamma and norm.gamma is None
+    return norm.form != (DEFAULT_STRATEGY if without_gamma else lowering)
 
 
 def raised(norm: LoweredNorm) -> Wanted:

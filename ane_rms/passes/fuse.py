@@ -143,6 +143,7 @@ def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bo
         form=lambda site: form_of(site, lowering, enumerated=enumerated),
         doubled=[name for name, one in STRATEGIES.items() if one.doubles_axis],
         narrower=narrower(STRATEGIES),
+        folding=[name for name, one in STRATEGIES.items() if one.folds_gamma],
         float16=float16,
         enumerated=enumerated,
     )

@@ -27,6 +27,8 @@ class Strategy:
     """Whether no mean of squares is left in the program: whatever looks like an RMSNorm there was missed."""
     rescales_rows: bool
     """Whether rows are rescaled first, so that squares overflow neither where stored nor where summed."""
+    folds_gamma: bool = False
+    """Whether gamma is a parameter of the layer norm; without gamma it is then the plain layer-norm form."""
 
 
 def narrower(lowerings: Mapping[str, Strategy]) -> tuple[str, ...]:

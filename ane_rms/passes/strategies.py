@@ -67,6 +67,7 @@ def strategy(
     keeps_epsilon: bool = False,
     squares_stay_inside: bool = False,
     rescales_rows: bool = False,
+    folds_gamma: bool = False,
 ) -> Callable[[Build], Build]:
     """Register a function as the lowering of its name; the traits are those of :class:`Strategy`.
 
@@ -76,7 +77,7 @@ def strategy(
     """
 
     def register(build: Build) -> Build:
-        entry = Strategy(build, doubles_axis, keeps_epsilon, squares_stay_inside, rescales_rows)
+        entry = Strategy(build, doubles_axis, keeps_epsilon, squares_stay_inside, rescales_rows, folds_gamma)
         STRATEGIES.add(build.__name__, entry, build)
         return build
 
@@ -92,7 +93,7 @@ def layer_norm(op: mil.Op) -> mil.Var:
     return scaled(op, first_part(op, normal, op.outputs[0].name if op.gamma is None else part_name(op, "normalized")))
 
 
-@strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True)
+@strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True, folds_gamma=True)
 def layer_norm_affine(op: mil.Op) -> mil.Var:
     """Fold gamma into the layer norm: the second half is dropped, so that it may be scaled as well."""
     if not has_fixed_axes(op):

@@ -38,7 +38,7 @@ def takes(options: type[Given]) -> Callable[[Callable[[Given], None]], Callable[
         entry.__name__, entry.__doc__ = command.__name__, command.__doc__
         entry.__module__, entry.__qualname__ = command.__module__, command.__qualname__
         entry.__annotations__ = {one.name: one.annotation for one in parameters}
-        entry.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        entry.__dict__["__signature__"] = inspect.Signature(parameters)  # where inspect.signature looks first
         return entry
 
     return decorate

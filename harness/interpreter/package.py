@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no stubs
+from google.protobuf.message import DecodeError
 
 from harness.errors import PackageError
 

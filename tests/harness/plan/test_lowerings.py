@@ -13,7 +13,7 @@ from harness.plan.lowerings import _declared as declared
 from harness.plan.lowerings import default_lowering, lowerings
 from harness.plan.run_plan import Options
 
-TRAITS = ("doubles_axis", "keeps_epsilon", "squares_stay_inside", "rescales_rows")
+TRAITS = ("doubles_axis", "keeps_epsilon", "squares_stay_inside", "rescales_rows", "folds_gamma")
 ROOT = Path(__file__).parents[3]
 
 
