@@ -1,10 +1,10 @@
-"""``ane-harness bench``: the latency of programs, measured alternately in a child process, and what spoils it.
+"""``ane-harness bench``: the latency of programs, measured alternately in a child process, and its disturbances.
 
-=================  ==================================================================================================
-``messages.py``    what parent and child say to each other
-``prepare.py``     in a child: a zoo model becomes packages, its inputs, and the values they must give
-``worker.py``      in a child: packages are loaded and timed; the Core ML side of a measurement lives and dies here
-``outcome.py``     what a measurement's messages add up to
-``run.py``         in the parent: which packages are measured together, and what becomes a row
-=================  ==================================================================================================
+===================  =================================================================================
+``messages.py``      the messages between parent and child
+``preparation.py``   in a child: makes packages, inputs and expected values from a zoo model
+``measurement.py``   in a child: loads and times packages; Core ML runs only here
+``outcome.py``       turns a measurement's messages into fields of rows
+``session.py``       in the parent: decides which packages are measured together, and makes the rows
+===================  =================================================================================
 """

@@ -1,7 +1,8 @@
 """The state of the machine that may change from one measurement to the next: power, heat, load, Rosetta.
 
-Each reading is what the system says, or nothing where it does not say; none is guessed. On macOS: ``pmset``
-(power), ``notifyutil`` (thermal pressure) and ``sysctl`` (Rosetta). On Linux: ``/sys/class/power_supply``.
+Each reading comes from the system and is left empty if the system does not report it; nothing is guessed. On macOS the
+sources are ``pmset`` (power), ``notifyutil`` (thermal pressure) and ``sysctl`` (Rosetta), on Linux
+``/sys/class/power_supply``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ THERMAL_LEVELS = ("nominal", "moderate", "heavy", "trapping", "sleeping")
 POWER_SUPPLIES = Path("/sys/class/power_supply")
 
 BUSY_LOAD = 0.5
-"""Processes running a core, from which on a machine is busy with other work."""
+"""Running processes per core from which on the machine counts as busy with other work."""
 
 
 def condition(*, system: str = "", command: Callable[..., str | None] = output) -> Condition:
@@ -33,8 +34,8 @@ def condition(*, system: str = "", command: Callable[..., str | None] = output) 
 
     Parameters
     ----------
-    system: ``Darwin`` or ``Linux``; this one's when left out.
-    command: runs a command and returns what it printed; None where it failed.
+    system: ``Darwin`` or ``Linux``; by default this machine's.
+    command: runs a command and returns its output; None if it failed.
     """
     system = system or platform.system()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -57,7 +58,7 @@ def condition(*, system: str = "", command: Callable[..., str | None] = output) 
 
 
 def marks(*conditions: Condition, cores: int = 0) -> tuple[str, ...]:
-    """Return what a reader must know of a measurement made under these conditions, before, while and after it."""
+    """Return the marks for a measurement made under these conditions: before, during and after it."""
     found = {
         "on battery": any(one.power == "battery" for one in conditions),
         "low power mode": any(one.low_power_mode for one in conditions),
@@ -69,7 +70,7 @@ def marks(*conditions: Condition, cores: int = 0) -> tuple[str, ...]:
 
 
 STRICT = ("on battery", "low power mode", "throttled", "under Rosetta")
-"""Marks that ``--strict`` refuses."""
+"""The marks that ``--strict`` refuses."""
 
 
 def _mac_power(text: str) -> str:

@@ -1,10 +1,10 @@
-r"""Latency of several programs against each other: in one process, alternately, after a warm-up, in two clocks.
+r"""Measure the latency of several programs alternately in one process, after a warm-up, with two clocks.
 
-Machines drift: clocks rise and fall with heat, other work comes and goes. Programs measured one after the other take
-that drift for a difference. Here they take turns in blocks that read the same from both ends, A B B A for two and
-A B C C B A for three: within a block, whatever changes linearly adds the same to each.
+Machines drift: clocks rise and fall with heat, other work comes and goes. If programs are measured one after the other,
+that drift looks like a difference. Here they take turns in palindromic blocks, A B B A for two and A B C C B A for
+three: within a block, a linear change adds the same to each.
 
-Told apart are the first predict, the warm-up (until stable, bounded), the burst, and, if asked for, a sustained
+The parts are the first predict, the warm-up (until stable, bounded), the burst, and, if asked for, a sustained
 stretch after it. Each predict has a wall time and, where the framework measures itself, its own time without Python.
 """
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 WINDOW = 8
-"""Predicts a side whose median is compared with that of as many before them."""
+"""Number of predicts per side in a window; the medians of successive windows are compared."""
 STABLE = 0.05
-"""Warm is where, for every side, the medians of two successive windows differ by less than this share."""
+"""A side is warm once the medians of two successive windows differ by less than this share."""
 WARM_UP_PREDICTS = 8 * WINDOW
 WARM_UP_SECONDS = 20.0
-"""Where the warm-up ends without having become stable: the rows then say so."""
+"""Bounds at which the warm-up ends even if it is not stable; the rows then say so."""
 FEWEST = 10
-"""Samples a side that a burst takes, however long they last."""
+"""Least number of samples per side in a burst, however long they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Side:
 
     name: str
     predict: Callable[[], object]
-    """Predicts once, on the same inputs each time."""
+    """Predict once, on the same inputs each time."""
     framework: Callable[[], float | None]
     """The framework's own duration of the last predict, in seconds, if it measures any."""
 
@@ -63,19 +63,19 @@ class Warmth:
 
 
 def alternately(sides: Sequence[T]) -> Iterator[T]:
-    """Yield the sides without end, in blocks that read the same from both ends: A B B A, A B B A, ..."""
+    """Yield the sides endlessly, in palindromic blocks: A B B A, A B B A, ..."""
     return itertools.cycle([*sides, *reversed(sides)])
 
 
 class Stopwatch:
-    """Takes samples of sides in turn.
+    """Take samples of sides in turn.
 
     Parameters
     ----------
     sides: measured together.
     clock: seconds, monotonic.
-    note: told the index of the side whose predict is about to begin, and -1 after it: who reads it knows which side
-        ended the process.
+    note: called with the index of the side whose predict is about to begin, and with -1 after it, so that its reader
+        knows which side ended the process.
     """
 
     def __init__(

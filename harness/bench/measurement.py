@@ -1,7 +1,7 @@
 """The child's side of a measurement: load each program, check its values, time all alternately.
 
-Whatever a runtime does to its process, it does here. Before each load and each predict the number of the program is
-written to a byte of a mapped file, so that the parent knows which one ended the process, at the price of a store.
+A runtime that crashes ends only this process. Before each load and each predict the number of the program is written
+to a byte of a mapped file, so that the parent knows which one ended the process; this costs one store.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     Announce = Callable[[str], None]
 
 REFUSALS = ("ANECCompile() FAILED", "ANECompile() failed", "MILCompilerForANE error")
-"""What Core ML prints where the Neural Engine's compiler refuses a program. It then runs the program elsewhere, without
-a word to its caller, and the times would be those of another device under the Neural Engine's name."""
+"""The texts that Core ML prints if the Neural Engine's compiler refuses a program. Core ML then runs the program on
+another unit without telling its caller, and that unit's times would be recorded as the Neural Engine's."""
 
 LOOK_SECONDS = 5.0
-"""How often heat and power are read while a sustained stretch goes on."""
+"""How often heat and power are read during a sustained stretch."""
 
 
 def measure(body: bytes, announce: Announce) -> Iterator[bytes]:
@@ -52,7 +52,7 @@ def measure(body: bytes, announce: Announce) -> Iterator[bytes]:
 
 
 class Teller:
-    """The byte that says which part is at work."""
+    """The byte that holds the number of the part being executed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -91,7 +91,7 @@ class _Measurement:
         yield Seen("after", condition())
 
     def _prepared(self, part: int) -> Iterator[Item]:
-        """Load a program and predict once; refuse it if it cannot, or if the Neural Engine did."""
+        """Load a program and predict once; refuse it if that fails or if the Neural Engine's compiler refused it."""
         name, source = self.job.parts[part].name, self.job.parts[part].source
         begin = output_size()
         self.tell(part)
@@ -169,7 +169,7 @@ class _Measurement:
         )
 
     def _placed(self, part: int) -> Iterator[Item]:
-        """Yield the plan; one that cannot be had is not the program's fault."""
+        """Yield the plan, if there is one; a missing plan is not counted against the program."""
         self.announce(f"{self.job.parts[part].name}: plan")
         self.tell(part)
         try:
@@ -184,7 +184,7 @@ class _Measurement:
 
 
 def place(body: bytes, announce: Announce) -> Iterator[bytes]:
-    """Answer a :class:`Measure` with plans alone: load each program, predict nothing."""
+    """Answer a :class:`Measure` with plans only: load each program without predicting."""
     job = msgspec.json.decode(body, type=Measure)
     for number, part in enumerate(job.parts):
         executor = open_executor(job.executor, part.source)
@@ -203,13 +203,13 @@ def _taken(kind: str, samples: Iterable[Sample], order: list[int]) -> Iterator[T
 
 
 def not_finite(actual: Array) -> str:
-    """Return how many values are NaN or infinite, in a sentence; "" where all are finite."""
+    """Return a sentence with the number of NaN and infinite values; "" if all are finite."""
     bad = int(np.size(actual) - np.isfinite(actual).sum())
     return f"{bad} of {np.size(actual)} values are NaN or infinite" if bad else ""
 
 
 def _machine(executor: Executor) -> dict[str, str]:
-    """Return what is another machine's: a connected device's system and kind."""
+    """Return the system and kind of a connected device; these replace this machine's."""
     device = getattr(executor, "device", None)
     if device is None:
         return {}
@@ -219,14 +219,14 @@ def _machine(executor: Executor) -> dict[str, str]:
 
 
 def output_size() -> int:
-    """Return where the process's stderr stands, if that is a file, as it is in a child of `harness.workers`."""
+    """Return the position in the process's stderr if that is a file, as it is in a child of `harness.workers`."""
     sys.stderr.flush()
     found = os.fstat(2)
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
 def output_since(begin: int) -> str:
-    """Return what was printed since, by native code as well; "" where stderr is no file."""
+    """Return the text printed since then, by native code as well; "" if stderr is not a file."""
     end = output_size()
     if begin < 0 or end <= begin:
         return ""

@@ -1,4 +1,4 @@
-"""What the bench's parent and its child processes say to each other, JSON both ways."""
+"""The messages between the bench's parent and its child processes, JSON in both directions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class Prepare(msgspec.Struct, frozen=True):
     options: Options
     cases: tuple[Case, ...]
     folder: str
-    """Where packages and values go."""
+    """The folder for packages and values."""
     wide: bool = False
-    """Also the plain program at FLOAT32, to hold every precision against."""
+    """Whether to make the plain program at FLOAT32 as well, as the reference for every precision."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """One case is a package; or is not, for a reason."""
+    """One case has its package, or a reason why it has none."""
 
     case: Case
     package: str = ""
@@ -45,9 +45,9 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     expected: str = ""
     """Where its own expected output is, if it is not the others'."""
     facts: Facts | None = None
-    """What is known of its conversion; None for a program that is no zoo model's."""
+    """The facts of its conversion; None for a program that does not come from a zoo model."""
     problem: str = ""
-    """What does not hold of it that must; empty if all does."""
+    """The check that does not hold; empty if all hold."""
 
 
 class Values(msgspec.Struct, frozen=True, tag="values"):
@@ -56,13 +56,13 @@ class Values(msgspec.Struct, frozen=True, tag="values"):
     inputs: str
     """The model's inputs by name."""
     expected: str
-    """The output it is held against: of the float32 PyTorch model, or of another program; empty for none."""
+    """The output it is compared with: that of the float32 PyTorch model, or of another program; empty for none."""
     keep: str = ""
-    """Where a measurement keeps its first program's output."""
+    """The file in which a measurement keeps its first program's output."""
 
 
 class WideProgram(msgspec.Struct, frozen=True, tag="wide"):
-    """Where the plain program at FLOAT32 is."""
+    """The path of the plain program at FLOAT32."""
 
     package: str
 
@@ -83,7 +83,7 @@ class Measure(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...]
     values: Values
     tell: str
-    """A file of one byte: 1 + the number of the part that is at work, 0 for none. It outlives a killed process."""
+    """A file of one byte: 1 + the number of the part being executed, 0 for none. It outlives a killed process."""
     samples: int = 100
     burst_s: float = 30.0
     sustain_s: float = 0.0
@@ -95,10 +95,10 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded"):
 
     part: int
     executor: str
-    """The executor's own name: what the rows say, whatever was asked for."""
+    """The executor's own name, which the rows carry whatever was asked for."""
     seconds: dict[str, float]
     machine: dict[str, str] = {}
-    """What another machine's environment says instead of this one's."""
+    """The fields of the environment that belong to another machine and replace this one's."""
 
 
 class Checked(msgspec.Struct, frozen=True, tag="checked"):
@@ -108,9 +108,9 @@ class Checked(msgspec.Struct, frozen=True, tag="checked"):
     first_predict_s: float
     metrics: dict[str, float | None] = {}
     outcome: str = ""
-    """How good its values are, of `harness.records.outcomes`; empty where there is nothing to compare them with."""
+    """The outcome of its values (`harness.records.outcomes`); empty if there is nothing to compare them with."""
     wrong: str = ""
-    """Which values are NaN or infinite; empty where all are finite."""
+    """A sentence on values that are NaN or infinite; empty if all are finite."""
 
 
 class Taken(msgspec.Struct, frozen=True, tag="taken"):
@@ -121,7 +121,7 @@ class Taken(msgspec.Struct, frozen=True, tag="taken"):
     """``warm_up``, ``predict`` or ``sustained``."""
     wall_s: tuple[float, ...]
     framework_s: tuple[float, ...]
-    """Empty where the framework measures none."""
+    """Empty if the framework measures none."""
 
 
 class Planned(msgspec.Struct, frozen=True, tag="planned"):
@@ -132,7 +132,7 @@ class Planned(msgspec.Struct, frozen=True, tag="planned"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """A part that is measured no further; the others go on."""
+    """A part whose measurement has ended; the others go on."""
 
     part: int
     reason: str
@@ -173,16 +173,16 @@ def ask(
     take: Callable[[Any], object],
     announce: Callable[[str], None] = lambda _: None,
 ) -> workers.End:
-    """Have a request answered, and return how its work ended.
+    """Send a request to a child, pass on its items, and return how its work ended.
 
     Parameters
     ----------
-    child: who is asked.
-    handler: ``module:function`` of what answers.
+    child: the process that answers.
+    handler: ``module:function`` that answers.
     request: sent as JSON.
     limits: of time and memory.
-    take: given each item as it comes.
-    announce: told each step before it begins.
+    take: called with each item as it arrives.
+    announce: called with each step before it begins.
     """
     said = child.ask(handler, msgspec.json.encode(request), limits)
     while not isinstance(message := next(said), workers.End):

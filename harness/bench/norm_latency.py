@@ -1,8 +1,8 @@
 """The norm by itself: every lowering by width, tokens and precision, against the same program without a norm.
 
 ``conv -> norm -> conv`` on a tensor (1, 1, tokens, width): the convolutions, of one weight each, make the graph one
-that the Neural Engine takes, and a program of the convolutions alone is measured alternately with the lowerings, so
-that what the norm costs is a paired difference. The weights are powers of two, exact in float16.
+that the Neural Engine takes. A program of the convolutions alone is measured alternately with the lowerings, so that
+the norm's cost is a paired difference. The weights are powers of two, exact in float16.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TOKENS = (1, 64, 512, 2048)
 PRECISIONS = ("FLOAT16", "FLOAT32")
 
 FEW = ((64, 1024), (1, 64))
-"""Widths and tokens off a device, where the table shows only that everything works."""
+"""Widths and tokens for machines without the device, where the table only shows that everything works."""
 
 EPSILON = 1e-5
 MODEL = "rms_norm"
-"""What the rows' model is called."""
+"""The name of the rows' model."""
 CONVOLUTIONS = Case("off")
 """The program without a norm."""
 
@@ -120,7 +120,7 @@ def _prepare(job: NormJob, announce: Callable[[str], None]) -> Iterator[Item]:
 
 
 def formula(x: np.ndarray[Any, Any], gamma: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return what the program with a norm gives, in float64, shape (1, 1, tokens, width)."""
+    """Return the output of the program with a norm, computed in float64, shape (1, 1, tokens, width)."""
     wide = x.astype(np.float64) / 2
     result: np.ndarray[Any, Any] = 2 * gamma * wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + EPSILON)
     return result

@@ -1,4 +1,4 @@
-"""What a measurement's messages add up to: the fields of its rows, and their verdicts."""
+"""Collect a measurement's messages into the fields of its rows and their statuses."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ UNITS = ("CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE", "ALL")
 """Every ``ct.ComputeUnit``."""
 
 WIDE = run_plan.Case("off")
-"""The case that the sweep's reference is of: plain, FLOAT32, CPU_ONLY."""
+"""The case of the sweep's reference: plain, FLOAT32, CPU_ONLY."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a bench measures."""
+    """The settings of a bench."""
 
     executor: str
     units: tuple[str, ...] = ()
-    """Compute units to sweep; empty for each variant's own."""
+    """Compute units to measure on; empty for each variant's own."""
     samples: int = 100
     burst_s: float = 30.0
     sustain_s: float = 0.0
@@ -43,14 +43,14 @@ class Settings:
     """Whether rows with a mark of :data:`harness.bench.condition.STRICT` fail."""
     device: str = ""
     marks: tuple[str, ...] = ()
-    """Marks of every row."""
+    """Marks that every row carries."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of the child processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program to measure: what its row will be of."""
+    """One program to measure, with the identity of its row."""
 
     case: Case
     package: str
@@ -61,7 +61,7 @@ class Program:
     expected: str = ""
     facts: Facts | None = None
     problem: str = ""
-    """What does not hold of the program, whatever it computes."""
+    """The check of the conversion that does not hold, whatever the program computes."""
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Program:
 
 
 class Outcome:
-    """What one measurement's messages add up to."""
+    """The collected messages of one measurement."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         self.programs = programs
@@ -84,7 +84,7 @@ class Outcome:
         self.end = End()
 
     def add(self, item: Measured) -> None:
-        """Take in one item."""
+        """Collect one item."""
         if isinstance(item, Seen):
             self.conditions[item.when].append(item.condition)
         elif isinstance(item, Remark):
@@ -104,7 +104,7 @@ class Outcome:
             by_kind[type(item)][item.part] = item
 
     def fields(self, part: int, settings: Settings) -> dict[str, Any]:
-        """Return the fields of a part's record that the measurement gives."""
+        """Return the fields of a part's record that the measurement determines."""
         loaded, checked = self.loaded.get(part), self.checked.get(part)
         times = {name: tuple(values) for name, values in self.samples.get(part, {}).items()}
         stages = {} if loaded is None else {name: (value,) for name, value in loaded.seconds.items()}

@@ -1,4 +1,4 @@
-"""Plans of a model's variants, or of a package, asked for in a child process: Core ML's compilers may hang or die."""
+"""Get the plans of a model's variants or of a package in a child process: Core ML's compilers may hang or crash."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Planning:
 
 
 class Planner:
-    """Asks for plans.
+    """Get plans from a child process.
 
     Parameters
     ----------
-    executor: name of the one that plans.
+    executor: name of the executor that plans.
     limit_s: time limit of each request.
     environment: variables of the child process.
     family: key of this machine's family of Neural Engine, for the prediction; None for none.

@@ -1,4 +1,4 @@
-"""The child's side of the preparation: a zoo model becomes packages, its inputs, and the values they must give."""
+"""The child's side of the preparation: make packages, inputs and expected values from a zoo model."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _values(maker: Maker, folder: Path) -> Values:
 
 
 def _norms(converted: Converted, case: Case) -> tuple[str, ...]:
-    """Return the names of a program's norms: those fused, or, where nothing was, those that stand in it."""
+    """Return the names of a program's fused norms or, if none is fused, of those it contains."""
     report = ane_rms.FusionReport()
     if VARIANTS[case.variant].through == "ane_rms.convert":
         report = ane_rms.report(converted.model)

@@ -1,4 +1,4 @@
-"""The programs that a preparation made, and what becomes of those it did not make."""
+"""The programs that a preparation made, and the statuses of those it could not make."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Preparation:
-    """What a preparation's messages add up to."""
+    """The collected messages of a preparation."""
 
     def __init__(self) -> None:
         self.programs: dict[Case, Program] = {}
@@ -24,7 +24,7 @@ class Preparation:
         self.wide = ""
 
     def add(self, item: messages.Item) -> None:
-        """Take up one message."""
+        """Collect one message."""
         if isinstance(item, Values):
             self.values = item
         elif isinstance(item, WideProgram):

@@ -52,7 +52,7 @@ def run(executor: str, policy: str, limit_s: float = 60.0) -> Iterator[Answer]:
     Parameters
     ----------
     executor: a name of `harness.runtime.EXECUTORS`.
-    policy: of the reference executor; others have none.
+    policy: the reference executor's; other executors have none.
     limit_s: time limit of one probe.
     """
     with tempfile.TemporaryDirectory(prefix="ane-harness-probe-") as folder, contextlib.closing(Child()) as child:

@@ -1,7 +1,7 @@
-"""The parent's side of the bench: which programs are measured together, in which child, and what becomes a row.
+"""The parent's side of the bench: choose which programs are measured together in a child, and make the rows.
 
-All programs of one measurement share a process, since that is what pairs them. Where one of them ends it, that one has
-its row, and the others are measured again without it: the run goes on, and ends, since each round has one fewer.
+All programs of one measurement share a process, since that is what pairs them. If one of them ends the process, it gets
+its row, and the others are measured again without it. This terminates, since each round has one program fewer.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ MEASURE = "harness.bench.measurement:measure"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured in several cases: a zoo model, or a norm by itself."""
+    """The subject of a measurement in several cases: a zoo model, or a norm by itself."""
 
     key: str
     cases: tuple[Case, ...]
     record: Callable[[Case, dict[str, Any]], Record]
-    """Makes the record of a case."""
+    """Make the record of a case."""
 
 
 class Bench:
-    """Measures the models of one run.
+    """Measure the models of one run.
 
     Parameters
     ----------
-    options: of the run; its sizes, frontends and lowerings.
+    options: the run's; its sizes, frontends and lowerings.
     settings: how to measure.
     announce: told each step before it begins.
     """
 
     def __init__(self, options: Options, settings: Settings, announce: Callable[[str], None] = lambda _: None) -> None:
         self.options, self.settings, self._announce = options, settings, announce
-        # The reference executor's times are no device's; with one thread they are at least not those of the others.
+        # The reference executor's times are not a device's; one thread at least keeps waiting for others out of them.
         threads = {"OMP_NUM_THREADS": "1"} if settings.executor == "reference" else {}
         self._preparer, self._measurer = Child(settings.environment), Child({**settings.environment, **threads})
         self._pairs = 0
@@ -86,7 +86,7 @@ class Bench:
         ----------
         subject: what is measured.
         handler: prepares the subject's packages in a child process.
-        request: what it is asked, given the folder for the packages.
+        request: makes the request, given the folder for the packages.
         """
         with tempfile.TemporaryDirectory(prefix="ane-harness-bench-") as folder:
             prepared = Preparation()
@@ -140,7 +140,7 @@ class Bench:
     def _measure(
         self, subject: Subject, programs: list[Program], values: Values, folder: str
     ) -> tuple[Outcome, int | None]:
-        """Return what a measurement gave, and which program was at work when its process ended, if one was."""
+        """Return a measurement's results, and the program that was running when its process ended, if one was."""
         outcome, settings, tell = Outcome(programs), self.settings, Path(folder) / "tell"
         tell.write_bytes(b"\0")
         request = Measure(
@@ -192,7 +192,7 @@ class Bench:
 
 
 def choose_executor(device: str = "") -> str:
-    """Return the executor of this machine: Core ML on macOS, on a device if one is named; elsewhere the reference one.
+    """Return the executor of this machine: Core ML on macOS or a named device, else the reference executor.
 
     Raises
     ------

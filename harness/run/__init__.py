@@ -1,1 +1,1 @@
-"""The main job: the cases of a model made or taken from the cache, executed, compared and recorded."""
+"""The main job: make the cases of a model or take them from the cache, execute, compare and record them."""

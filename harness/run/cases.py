@@ -1,8 +1,8 @@
-"""The main job: one model in its cases, converted or taken from the cache, executed, compared, recorded.
+"""The main job: convert the cases of one model or take them from the cache, execute, compare and record them.
 
 One case's failure is a record with its reason; the others still run. `harness.run.jobs` runs this in child processes.
 
-What converts is imported only where the cache has nothing: a run whose packages are all there starts without it.
+The converter is imported only if the cache lacks a package: a run whose packages are all cached starts without it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ NOT_OF_A_PACKAGE = (
     "rescale",
     "aim",
 )
-"""Options that change no package: which cases there are, and how they are run. The rest is part of a package's key;
-of a checkpoint, its files are."""
+"""Options that change no package: they choose the cases and how these are run. All others are part of a package's key;
+for a checkpoint, the key holds its files."""
 
 
 def run_model(
@@ -56,8 +56,8 @@ def run_model(
     ----------
     spec: the zoo entry.
     options: the run's.
-    announce: told each step before it begins, for a progress display.
-    cases: the ones to run; default: all of the options'.
+    announce: called with each step before it begins, for a progress display.
+    cases: the cases to run; by default all those of the options.
     """
     model = _Model(spec, options, announce)
     for case in options.cases() if cases is None else cases:
@@ -82,11 +82,11 @@ def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str
 
     Parameters
     ----------
-    spec, options, case: what is converted, and how.
-    weights: of :func:`weights_of`.
+    spec, options, case: the model to convert, and how.
+    weights: the digest from :func:`weights_of`.
     """
     if weights:
-        spec = msgspec.structs.replace(spec, published="")  # where the files are is no part of what is in them
+        spec = msgspec.structs.replace(spec, published="")  # the files' location is not part of their content
     chosen = {name: value for name, value in msgspec.to_builtins(options).items() if name not in NOT_OF_A_PACKAGE}
     return digest(
         {
@@ -111,7 +111,7 @@ def _is_fault(outcome: str, case: Case) -> bool:
 
 
 class _Model:
-    """One model, whose cases share what is made once."""
+    """One model, whose cases share the results that are made once."""
 
     def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
         self.spec, self.options, self._announce = spec, options, announce
@@ -166,7 +166,7 @@ class _Model:
             metrics = measure(made.trial, made.converted, self.options.policy)
         outcome = outcome_of(metrics)
         problem = made.problem or (self._lost(case, steps, made, outcome) if _is_fault(outcome, case) else "")
-        if self._cache is not None and package_key and not problem:  # a wrong package is made anew each time
+        if self._cache is not None and package_key and not problem:  # a wrong package is made again each time
             self._keep(self._cache, package_key, case, made)
         found = {"metrics": metrics, "outcome": outcome, "text": self._read(case, steps, made.trial, made.converted)}
         return self._record(case, steps, made.facts, **found, status="wrong" if problem else "ok", reason=problem)
@@ -182,7 +182,7 @@ class _Model:
             return text_record(checkpoint, trial, model, self.options.policy)
 
     def _lost(self, case: Case, steps: Steps, made: Made, outcome: str) -> str:
-        """Return the sentence on an output that is not fine: where it goes wrong first, and the mend."""
+        """Return the sentence on an output that is not fine: where it first goes wrong, and how to mend it."""
         from harness.measure.first_site import first_site
 
         policy = self.options.policy
@@ -192,7 +192,7 @@ class _Model:
         return f"the output is {outcome}: {where}"
 
     def _keep(self, cache: Cache, package_key: str, case: Case, made: Made) -> None:
-        """Put a package into the cache; a cache that cannot be written is a mark, and no fault of the row."""
+        """Put a package into the cache; a cache that cannot be written is only a mark on the row."""
         title = f"{self.spec.key} {case.title} {self.options.size} {self.options.frontend}"
         facts, arrays = msgspec.to_builtins(made.facts), made.trial.arrays()
         try:

@@ -1,7 +1,8 @@
-"""Models given to child processes: what becomes of a process becomes the status of its rows, and the rest goes on.
+"""Run models in child processes: the end of a process becomes the status of its rows, and the other models go on.
 
-Where a process ends in the middle of a case, that case has the status; the model's other cases are tried again in a
-new process, in the time the model has left. Where it ends before the first case, every case stands on what failed.
+If a process ends in the middle of a case, that case gets the status; the model's other cases are tried again in a new
+process, in the time the model has left. If it ends before the first case, or at the time limit, every case
+left gets the status.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ BASE_BYTES = 1_200_000_000
 BYTES_PER_PARAMETER = 14
 """Resident memory a conversion takes at its peak beyond that: float32 weights, their float16, the package's copy."""
 LEAN_BYTES_PER_PARAMETER = 7
-"""The same of a lean conversion without compression: float32 weights, and what the executor holds of the package; 5.7
-were seen with 1.24e9 parameters."""
+"""The same for a lean conversion without compression: float32 weights, and the executor's share of the package. 5.7 was
+measured with 1.24e9 parameters."""
 
 
 def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
-    """In the child: run a job, yield its records."""
+    """Run a job in the child and yield its records."""
     from harness.run.cases import run_model
 
     job = msgspec.json.decode(body, type=Job)
@@ -59,14 +60,14 @@ def run_jobs(
     seconds: float | None = None,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Record]:
-    """Yield a record for each case of each job, as they come.
+    """Yield a record for each case of each job, as they arrive.
 
     Parameters
     ----------
     jobs: the models, each with the cases to run.
     workers: a pool of children of this process, or a cluster of machines.
     seconds: time limit of each model, all its cases together.
-    announce: told each step before it begins: ``llama: convert on``.
+    announce: called with each step before it begins: ``llama: convert on``.
     """
     for job in jobs:
         workers.submit(_task(job, seconds))
@@ -90,7 +91,7 @@ def run_jobs(
 
 
 def _end(left: Job, task: Task, end: End, step: str, workers: Workers) -> Iterator[Record]:
-    """Yield the records that an end decides; submit again what it does not."""
+    """Yield the records that an end decides; submit the remaining cases again."""
     if not left.cases:
         return
     if end.status == "evicted":
@@ -124,7 +125,7 @@ def _task(job: Job, seconds: float | None, reserve_bytes: int | None = None) -> 
 
 
 def estimate_bytes(job: Job) -> int:
-    """Return an estimate of the memory a job takes, in bytes; what is wrong with it, a pool's eviction mends."""
+    """Return an estimate of the memory a job takes, in bytes; the pool evicts jobs whose estimate was too low."""
     lean = job.options.lean and not any(job.options.compressions)
     each = LEAN_BYTES_PER_PARAMETER if lean else BYTES_PER_PARAMETER
     return BASE_BYTES + each * _parameters(job.spec.fields(job.options.size))

@@ -1,7 +1,7 @@
-"""Make what a case of a model is run with: the converted program, the trial, and the facts of its conversion.
+"""Make the parts that a case of a model needs: the converted program, the trial, and the facts of its conversion.
 
-A model is exported once and plainly converted once; its cases share both. `harness.run.cases` does this where
-the cache has nothing; it needs PyTorch's exporters, transformers and coremltools.
+A model is exported once and plainly converted once; its cases share both. `harness.run.cases` does this if
+the cache lacks the package; it needs PyTorch's exporters, transformers and coremltools.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Made:
     trial: Trial
     facts: Facts
     problem: str
-    """What does not hold that must; empty if all does."""
+    """The check that does not hold; empty if all hold."""
 
 
 class Maker:
-    """One model: exported once, plainly converted once, then each case.
+    """Export one model once, convert it plainly once, then convert each case.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Maker:
         self._base: tuple[tuple[str, str, str], Converted] | None = None
 
     def prepare(self, steps: Steps) -> None:
-        """Export, run the PyTorch model, and convert plainly, once; ``steps`` takes over the figures of that.
+        """Export, run the PyTorch model, and convert plainly, once; ``steps`` takes over their figures.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class Maker:
             return compress(base, case.compression)
 
     def _rescale(self, case: Case) -> Callable[[ExportedModel], Any] | None:
-        """Return what gives each function its rescale; calibration runs the model's own tokens or prompts."""
+        """Return a function that gives each function's rescale; calibration runs the model's own tokens or prompts."""
         choice = run_plan.rescale_of(self.spec, self.options, case)
         if choice == "off":
             return None

@@ -1,4 +1,4 @@
-"""The steps of a case: each is announced, timed, and watched for the memory it takes."""
+"""The steps of a case: each is announced and timed, and its memory is sampled."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TICK_SECONDS = 0.02
 """How often memory is read, in seconds; copying a weight of 100 MB takes as long."""
 
 SHOWN = ("export", "convert", "compress", "load", "execute")
-"""Steps that a record names, in their order."""
+"""The steps that a record names, in their order."""
 
 
 class Steps:
@@ -72,7 +72,7 @@ class Steps:
 
 
 class _Watch(threading.Thread):
-    """Reads this process's memory at intervals for as long as a ``with`` block lasts."""
+    """Sample this process's memory at intervals during a ``with`` block."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

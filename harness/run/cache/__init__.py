@@ -1,7 +1,7 @@
-"""A cache of converted packages, addressed by what they were made from: what was converted once is read afterwards.
+"""A cache of converted packages, addressed by the inputs of their conversion, so that each is converted once.
 
-A run of the zoo spends its time exporting and converting; neither is needed again where model, options, versions and
-our own code are the same. What is executed is executed each time, since the executor is what the rows are about.
+A run of the zoo spends its time exporting and converting; neither is needed again if model, options, versions and our
+own code are the same. Programs are executed every time, since the rows are about the execution.
 
 cache = Cache(default_folder())
 with cache.get(key) or cache.put(key, lambda path: model.save(str(path)), facts={...}, arrays={...}) as entry:

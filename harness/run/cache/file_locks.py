@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def lock_file(path: Path, kind: int) -> int | None:
-    """Return a descriptor that holds a lock on a file; None where there is no file, or another holds it."""
+    """Return a descriptor that holds a lock on a file; None if there is no file, or another process holds it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
@@ -33,13 +33,13 @@ def is_at(descriptor: int, path: Path) -> bool:
 
 
 def flush(folder: Path) -> None:
-    """Have the disk hold a folder and all in it before it is renamed: a crash must not leave an entry of zeros."""
+    """Flush a folder and its content to the disk before it is renamed: a crash must not leave an entry of zeros."""
     for path in (*folder.rglob("*"), folder):
         flush_one(path)
 
 
 def flush_one(path: Path) -> None:
-    """Have the disk hold one file or folder."""
+    """Flush one file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""The cache on disk: whole entries or none, each read only if its bytes are those that were written.
+"""The cache on disk: an entry is complete or absent, and is read only if its bytes are those that were written.
 
 ::
 
@@ -8,8 +8,8 @@
     <root>/writing/<name>/                   entries being written, each beside its lock
 
 An entry is written in ``writing``, flushed to the disk, and renamed: a run that is killed leaves nothing half-written,
-and its leftovers, whose lock nobody holds any more, are swept by the next one. A reader holds a lock on its entry,
-which pruning respects. Two processes that make the same entry make the same; the first one's stays.
+and the next run removes its leftovers, whose lock nobody holds any more. A reader holds a lock on its entry, which
+pruning respects. Two processes that make the same entry make equal ones; the first one stays.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ PACKAGE, ARRAYS = "model.mlpackage", "arrays.npz"
 
 
 class Entry:
-    """An entry in use: it is not pruned before it is closed, or its process ends."""
+    """An entry in use: it cannot be pruned until it is closed or its process ends."""
 
     def __init__(self, folder: Path, index: Index, lock: int) -> None:
         self._folder, self._lock = folder, lock
@@ -64,7 +64,7 @@ class Entry:
 
     @property
     def package(self) -> Path:
-        """The ``.mlpackage``, to be read and not changed."""
+        """The path of the ``.mlpackage``, which must not be changed."""
         return self._folder / PACKAGE
 
     def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -73,7 +73,7 @@ class Entry:
             return dict(stored)
 
     def close(self) -> None:
-        """Let the entry go."""
+        """Release the entry."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -84,8 +84,8 @@ class Cache:
 
     Parameters
     ----------
-    root: the folder, made when something is first put.
-    warn: told in a sentence when an entry is found out to be corrupted.
+    root: the folder, created when the first entry is put.
+    warn: called with a sentence if an entry is found to be corrupted.
     """
 
     def __init__(self, root: Path, warn: Callable[[str], None] = lambda _: None) -> None:
@@ -93,7 +93,7 @@ class Cache:
         self._entries, self._writing = root / "entries", root / "writing"
 
     def get(self, key: str) -> Entry | None:
-        """Return the entry of a key, checked byte by byte, or None. A corrupted one is removed, and told of."""
+        """Return the entry of a key, checked byte by byte, or None. A corrupted entry is reported and removed."""
         folder = self._entries / key
         lock = lock_file(folder / INDEX, fcntl.LOCK_SH)
         if lock is None:
@@ -110,7 +110,7 @@ class Cache:
             os.close(lock)
             self._discard(folder, str(error))
             return None
-        with contextlib.suppress(OSError):  # a cache that may only be read is read all the same
+        with contextlib.suppress(OSError):  # a read-only cache can still be read
             os.utime(folder / INDEX)
         return Entry(folder, index, lock)
 
@@ -123,13 +123,13 @@ class Cache:
         facts: Mapping[str, Any] | None = None,
         arrays: Mapping[str, np.ndarray[Any, Any]] | None = None,
     ) -> Entry:
-        """Keep a package, with what is known of it, and return it as an entry.
+        """Keep a package with its facts, and return it as an entry.
 
         Parameters
         ----------
         key: of `harness.run.cache.digest`.
-        write: told a path that ends in ``.mlpackage``, writes the package there.
-        title: what it is, for people.
+        write: called with a path that ends in ``.mlpackage``; writes the package there.
+        title: a description for people.
         facts: plain data.
         arrays: by name.
 
@@ -155,7 +155,7 @@ class Cache:
         return entry
 
     def entries(self) -> list[Listed]:
-        """Return the entries, the one used last first."""
+        """Return the entries, the most recently used first."""
         found = []
         for folder in self._entries.glob("*") if self._entries.is_dir() else ():
             with contextlib.suppress(FileNotFoundError):  # pruned by another process meanwhile
@@ -164,11 +164,11 @@ class Cache:
         return sorted(found, key=lambda one: one.used, reverse=True)
 
     def prune(self, *, max_bytes: int | None = None, older_than: float | None = None) -> list[Listed]:
-        """Remove what was not used for longest; return what was removed. Entries in use stay.
+        """Remove the least recently used entries and return them. Entries in use stay.
 
         Parameters
         ----------
-        max_bytes: what the cache may hold.
+        max_bytes: largest size of the cache.
         older_than: seconds; entries not used for longer are removed in any case.
         """
         self._sweep()
@@ -186,7 +186,7 @@ class Cache:
         self._remove(folder, in_use_too=True)
 
     def _remove(self, folder: Path, *, in_use_too: bool = False) -> bool:
-        """Take an entry out of sight at once, then delete it; return whether it was there to take, and free."""
+        """Move an entry away at once, then delete it; return whether it existed and was not in use."""
         lock = lock_file(folder / INDEX, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None and not in_use_too and (folder / INDEX).exists():
             return False
@@ -226,7 +226,7 @@ class Cache:
         flush_one(folder.parent)
 
     def _sweep(self) -> None:
-        """Delete what writers left that are no more: those whose lock is free."""
+        """Delete the leftovers of writers that have ended: those whose lock is free."""
         for lock_path in self._writing.glob("*.lock") if self._writing.is_dir() else ():
             lock = lock_file(lock_path, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if lock is not None:

@@ -1,4 +1,4 @@
-"""``entry.json`` of a cache's entry: what the entry is, and the size and digest of each of its files, sealed."""
+"""``entry.json`` of a cache's entry: its description, and the size and digest of each of its files, sealed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INDEX = "entry.json"
 
 
 class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What ``entry.json`` says, after its seal."""
+    """The content of ``entry.json`` after its seal."""
 
     title: str
     """For people: ``llama on layer_norm``."""
@@ -32,7 +32,7 @@ class Listed:
 
     key: str
     title: str
-    """Empty where the entry cannot be read."""
+    """Empty if the entry cannot be read."""
     size_bytes: int
     used: float
     """When it was last made or read, in seconds since the epoch."""
@@ -71,7 +71,7 @@ def read_index(folder: Path) -> Index:
 
 
 def check_files(folder: Path, index: Index) -> None:
-    """Hold every file against its size and digest."""
+    """Check every file against its size and digest."""
     found = {path.relative_to(folder).as_posix(): path for path in _files(folder)}
     if found.keys() != index.files.keys():
         differing = sorted(found.keys() ^ index.files.keys())
@@ -85,7 +85,7 @@ def check_files(folder: Path, index: Index) -> None:
 
 
 def title_of(folder: Path) -> str:
-    """Return an entry's title; empty where its index cannot be used."""
+    """Return an entry's title; empty if its index cannot be used."""
     try:
         return read_index(folder).title
     except UnusableError:

@@ -1,4 +1,4 @@
-"""What decides a converted package, as one digest; nothing heavy is imported, and nothing traced."""
+"""Compute one digest of everything that decides a converted package, without heavy imports or tracing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 
 PACKAGES = ("coremltools", "torch", "transformers", "numpy")
-"""Their versions decide what is exported and converted, the last bit of random weights included."""
+"""Packages whose versions decide the exported and converted program, down to the last bit of random weights."""
 
 DECIDING = (
     "ane_rms",
@@ -30,14 +30,14 @@ DECIDING = (
     "harness/records/schema.py",
     "harness/run/maker.py",
 )
-"""The rooms and modules whose code decides a package, or the logits and facts that are kept beside it. What executes,
-judges and reports is not among them: an edit of a verdict leaves every converted package in the cache."""
+"""The rooms and modules whose code decides a package, or the logits and facts that are kept beside it. Code that
+executes, judges and reports is not among them: an edit of a verdict leaves every converted package in the cache."""
 
 CHUNK_BYTES = 1 << 22
 
 
 def digest(parts: Mapping[str, Any]) -> str:
-    """Return the key of what ``parts`` describe, with the versions and the code that would convert it.
+    """Return the key of the conversion that ``parts`` describe, with the versions and the code that would do it.
 
     Parameters
     ----------
