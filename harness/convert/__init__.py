@@ -1,1 +1,1 @@
-"""From a torch program to a Core ML package: conversion, compression, functions, counts of norms, torch ops."""
+"""Convert a torch program to a Core ML package: conversion, compression, joined functions, norm counts, torch ops."""

@@ -1,7 +1,7 @@
-"""Weights made smaller after conversion, as apps ship them: one function a scheme, registered under its name.
+"""Compress the weights of a converted model, as apps ship them. Each scheme is a function registered under its name.
 
-Only weights of matrix products, convolutions and table look-ups are compressed. A norm's gamma and the constants of its
-lowering stay as they are: compressed, a ``layer_norm`` of ``concat(x, -x)`` could not be told from another.
+Only the weights of matrix products, convolutions and table look-ups are compressed. A norm's gamma and the constants of
+its lowering are left uncompressed, because a compressed ``layer_norm`` of ``concat(x, -x)`` could not be recognised.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from harness.convert.conversion import Converted
 
 WEIGHTED_OPS = ("linear", "matmul", "conv", "gather")
-"""MIL ops whose constant operands are compressed; of 2,048 elements or more, where a scheme says nothing else."""
+"""MIL ops whose constant operands are compressed. Operands need at least 2,048 elements unless a scheme differs."""
 
 BLOCK = 32
-"""Elements that share a scale in ``int4``; a weight whose rows do not divide into such blocks stays as it is."""
+"""Elements that share a scale in ``int4``. A weight whose rows do not divide into such blocks is not compressed."""
 
 PALETTE_FLOOR = 10_000
-"""Elements a weight must have to be palettised: for fewer, coremltools 9.0 wants scikit-learn 1.5.1 or older."""
+"""Smallest number of elements that is palettised; coremltools 9.0 needs scikit-learn 1.5.1 or older for fewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """One way to compress."""
+    """A compression scheme."""
 
     about: str
     apply: Callable[[Any], Any]
-    """From a ``coremltools.models.MLModel`` to a smaller one."""
+    """The function that takes a ``coremltools.models.MLModel`` and returns a smaller one."""
     deployment_target: str = ""
     """Name of the earliest ``ct.target`` to convert for; empty for any."""
     float16_only: bool = False
-    """Whether it takes float16 weights alone."""
+    """Whether the scheme accepts float16 weights only."""
 
 
 SCHEMES: Registry[Scheme] = Registry("compression", UnknownNameError)
@@ -67,7 +67,7 @@ def compress(converted: Converted, name: str) -> Converted:
 
     Parameters
     ----------
-    converted: the model; of several functions, each is compressed before they are joined again.
+    converted: the model. The functions of a multifunction model are compressed separately and joined again.
     name: a key of :data:`SCHEMES`; empty leaves the model as it is.
 
     Raises
@@ -80,11 +80,11 @@ def compress(converted: Converted, name: str) -> Converted:
     apply = SCHEMES[name].apply
     try:
         return type(converted).of({function: apply(model) for function, model in converted.models.items()})
-    except Exception as error:  # coremltools raises errors of every kind; the other rows go on
+    except Exception as error:  # coremltools raises errors of every kind; the run continues with the other rows
         raise ConversionError(f"{name}: coremltools: {squeezed(error)}") from error
 
 
-# For float32 weights coremltools 9.0 wants scikit-learn.
+# coremltools 9.0 needs scikit-learn for float32 weights.
 @scheme("a table of 16 values a weight, chosen by k-means", float16_only=True)
 def palette4(model: Any) -> Any:
     """Palettise to 4 bits."""

@@ -1,4 +1,4 @@
-"""One exported model in one variant: to a Core ML model, and what its program holds."""
+"""Convert one exported model in one variant to a Core ML model, and list the ops of its program."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Converted:
     model: Any
     """``coremltools.models.MLModel``"""
     parts: Mapping[str, Any] = field(default_factory=dict)
-    """Of a model of several functions: the models it was joined from, by function."""
+    """The models that a multifunction model was joined from, by function; empty for any other."""
     folder: Any = None
-    """What keeps the package on disk; None where coremltools does."""
+    """The object that keeps the package on disk; None where coremltools keeps it."""
 
     @classmethod
     def of(cls, models: Mapping[str, Any]) -> Converted:
-        """Return one model as it is, several as functions of one package."""
+        """Return a single model unchanged, and join several as the functions of one package."""
         if len(models) == 1:
             return cls(next(iter(models.values())))
         model, folder = multifunction.join(models)
@@ -48,12 +48,12 @@ class Converted:
 
     @property
     def models(self) -> Mapping[str, Any]:
-        """The models of one function each that this consists of, by function."""
+        """The single-function models that this model consists of, by function."""
         return self.parts or {"main": self.model}
 
     @cached_property
     def program(self) -> Any:
-        """The MIL program: the one that was converted, or for a joined model the one read back from the package."""
+        """The MIL program: the converted one, or for a joined model the one read back from the package."""
         program = self.model._mil_program  # noqa: SLF001 - the only way to the program of a converted model
         return self._read() if program is None else program
 
@@ -64,7 +64,7 @@ class Converted:
         return load(spec, specification_version=spec.specificationVersion, file_weights_dir=self.model.weights_dir)
 
     def op_count(self) -> int:
-        """Return the number of ops, those of inner blocks included, constants, compressed or not, left out."""
+        """Return the number of ops, including those of inner blocks and excluding constants, compressed or not."""
         return sum(
             not op.op_type.startswith("const")
             for function in self.program.functions.values()
@@ -96,13 +96,13 @@ def convert(
     Parameters
     ----------
     exported: the traced or exported program with its inputs.
-    variant: the compute units, and whether through ``ane_rms``.
+    variant: the compute units, and whether ``ane_rms`` converts.
     compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
-    lowering, axes: options of ``ane_rms.convert``, where the variant goes through it.
+    lowering, axes: options of ``ane_rms.convert``, for a variant that uses it.
     at_least: name of a ``ct.target``; the deployment target is not earlier than this, nor than the model needs.
     lean: whether to convert without copies of the weights; the package is the same
         (see :mod:`ane_rms.coremltools_patches.lean`).
-    rescale: gives for each function what ``ane_rms.convert`` takes under that name; None for no rescale.
+    rescale: returns, for each function, the argument ``rescale`` of ``ane_rms.convert``; None for no rescale.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def convert(
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder as mb
 
-    mb.name_count.clear()  # a conversion that failed before leaves coremltools' numbering of new values where it was
+    mb.name_count.clear()  # a failed conversion leaves coremltools' numbering of values advanced
     through = ct.convert if variant.through == "ct.convert" else partial(ane_rms.convert, lowering=lowering, axes=axes)
     try:
         with reading_bfloat16(), torch_ops.registered(), leaner() if lean else nullcontext():
@@ -125,7 +125,7 @@ def convert(
                 for function in (exported.functions if rescale is None else reversed(exported.functions))
             }
             return Converted.of({function.name: made[function.name] for function in exported.functions})
-    except Exception as error:  # coremltools raises errors of every kind; the zoo goes on with the next model
+    except Exception as error:  # coremltools raises errors of every kind; the run continues with the next model
         reason = squeezed(error) or type(error).__name__
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
 
@@ -146,7 +146,7 @@ def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str
 
 
 def difference(a: Converted, b: Converted) -> str:
-    """Return "" if two programs are the same op by op and weight by weight, else a sentence on the first difference."""
+    """Return "" if two programs have equal ops and weights, else a sentence on the first difference."""
     spec_a, spec_b = a.model.get_spec().mlProgram, b.model.get_spec().mlProgram
     if set(spec_a.functions) != set(spec_b.functions):
         return f"functions {sorted(spec_a.functions)} and {sorted(spec_b.functions)}"

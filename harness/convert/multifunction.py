@@ -1,4 +1,4 @@
-"""Two converted models as the functions of one package, which holds their common weights once."""
+"""Join converted models as the functions of one package, which stores their common weights once."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def join(models: Mapping[str, Any]) -> tuple[Any, tempfile.TemporaryDirectory[str]]:
-    """Join models of one function each; the first is the default.
+    """Join single-function models; the first becomes the default function.
 
     Parameters
     ----------
-    models: ``coremltools.models.MLModel`` by the name its function gets.
+    models: each ``coremltools.models.MLModel`` by the name of its function in the package.
 
     Returns
     -------
-    The model, not loaded, and the folder it lives in, which goes when the object does. The models' fusion reports are
-    one report in its metadata, with sites named ``function/site``.
+    The model, not loaded, and the object that owns its folder and deletes the folder when collected. The metadata holds
+    the models' fusion reports merged into one, with sites named ``function/site``.
     """
     import coremltools as ct
 
@@ -47,7 +47,7 @@ def join(models: Mapping[str, Any]) -> tuple[Any, tempfile.TemporaryDirectory[st
 
 
 def merged(reports: Mapping[str, ane_rms.FusionReport]) -> ane_rms.FusionReport:
-    """Return the reports of a package's functions as one."""
+    """Merge the reports of a package's functions into one."""
 
     def every(field: str) -> Iterator[Any]:
         for name, report in reports.items():

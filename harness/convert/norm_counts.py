@@ -1,8 +1,8 @@
-"""Count norms site by site, and judge a variant by what must hold of it.
+"""Count norms site by site, and check the counts that a variant must have.
 
-A fusion count is a count of sites, never the presence of op names: several models without a single RMSNorm hold
-``layer_norm`` and ``concat``. Three counts must agree, each found in its own way: the zoo file's formula, the norm
-modules executed (forward hooks on the PyTorch model), and the sites in the program.
+Fusion is counted by sites, not by op names: several models without any RMSNorm contain ``layer_norm`` and ``concat``.
+Three independent counts must agree: the zoo file's formula, the norm modules executed (forward hooks on the PyTorch
+model), and the sites in the program.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The norms of one converted model; of a model of several functions, those of all of them."""
+    """The norms of one converted model, summed over all of its functions."""
 
     norms_expected: int
     norms_executed: int
     report: ane_rms.FusionReport
-    """What the conversion says it fused; empty for a plain one."""
+    """The norms that the conversion reports as fused; empty for a plain conversion."""
     unfused: tuple[ane_rms.Site, ...]
-    """RMSNorms that a second look finds standing in the finished program."""
+    """RMSNorms that a scan of the finished program finds unfused."""
     misses: tuple[ane_rms.Miss, ...]
     """Near misses, each with its reason."""
     lowered: int
-    """RMSNorms that stand in the finished program in the layer-norm form."""
+    """RMSNorms in layer-norm form in the finished program."""
 
     @property
     def fused(self) -> int:
-        """RMSNorms that the conversion says it fused; the L2 norms it fused as such are no module of the model."""
+        """RMSNorms that the conversion reports as fused, without L2 norms, which are not modules of the model."""
         return sum(site.kind == "rms_norm" for site in self.report.fused)
 
     @property
     def missed(self) -> int:
-        """Sites that stand unfused in the finished program, and near misses."""
+        """Unfused sites in the finished program, and near misses."""
         return len(self.unfused) + len(self.misses)
 
     def fields(self) -> dict[str, Any]:
@@ -62,14 +62,14 @@ class Counts:
 
 
 def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lowering: str) -> Counts:
-    """Count the norms of a converted model in every way there is.
+    """Count the norms of a converted model by all three methods.
 
     Parameters
     ----------
     converted: the model in this variant and lowering.
-    exported: what it was converted from.
+    exported: the exported model that it was converted from.
     variant: off, on or cpu.
-    lowering: strategy of the variant ``on``, else empty.
+    lowering: strategy of the variant ``on``; empty for other variants.
     """
     executed = sum(call.kind == "rms_norm" for function in exported.functions for call in function.norms)
     report = ane_rms.report(converted.model) if variant.through == "ane_rms.convert" else ane_rms.FusionReport()
@@ -85,7 +85,7 @@ def count(converted: Converted, exported: ExportedModel, *, variant: Variant, lo
 
 
 def lowered_sites(program: Any) -> int:
-    """Count the places of a MIL program, or of a view of one, where an RMSNorm stands in a layer-norm form."""
+    """Count the RMSNorms in layer-norm form in a MIL program, or in a view of one."""
     doubled = [name for name, one in STRATEGIES.items() if one.doubles_axis]
     return sum(site.form in doubled for site in scan(program, any_axes=True).report().lowered)
 
@@ -93,7 +93,7 @@ def lowered_sites(program: Any) -> int:
 def verdict(
     counts: Counts, converted: Converted, plain: Converted, *, variant: Variant, lowering: str, control: bool
 ) -> str:
-    """Return "" if everything holds that must hold of a variant, else what does not, naming the sites."""
+    """Return "" if every requirement of a variant holds, else a sentence on those that fail, naming the sites."""
     problems = []
     if counts.norms_executed != counts.norms_expected:
         problems.append(
@@ -101,7 +101,7 @@ def verdict(
         )
     fused, sites = counts.fused, len(counts.report.fused)
     if variant.name == "on":
-        # Beside the right number of fused norms, a near miss with its reason is no fault.
+        # If the number of fused norms is right, a near miss with its reason is not an error.
         if fused != counts.norms_expected or counts.unfused or (control and counts.misses):
             problems.append(f"{fused} of {counts.norms_expected} norms fused{_named(counts)}")
         if lowering and STRATEGIES[lowering].doubles_axis and counts.lowered != sites:
@@ -114,7 +114,7 @@ def verdict(
 
 
 def _named(counts: Counts) -> str:
-    """Name what stands unfused, and claimed sites where nothing should be."""
+    """Name the unfused sites, and the reported sites where none is expected."""
     named = [f"{site.name} ({site.module or site.spelling}): not fused" for site in counts.unfused]
     named += [f"{miss.name} ({miss.module or miss.op_type}): {miss.reason}" for miss in counts.misses]
     if counts.fused > counts.norms_expected:
@@ -123,7 +123,7 @@ def _named(counts: Counts) -> str:
 
 
 def site_records(counts: Counts) -> Iterator[SiteRecord]:
-    """Yield the sites fused, then those that stand unfused, then the near misses."""
+    """Yield the fused sites, then the unfused ones, then the near misses."""
     for sites, fused in ((counts.report.fused, True), (counts.unfused, False)):
         for site in sites:
             yield SiteRecord(

@@ -1,1 +1,1 @@
-"""Why a norm was fused or not, and where two programs part."""
+"""Explain why a norm was fused or not, and where two programs diverge."""

@@ -1,7 +1,7 @@
-"""Two models on the same input: the first op where they part, and the worst after it.
+"""Run two models on the same input, and find the first op at which they diverge and the worst after it.
 
-Each side is a package, or a key of the zoo, which stands for its PyTorch model: converted plainly at FLOAT32 and run in
-float32, which is PyTorch's own result to within rounding; how near is said.
+Each side is a package or a key of the zoo. A key means the zoo's PyTorch model, converted plainly at FLOAT32 and run in
+float32. That gives PyTorch's own result to within rounding, and the remaining distance is reported.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One model of a comparison: how it is called, its inputs where it brings some, how near it is to PyTorch."""
+    """One model of a comparison: its title, its inputs if it has some, its distance from PyTorch."""
 
     name: str
     model: ReferenceModel
     inputs: Arrays | None = None
     from_torch: float | None = None
-    """Relative L2 of its output from the eager PyTorch model's, for a zoo model."""
+    """Relative L2 distance of its output from the eager PyTorch model's, for a zoo model."""
 
 
 def side(target: str, precision: str) -> Side:
@@ -68,7 +68,7 @@ def _zoo_side(key: str) -> Side:
 
 
 def inputs_for(first: Side, second: Side, given: Path | None, seed: int = 0) -> Arrays:
-    """Return the input of both models: that of a file, that of a zoo model, or seeded numbers of the right shapes.
+    """Return the input of both models: from a file, from a zoo model, or seeded numbers of the right shapes.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def inputs_for(first: Side, second: Side, given: Path | None, seed: int = 0) -> 
 
 
 def _random(item: Input, generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Return N(0, 1) for a float input and zeros and ones for an integer one, which index anything."""
+    """Return N(0, 1) for a float input, and zeros and ones, which are valid indices, for an integer one."""
     shape = [n or 1 for n in item.value.type.shape or ()]
     if item.flexible is not None:
         flexible = item.flexible
@@ -99,7 +99,7 @@ def _random(item: Input, generator: np.random.Generator) -> np.ndarray[Any, Any]
 
 
 def compare(first: Side, second: Side, data: Mapping[str, Any], tolerance: float, worst: int) -> Comparison:
-    """Run both models and compare op by op; inputs of other names are taken in order.
+    """Run both models and compare them op by op. Inputs whose names differ are matched by order.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The engine model's prediction for a zoo model, a checkpoint, or a package on disk."""
+"""Predict time on the Neural Engine by the engine model, for a zoo model, a checkpoint, or a package on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from harness.zoo.checkpoint import Checkpoint
 
 CALIBRATION = "fp32"
-"""The policy that calibration runs under: wide enough to see what float16 would lose."""
+"""The policy that calibration runs under; it is wide enough to show values that float16 would lose."""
 
 
 def of_model(
@@ -77,7 +77,7 @@ def _of_exported(
 
 
 def _batch(exported: ExportedModel, tokens: Any) -> dict[str, Any]:
-    """Return tokens (1, n) filled up with token 0 to the program's length."""
+    """Return tokens (1, n) padded with token 0 to the program's length."""
     width = exported.inputs["input_ids"].shape[1]
     return {"input_ids": np.pad(tokens[:, :width], ((0, 0), (0, max(width - tokens.shape[1], 0))))}
 
@@ -95,12 +95,12 @@ def of_file(path: Path, families: Sequence[str]) -> list[Prediction]:
 def of_program(
     model: Any, title: str, families: Sequence[str], batches: Sequence[Mapping[str, Any]]
 ) -> list[Prediction]:
-    """Return predictions for a program; with inputs, it is run in float32 first to see its peaks.
+    """Return predictions for a program. If inputs are given, it is run in float32 first to measure its peaks.
 
     Parameters
     ----------
     model: anything that ``ReferenceModel`` takes.
-    title: what the predictions are of.
+    title: the name of the predictions' subject.
     families: keys of the data file.
     batches: inputs by name, for the default function.
     """

@@ -1,4 +1,4 @@
-"""The fusion report of a zoo model, converted for it, or of a package on disk."""
+"""Give the fusion report of a zoo model, which is converted to get it, or of a package on disk."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A fusion report, and, where it was asked for, how near values come to what float16 holds."""
+    """A fusion report and, if calibration was requested, how near values come to float16's limits."""
 
     report: ane_rms.FusionReport
     peaks: tuple[tuple[str, float, float, float], ...] = ()
-    """Of what norms read and matrix products give: name, peak, peak after the rescale, ceiling of the op."""
+    """Name, peak, peak after the rescale and ceiling of the op, for inputs of norms and results of matrix products."""
     row_norm: float | None = None
-    """The largest norm of a row that any norm has read in calibration, after the rescale; None without one."""
+    """The largest norm of a row that any norm read in calibration, after the rescale; None without calibration."""
 
 
 def of_model(
@@ -43,8 +43,8 @@ def of_model(
     frontend: ``"trace"`` or ``"export"``.
     axes: ``"last"`` or ``"any"``, as for ``ane_rms.convert``.
     calibrate: whether to run the model, list the peaks of its values, and warn of sites whose input exceeds float16.
-    rescale: ``auto``, ``off``, a power of two such as ``2^-3``, or empty for what the zoo file says.
-    aim: of ``auto``.
+    rescale: ``auto``, ``off``, a power of two such as ``2^-3``, or empty for the zoo file's choice.
+    aim: the aim of ``auto``.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def of_model(
 
 
 def of_package(path: Path, *, axes: str = "last") -> ane_rms.FusionReport:
-    """Return the report of a package: the stored one, or what its program holds and would fuse.
+    """Return the report of a package: the stored one, or one of the norms in its program and those that would fuse.
 
     Raises
     ------

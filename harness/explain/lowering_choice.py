@@ -1,4 +1,4 @@
-"""What ``lowering="auto"`` chooses for the sites of a report, by family, and why."""
+"""List the lowerings that ``lowering="auto"`` chooses for the sites of a report, by family, with the reasons."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def automatic(explained: Explained, families: Sequence[str]) -> list[tuple[str, str, int, str]]:
-    """Return families, lowering, number of sites and reason of each choice; families that agree share a row.
+    """Return the families, lowering, number of sites and reason of each choice; families that agree share a row.
 
     Parameters
     ----------
-    explained: the sites; where calibration ran, all of them are judged by the model's largest row.
-    families: keys of the families of Neural Engine.
+    explained: the sites. If calibration ran, the choice for every site uses the model's largest row.
+    families: keys of the Neural Engine families.
     """
     by_choice: dict[tuple[str, int, str], list[str]] = {}
     for family in families:

@@ -1,4 +1,4 @@
-"""From a zoo entry to a program that coremltools converts: build, wrap, count the norms, trace or export.
+"""Turn a zoo entry into a program that coremltools converts: build, wrap, count the norms, trace or export.
 
 spec = harness.zoo.catalog.load_zoo()["llama"]
 exported = harness.export.export(spec)
@@ -61,11 +61,11 @@ def export(
     spec: the zoo entry.
     size: ``"quick"`` or ``"full"``.
     frontend: ``"trace"`` (TorchScript) or ``"export"`` (torch.export).
-    sequence_length: N, where no shape is given.
+    sequence_length: N; used only if no shape is given.
     shape: how the program takes its tokens. Default: ``prefill`` of ``sequence_length``.
     checkpoint: weights for the entry's architecture. Default: seeded ones.
-    text: whether a longer text is given to the checkpoint's tokenizer as well, to measure perplexity on.
-    prompts: texts for the checkpoint's tokenizer. Default: this project's own, where it has a tokenizer.
+    text: whether a longer text is tokenized as well, to measure perplexity on.
+    prompts: texts for the checkpoint's tokenizer, if it has one. Default: this project's own.
 
     Raises
     ------
@@ -104,7 +104,7 @@ def _norms_expected(spec: ModelSpec, config_or_size: Any, exported: ExportedMode
 def _of_checkpoint(
     exported: ExportedModel, spec: ModelSpec, checkpoint: Checkpoint, prompts: Sequence[str], *, text: bool
 ) -> ExportedModel:
-    """Add a checkpoint's prompts, and what is to be known of it."""
+    """Add a checkpoint's prompts, and notes on its weights."""
     network: Any = exported.module.network
     marks = [f"weights: {checkpoint.dtype}", *exported.marks, *weight_marks(network)]
     exported = replace(exported, problem=weight_problem(network))
@@ -125,7 +125,7 @@ def _of_checkpoint(
 
 
 def _run(part: Part, exported: ExportedModel) -> ExportedModel:
-    """Run a part eagerly to count its norms, then through the frontend."""
+    """Run a part eagerly to count its norms, then run the frontend on it."""
     norms = norms_executed(part.module, part.inputs)
     part.reset()
     example = {name: torch.from_numpy(value) for name, value in part.inputs.items()}
@@ -137,7 +137,7 @@ def _run(part: Part, exported: ExportedModel) -> ExportedModel:
 
 @contextlib.contextmanager
 def _naming(key: str, shape: Shape, frontend: str) -> Iterator[None]:
-    """Turn what goes wrong into an ExportError that names the model."""
+    """Turn any exception into an ExportError that names the model."""
     try:
         yield
     except UnsuitedShapeError as error:

@@ -1,4 +1,4 @@
-"""A zoo entry's network with seeded weights; nothing is downloaded."""
+"""Build a zoo entry's network with seeded weights; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' log below errors, and its deprecation notes, for a while."""
+    """Silence transformers' log below errors, and its deprecation warnings, inside a ``with`` block."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
@@ -37,8 +37,8 @@ def quiet_transformers() -> Iterator[None]:
 def _seed_norms(network: torch.nn.Module, seed: int) -> None:
     """Move every weight of a norm by up to half a unit from its neutral value.
 
-    A fresh norm multiplies by exactly 1 (its weight is 1, or 0 where the model computes 1 + w), which
-    converters rightly drop: the multiplication a trained model has would be missing from the program.
+    A newly made norm multiplies by exactly 1 (its weight is 1, or 0 where the model computes 1 + w). Converters
+    drop such a multiplication, so the program would lack one that a trained model has.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -75,7 +75,7 @@ def build(spec: ModelSpec, *, size: Size = "quick") -> torch.nn.Module:
         torch.manual_seed(spec.gamma_seed)
         try:
             network: torch.nn.Module = architecture(config)
-        except Exception as error:  # whatever a constructor raises, the entry cannot be built
+        except Exception as error:  # a constructor may raise anything; the entry cannot be built
             raise ExportError(f"{spec.key}: {spec.architecture} cannot be built: {error}") from error
     _seed_norms(network, spec.gamma_seed)
     network = network.float().eval().requires_grad_(requires_grad=False)

@@ -1,4 +1,4 @@
-"""A checkpoint's transformers configuration, with the settings that say how a network is run taken over."""
+"""Build a checkpoint's transformers configuration, with the settings of execution set by this project."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OURS = frozenset(
         *("output_attentions", "output_hidden_states", "output_router_logits", "transformers_weights"),
     }
 )
-"""Settings of a configuration that say how a network is run, not what it is: a file's are never taken."""
+"""Settings that say how a network is executed, not what it computes; those of a file are ignored."""
 
 
 def configuration(checkpoint: Checkpoint) -> Any:
@@ -38,7 +38,7 @@ def configuration(checkpoint: Checkpoint) -> Any:
                 config = AutoConfig.from_pretrained(checkpoint.folder, trust_remote_code=True, local_files_only=True)
             else:
                 maker = CONFIG_MAPPING[checkpoint.model_type]
-                fields, _ = maker.get_config_dict(checkpoint.folder, local_files_only=True)  # it decodes infinities
+                fields, _ = maker.get_config_dict(checkpoint.folder, local_files_only=True)  # decodes infinities
                 config = maker.from_dict(_without_ours(fields))
     except Exception as error:  # transformers raises errors of many kinds about fields
         raise ExportError(f"{checkpoint.source}: config.json: {squeezed(error)[:300]}") from error
@@ -47,7 +47,7 @@ def configuration(checkpoint: Checkpoint) -> Any:
 
 
 def _without_ours(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a configuration and of those in it, less those of :data:`OURS` and what is empty."""
+    """Return the fields of a configuration and of nested ones, without those of :data:`OURS` and empty ones."""
     kept = {name: value for name, value in fields.items() if name not in OURS}
     if not kept.get("quantization_config"):
         kept.pop("quantization_config", None)
@@ -55,7 +55,7 @@ def _without_ours(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take_over(config: Any) -> None:
-    """Set what is ours in a configuration, and in those of the models in it."""
+    """Set this project's settings in a configuration, and in those nested in it."""
     config.use_cache = False
     config.return_dict = True
     config.output_attentions = config.output_hidden_states = False

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def load_gguf(checkpoint: Checkpoint) -> torch.nn.Module:
     """Return the network of a GGUF file with float32 weights, in eval mode.
 
-    transformers leaves the network marked as quantised, so that ``.float()`` and ``save_pretrained`` refuse it although
-    its weights are plain float32: those marks are taken away.
+    transformers leaves the network marked as quantised, so ``.float()`` and ``save_pretrained`` refuse it although its
+    weights are plain float32. This function removes those marks.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def load_gguf(checkpoint: Checkpoint) -> torch.nn.Module:
 
     options: dict[str, Any] = {"gguf_file": checkpoint.gguf_file, "local_files_only": True}
     known = {"use_cache": False, "vocab_size": checkpoint.fields["vocab_size"]}
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):  # a progress bar of each tensor
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):  # one progress bar a tensor
         try:
             config = AutoConfig.from_pretrained(checkpoint.folder, **IMPLEMENTATIONS, **known, **options)
             network, info = AutoModelForCausalLM.from_pretrained(

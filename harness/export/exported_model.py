@@ -1,4 +1,4 @@
-"""What an export gives: a program, or two that share weights and states, beside the eager model."""
+"""The result of an export: a program, or two that share weights and states, with the eager model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExportedModel:
-    """A model as a program, beside the eager module it came from."""
+    """A model as a program, with the eager module it came from."""
 
     spec_key: str
     frontend: str
@@ -35,27 +35,27 @@ class ExportedModel:
     """Seeded token ids of a run, int32, shape (1, N)."""
     shape: Shape = field(default_factory=Shape)
     states: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Shapes of the states by name; empty where nothing is kept from one call to the next."""
+    """Shapes of the states by name; empty for a program without states."""
     name: str = "main"
     """The function's name."""
     norms_expected: int = 0
-    """RMSNorms that one call is to execute: by the zoo file's formula, or those executed where there is none."""
+    """Number of RMSNorms that one call must execute, by the zoo file's formula; without one, the number executed."""
     norms_written_out: int = 0
-    """How many of them are no modules: they are not among the functions' ``norms``."""
+    """How many of them are not modules, and therefore not among the functions' ``norms``."""
     prompts: tuple[Array, ...] = ()
     """Token ids of prompts, int32, each (1, n) with n at most N; empty for a model without a tokenizer."""
     text: Array | None = None
-    """Token ids of a longer text, int32, (1, n), that perplexity is measured on; None where it is not."""
+    """Token ids of a longer text, int32, (1, n), to measure perplexity on; None if it is not measured."""
     marks: tuple[str, ...] = ()
-    """What a reader of its rows must know."""
+    """Notes shown with the model's rows."""
     problem: str = ""
-    """What makes every row of it wrong, such as weights that are not finite; empty for none."""
+    """Why every row of the model is wrong, such as weights that are not finite; empty for none."""
     decode: ExportedModel | None = None
-    """The other function of the shape ``both``, whose ``prefill`` this is."""
+    """The function ``decode`` of the shape ``both``, if this is its ``prefill``."""
 
     @property
     def functions(self) -> tuple[ExportedModel, ...]:
-        """Both functions of ``both``; else this one."""
+        """Both functions of the shape ``both``; otherwise this one alone."""
         return (self,) if self.decode is None else (self, self.decode)
 
     @property
@@ -65,7 +65,7 @@ class ExportedModel:
 
     @property
     def deployment_target(self) -> str:
-        """Name of the ``ct.target`` to convert for: the first whose layer_norm takes a float32 epsilon, or states."""
+        """Name of the ``ct.target``: iOS 18 for states, else iOS 17, whose layer_norm takes a float32 epsilon."""
         return "iOS18" if self.states else "iOS17"
 
     def ct_inputs(self) -> list[Any]:
@@ -84,7 +84,7 @@ class ExportedModel:
         ]
 
     def ct_states(self) -> list[Any]:
-        """Return the states as ``coremltools.StateType``: float16, the one type that Core ML keeps."""
+        """Return the states as ``coremltools.StateType``: float16, the only type that Core ML states have."""
         import coremltools as ct
 
         return [

@@ -1,4 +1,4 @@
-"""In a child process: check that a checkpoint's weights, configuration and tokenizer fit, before a run begins."""
+"""Check in a child process, before a run begins, that a checkpoint's weights, configuration and tokenizer fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
 
     Raises
     ------
-    ExportError: in one line, naming what does not.
+    ExportError: in one line, naming the part that does not fit.
     """
     from harness.export import pretrained
     from harness.export.configuration import configuration

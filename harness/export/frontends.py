@@ -1,4 +1,4 @@
-"""The two ways from an eager module to a program coremltools reads: TorchScript and torch.export."""
+"""Turn an eager module into a program that coremltools reads, by TorchScript or torch.export."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Example: TypeAlias = "tuple[torch.Tensor, ...]"
 
 
 def trace(module: torch.nn.Module, example: Example, _longest: int | None) -> torch.jit.ScriptModule:
-    """Record one run as TorchScript, which holds for any length that the module's own arithmetic follows.
+    """Record one run as TorchScript, which is valid for every length that the module's own arithmetic follows.
 
-    The trace is not run again to check it: ``nn.MultiheadAttention`` takes another path the second time. The
-    tests compare every traced model with its eager one instead.
+    torch's check of the trace by a second run is off, because ``nn.MultiheadAttention`` takes another path the
+    second time. The tests compare every traced model with its eager one instead.
     """
     traced: torch.jit.ScriptModule = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
     return traced
@@ -42,7 +42,7 @@ FRONTENDS: dict[str, Callable[[torch.nn.Module, Example, int | None], Any]] = {
 
 
 class _Forward:
-    """Stands in for the context of an ``autograd.Function``: what a forward keeps there is for a backward."""
+    """Replaces the context of an ``autograd.Function``, in which a forward keeps values for a backward."""
 
     def __getattr__(self, _: str) -> Callable[..., None]:
         return lambda *_args, **_named: None
@@ -50,10 +50,10 @@ class _Forward:
 
 @contextlib.contextmanager
 def inlined_functions() -> Iterator[None]:
-    """Have each ``autograd.Function`` run its forward as plain torch ops for a while.
+    """Run each ``autograd.Function``'s forward as plain torch ops inside a ``with`` block.
 
-    Without gradients that is all it does; a trace would hold an opaque Python op instead, as for RecurrentGemma's
-    square root with a bounded derivative.
+    Without gradients the forward is all that it runs. A trace would contain an opaque Python op instead, as for
+    RecurrentGemma's square root with a bounded derivative.
     """
     function: Any = torch.autograd.Function
     kept = function.__dict__["apply"]
@@ -70,13 +70,13 @@ def inlined_functions() -> Iterator[None]:
 
 
 def run(frontend: str, module: torch.nn.Module, example: Example, longest: int | None = None) -> Any:
-    """Run a frontend without gradients and without the libraries' notes about each other's deprecations.
+    """Run a frontend without gradients and without the libraries' deprecation warnings.
 
     Parameters
     ----------
     frontend: a key of :data:`FRONTENDS`.
-    module, example: what is run, on what.
-    longest: if given, the second dimension of the example's one tensor may be anything from 1 to this.
+    module, example: the module, and the input that it runs on.
+    longest: if given, the second dimension of the example's one tensor may be any number from 1 to this.
     """
     with torch.no_grad(), inlined_functions(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)

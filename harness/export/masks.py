@@ -1,8 +1,8 @@
-"""Attention masks by position, so that nothing is left of them but one addition in a program of fixed length.
+"""Build attention masks from positions, so that a program of fixed length contains them as one addition only.
 
 transformers builds its masks from the input's shape with ops that coremltools does not know (``diff``). Its
-models take a ready 4-D float mask of shape (1, 1, Q, K) as it is, or, where the layers differ in what they
-see, a dict of such masks by layer type.
+models accept a finished 4-D float mask of shape (1, 1, Q, K), or, where layers see different positions, a dict
+of such masks by layer type.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import torch
 MASKED = -1e4
 """Added to the attention score of a hidden position.
 
-``exp(-1e4)`` is 0 in every float type, as with ``finfo(float32).min``; but that one becomes -inf in a float16
-program, and ``-inf - -inf`` is NaN. -1e4 is exact in float16 and leaves scores room to be added to it.
+``exp(-1e4)`` is 0 in every float type, as is ``exp(finfo(float32).min)``; but ``finfo(float32).min`` becomes -inf
+in a float16 program, and ``-inf - -inf`` is NaN. -1e4 is exact in float16, and scores can be added to it.
 """
 
 _WINDOW_FIELDS = {"sliding_attention": "sliding_window", "chunked_attention": "attention_chunk_size"}
-_OF_HYBRID = ("full_attention", "linear_attention")  # what a hybrid layer asks for
+_OF_HYBRID = ("full_attention", "linear_attention")  # the masks that hybrid layers use
 WITHOUT_MASK = frozenset({"linear_attention", "conv", "mamba", "mamba2"})
 
 
 def causal(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Return which key each query sees, by their positions, shape (Q, K), bool: itself and everything before it."""
+    """Return which key each query sees, shape (Q, K), bool: its own position and all earlier ones."""
     return keys[None, :] <= queries[:, None]
 
 
@@ -60,10 +60,10 @@ def attention_masks(config: Any, queries: torch.Tensor, keys: torch.Tensor) -> M
 
     Parameters
     ----------
-    config: the transformers configuration; read are ``layer_types``, ``sliding_window`` and
-        ``attention_chunk_size``, whichever it has.
-    queries, keys: positions in the sequence of the tokens that look and of those that are seen, shapes (Q,) and
-        (K,), integer. Constants give constant masks, what a program computes gives masks it computes.
+    config: the transformers configuration. Its fields ``layer_types``, ``sliding_window`` and
+    ``attention_chunk_size`` are read where it has them.
+    queries, keys: positions in the sequence of the attending tokens and of the attended ones, shapes (Q,) and
+    (K,), integer. Constant positions give constant masks, computed positions give computed masks.
 
     Returns
     -------

@@ -1,13 +1,13 @@
-"""Give a network of seeded weights the activations of a trained one: a channel of the residual stream that is massive.
+"""Give a network of seeded weights a massive channel in its residual stream, as trained networks have.
 
 In trained models one MLP adds a large value to a channel or two of the residual stream, where it stays to the end: up
 to 410 in Llama 3.2 1B, 14,858 in Qwen3 1.7B, 22,552 in SmolLM2 135M, 61,040 in Gemma 3 1B. From 256 on its square
-exceeds float16, and an RMSNorm that is not fused makes zeros of the whole row. Later norms give such a channel little
-weight and the others much, so that what the model computes lies in the others.
+exceeds float16, and an unfused RMSNorm turns the whole row into zeros. Later norms give such a channel a small weight
+and the others a large one, so the model's information is in the other channels.
 
-The last linear layer of the middle layer is given a row that yields the peak on each of the model's own tokens. Where
-a norm follows that linear layer, the norm's weight carries the peak. Norms that read the stream afterwards are given
-weights that bring the channel down to 1 and the others up to the size they had.
+The last linear layer of the middle layer gets a row that yields the peak on each of the given tokens. Where a norm
+follows that linear layer, the norm's weight yields the peak. Norms that read the stream afterwards get weights that
+bring the channel down to 1 and the others up to the size they had.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     Call = tuple[torch.nn.Module, torch.Tensor, torch.Tensor]
 
 CHANNEL = 5
-"""The massive channel; trained models have theirs anywhere."""
+"""Index of the massive channel; in trained models it may be any."""
 
 BEFORE_NORM = 8.0
-"""Ratio of the channel to the others where a norm follows, which the norm's weight multiplies to the peak."""
+"""Ratio of the channel to the others before a norm whose weight then multiplies the channel to the peak."""
 
 STANDS_OUT = 4.0
-"""Ratio of a row's size to that of its other channels from which on the row is the stream's, with the channel in it."""
+"""From this ratio of a row's size to that of its other channels on, the row is taken for one of the stream."""
 
 DEAD = 1e-12
 
@@ -41,14 +41,14 @@ def make_massive(network: torch.nn.Module, tokens: torch.Tensor, peak: float) ->
 
     Parameters
     ----------
-    network: of float32 weights.
+    network: a network with float32 weights.
     tokens: ids, (1, N).
     peak: magnitude of the massive channel.
 
     Raises
     ------
-    ExportError: where the middle layer does not end in a linear layer or a norm after one, or no later norm reads what
-        it makes.
+    ExportError: if the middle layer does not end in a linear layer or a norm after one, or if no later norm reads its
+    result.
     """
     config: Any = network.config
     layers = _layers(network, config.num_hidden_layers)
@@ -109,14 +109,14 @@ def _is_norm(module: torch.nn.Module, width: int) -> bool:
 
 
 def _yield_on_every_token(linear: torch.nn.Module, given: torch.Tensor, value: float) -> None:
-    """Give the channel's row the weights that yield a value on every token seen: the shortest such row."""
+    """Set the channel's row to the weights of smallest norm that yield a value on every token seen."""
     rows = given.reshape(-1, given.shape[-1]).double()
     weight: Any = linear.weight
     weight.data[CHANNEL] = (torch.linalg.pinv(rows, rtol=1e-6) @ torch.full((len(rows),), value).double()).float()
 
 
 def _carry(norm: torch.nn.Module, network: torch.nn.Module, tokens: torch.Tensor, peak: float) -> None:
-    """Give a norm the weight that makes the channel reach the peak."""
+    """Set a norm's weight so that the channel reaches the peak."""
     weight: Any = norm.weight
     weight.data[CHANNEL] = 1.0 - _offset(norm)
     seen: list[torch.Tensor] = []
@@ -125,7 +125,7 @@ def _carry(norm: torch.nn.Module, network: torch.nn.Module, tokens: torch.Tensor
 
 
 def _offset(norm: torch.nn.Module) -> float:
-    """Return 1 for a norm that multiplies by ``1 + weight``, else 0: seeded weights are around 0 or 1."""
+    """Return 1 for a norm that multiplies by ``1 + weight``, else 0; seeded weights are near 0 or near 1."""
     weight: Any = norm.weight
     return 1.0 if float(weight.median()) < 0.5 else 0.0
 
@@ -141,7 +141,7 @@ def _quieten(norm: torch.nn.Module, ratio: float) -> None:
 def _norms_after(
     network: torch.nn.Module, tokens: torch.Tensor, born: torch.nn.Module, width: int
 ) -> dict[torch.nn.Module, float]:
-    """Return the norms called after a layer whose input's channel is far above the others, and by how much."""
+    """Return the norms called after a layer whose input's channel is far above the others, with the ratio."""
     found: dict[torch.nn.Module, float] = {}
     begun = False
 

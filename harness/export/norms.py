@@ -1,9 +1,9 @@
-"""Count the RMSNorms a PyTorch model executes: the truth that fusion counts are held against.
+"""Count the RMSNorms that a PyTorch model executes, as the reference that fusion counts are compared with.
 
-Forward hooks note every module that looks like a norm (its class name says so, and it holds no other norm)
-each time it runs. What it is, is then decided by behaviour, not by name: it is fed rows x of its own input's
-shape and is an RMSNorm if y_ij = g_j * x_ij * rsqrt(mean_j(x_ij^2) + eps) with one g for all rows, and a
-LayerNorm if the same holds for the rows less their mean.
+Forward hooks record every module that looks like a norm (its class name says so, and it contains no other norm)
+each time it runs. Its kind is then decided by behaviour, not by name: it is run on rows x of its own input's
+shape. It is an RMSNorm if y_ij = g_j * x_ij * rsqrt(mean_j(x_ij^2) + eps) with one g for all rows, and a
+LayerNorm if the same holds for the rows minus their mean.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NormCall:
     class_name: str
     """The module's class."""
     kind: Kind
-    """What it does to its input."""
+    """Which normalisation it computes."""
     shape: tuple[int, ...]
     """The shape of its input."""
     has_gamma: bool
@@ -45,13 +45,13 @@ class NormCall:
 
 
 def looks_like_norm(module: torch.nn.Module) -> bool:
-    """Whether a module's class is named a norm and no module inside it is."""
+    """Whether the name of a module's class says that it is a norm, and that of no module inside it does."""
     inner = (child for child in module.modules() if child is not module)
     return "norm" in type(module).__name__.lower() and not any("norm" in type(m).__name__.lower() for m in inner)
 
 
 def _call(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor | None:
-    """Run a norm on rows x, every other tensor it demands being ones (a gate, for example)."""
+    """Run a norm on rows x, with ones for every other tensor that it requires (a gate, for example)."""
     parameters = list(inspect.signature(module.forward).parameters.values())
     demanded = [p for p in parameters[1:] if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
     result = module.forward(x, *(torch.ones_like(x) for _ in demanded))
@@ -75,7 +75,7 @@ def _rows(shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def classify(module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[Kind, float | None]:
-    """Say what a norm module does to an input of a shape, and an RMSNorm's epsilon.
+    """Return the normalisation that a module computes on an input of a shape, and an RMSNorm's epsilon.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def classify(module: torch.nn.Module, shape: tuple[int, ...]) -> tuple[Kind, flo
 
     Returns
     -------
-    The kind, and for an RMSNorm the epsilon under the root (0.0 if none can be seen).
+    The kind, and for an RMSNorm the epsilon under the root (0.0 if none is measurable).
     """
     if len(shape) < 2:
         shape = (_ROWS, *shape)
@@ -126,7 +126,7 @@ def norms_executed(module: torch.nn.Module, inputs: Mapping[str, np.ndarray[Any,
 
     Returns
     -------
-    One `NormCall` an execution: a module that runs twice appears twice. Only those whose ``kind`` is
+    One `NormCall` for each execution: a module that runs twice appears twice. Only those whose ``kind`` is
     ``"rms_norm"`` are RMSNorms.
     """
     calls: list[tuple[str, torch.nn.Module, tuple[int, ...]]] = []

@@ -1,4 +1,4 @@
-"""The modules that a shape is made of: one, or for ``both`` two, each with example inputs and states."""
+"""Make the modules of a shape, one, or two for ``both``, each with example inputs and states."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 UNROLLED = frozenset({"linear_attention", "mamba", "mamba2", "hybrid"})
-"""Layer types that step through the sequence: a trace holds the steps of the length it was made with."""
+"""Layer types that loop over the sequence; a trace unrolls the loop at the length it was made with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module to be traced, and what it is called with."""
+    """A module to be traced, with example inputs."""
 
     name: str
     """The function's name in the package."""

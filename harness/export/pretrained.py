@@ -1,4 +1,4 @@
-"""A checkpoint's network and prompts, through transformers, offline: everything is in the folder already."""
+"""Load a checkpoint's network and prompts with transformers, offline: the folder contains every file already."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def load(checkpoint: Checkpoint) -> torch.nn.Module:
-    """Return the network with the checkpoint's weights, in eval mode and float32, which holds every bfloat16 exactly.
+    """Return the network with the checkpoint's weights, in eval mode and float32, which represents bfloat16 exactly.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def load(checkpoint: Checkpoint) -> torch.nn.Module:
 
 
 def load_with_marks(checkpoint: Checkpoint) -> tuple[torch.nn.Module, tuple[str, ...]]:
-    """Return the network as :func:`load` does, and a mark on weights in the files that it does not read.
+    """Return the network as :func:`load` does, and a mark on weights in the files that the network does not use.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def load_with_marks(checkpoint: Checkpoint) -> tuple[torch.nn.Module, tuple[str,
         )
     _align(network)
     marks = _unread(checkpoint, network, info)
-    # Buffers keep the type they are made in, whatever the weights' is: RecurrentGemma's is bfloat16.
+    # Buffers keep the type they are made in, whatever the weights' type is: RecurrentGemma's are bfloat16.
     return network.float().eval().requires_grad_(requires_grad=False), marks
 
 
@@ -61,20 +61,20 @@ ALIGNMENT_BYTES = 64
 
 
 def _align(network: torch.nn.Module) -> None:
-    """Copy weights that lie unaligned in their mapped file: kernels sum those in another order."""
+    """Copy weights that are unaligned in their mapped file, because kernels sum unaligned data in another order."""
     for tensor in (*network.parameters(), *network.buffers()):
         if tensor.data_ptr() % ALIGNMENT_BYTES:
             tensor.data = tensor.data.clone()
 
 
 def check_fit(checkpoint: Checkpoint) -> None:
-    """Check names and shapes of a checkpoint's weights against its network, without reading a weight.
+    """Check the names and shapes of a checkpoint's weights against its network, without reading any weight.
 
-    Pickle files, and networks of code that comes with the checkpoint, are checked when they are loaded.
+    Pickle files, and networks defined by code in the checkpoint, are checked when they are loaded.
 
     Raises
     ------
-    ExportError: naming a weight that is missing, that nothing reads, or whose shape is another, with both shapes.
+    ExportError: naming a weight that is missing, unused, or of a different shape, with both shapes.
     """
     tensors = tensors_of(checkpoint, Path(checkpoint.folder))
     if not tensors or checkpoint.trust_remote_code:
@@ -90,14 +90,14 @@ ON_META = importlib.util.find_spec("accelerate") is not None
 
 
 def _empty(shape: tuple[int, ...]) -> torch.Tensor:
-    """Return a tensor of a shape that takes no memory to speak of."""
+    """Return a tensor of a shape that takes almost no memory."""
     return torch.empty(shape, device="meta") if ON_META else torch.zeros(()).expand(shape)
 
 
 def _from_pretrained(
     checkpoint: Checkpoint, folder: Path | None, **options: Any
 ) -> tuple[torch.nn.Module, dict[str, Any]]:
-    """Return the network and what transformers tells of its weights."""
+    """Return the network and transformers' loading information about its weights."""
     from transformers import AutoModelForCausalLM
 
     config = configuration(checkpoint)
@@ -131,7 +131,7 @@ def _class_of(checkpoint: Checkpoint, config: Any) -> Any:
 
 
 def _check_info(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
-    """Refuse weights of another shape, and those that are missing."""
+    """Refuse weights of a different shape, and missing ones."""
     if mismatched := sorted(info["mismatched_keys"]):
         name, found, wanted = mismatched[0]
         raise ExportError(
@@ -145,7 +145,7 @@ def _check_info(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
 
 
 def _unread(checkpoint: Checkpoint, network: torch.nn.Module, info: dict[str, Any]) -> tuple[str, ...]:
-    """Return a mark on weights that nothing reads; refuse those that belong to a part of the network."""
+    """Return a mark on unused weights; refuse those that belong to a part of the network."""
     unread = sorted(info["unexpected_keys"])
     parts = {name for name, _ in network.named_children()}
     if own := [name for name in unread if name.partition(".")[0] in parts]:
@@ -162,7 +162,7 @@ def _more(names: Sequence[Any]) -> str:
 
 @contextlib.contextmanager
 def _loadable(checkpoint: Checkpoint) -> Iterator[Path]:
-    """Give a folder that transformers loads the checkpoint's files from: its own, or one of links with an index."""
+    """Yield a folder that transformers can load the checkpoint from: its own, or one of links with an index."""
     folder = Path(checkpoint.folder)
     if not checkpoint.own_index:
         yield folder
@@ -188,7 +188,7 @@ def _tokenizer(checkpoint: Checkpoint) -> Any:
 
 
 def words(checkpoint: Checkpoint, ids: Sequence[Array]) -> list[str]:
-    """Return the texts of token ids, (n,) each, as the checkpoint's tokenizer spells them."""
+    """Return the texts of token ids, (n,) each, decoded by the checkpoint's tokenizer."""
     with quiet_transformers():
         tokenizer = _tokenizer(checkpoint)
         return [str(tokenizer.decode(one.tolist(), skip_special_tokens=True)) for one in ids]
@@ -199,7 +199,7 @@ def tokenize(checkpoint: Checkpoint, prompts: Sequence[str], vocabulary: int) ->
 
     Raises
     ------
-    ExportError: for a tokenizer that cannot be loaded, or one that does not fit the model.
+    ExportError: for a tokenizer that cannot be loaded or does not fit the model.
     """
     with quiet_transformers():
         try:

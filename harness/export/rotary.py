@@ -1,8 +1,8 @@
-"""Rotary position embeddings as tables, for programs that learn the position only when they run.
+"""Replace rotary position embeddings by tables, for programs whose position is an input.
 
-Where positions are constants, cosines and sines are too. Where a position is an input, a float16 program would compute
-cos(position * frequency) in float16, whose angles near 1,000 are half a radian apart. A table of the float32 values,
-one row a position, has no such error, and needs one gather.
+If positions are constants, cosines and sines are too. If a position is an input, a float16 program would compute
+cos(position * frequency) in float16, whose angles near 1,000 are half a radian apart. A table of the float32 values
+with one row for each position has no such error, and needs one gather.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class RotaryTable(torch.nn.Module):
-    """Stands in for a rotary embedding: looks rows up that the module itself computed, once, for every position.
+    """Replaces a rotary embedding by a look-up of rows, which the module itself computed once for every position.
 
     Parameters
     ----------
     rotary: called as ``rotary(x, position_ids, ...)``; gives cosines and sines, each (1, positions, width), float.
-    length: number of positions, from 0 on.
+    length: number of positions, starting at 0.
     """
 
     def __init__(self, rotary: torch.nn.Module, length: int) -> None:
         super().__init__()
-        self._rotary = [rotary]  # in a list, so that it is no submodule: its buffers stay out of the program
+        self._rotary = [rotary]  # a list, so that it is not a submodule whose buffers enter the program
         self._length = length
         self._tables: dict[str, tuple[str, str]] = {}
 
@@ -37,7 +37,7 @@ class RotaryTable(torch.nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Return cosines and sines at ``position_ids`` (1, S); further arguments, such as a layer type, choose a table.
 
-        The first call with such arguments makes the table, and is to happen before a trace.
+        The first call with such arguments makes the table, and must happen before a trace.
         """
         key = "_".join(map(str, (*rest, *named.values())))
         if key not in self._tables:
@@ -63,7 +63,7 @@ def _is_rotary(module: torch.nn.Module) -> bool:
 
 
 def _changes_with_length(rotary: torch.nn.Module) -> bool:
-    """Whether a rotary embedding chooses its frequencies in each call, by the longest position it sees."""
+    """Whether a rotary embedding chooses its frequencies in each call by the largest position it sees."""
     kinds = getattr(rotary, "rope_type", "default")
     return any(
         "dynamic" in kind or kind == "longrope" for kind in (kinds.values() if isinstance(kinds, dict) else [kinds])
@@ -72,15 +72,15 @@ def _changes_with_length(rotary: torch.nn.Module) -> bool:
 
 @contextlib.contextmanager
 def tabled(network: torch.nn.Module, length: int, *, only_changing: bool = False) -> Iterator[None]:
-    """Have rotary embeddings of a network replaced by their tables of ``length`` positions, for a while.
+    """Replace the rotary embeddings of a network by tables of ``length`` positions inside a ``with`` block.
 
     Parameters
     ----------
     network: a transformers model.
     length: number of positions.
-    only_changing: whether to replace only those of the kinds ``longrope`` and ``dynamic``, which look at the positions
-        to choose their frequencies: coremltools has no such choice, not even for constant positions. The others are
-        constants of a program whose positions are.
+    only_changing: whether to replace only those of the kinds ``longrope`` and ``dynamic``, which choose their
+    frequencies by the positions. coremltools cannot convert that choice, not even for constant positions. The
+    others become constants in a program whose positions are constant.
     """
     replaced: list[tuple[torch.nn.Module, str, torch.nn.Module]] = []
     for parent in list(network.modules()):

@@ -1,8 +1,8 @@
-"""A causal model that keeps keys and values in buffers of its own, which conversion turns into Core ML states.
+"""Wrap a causal model so that it keeps keys and values in buffers, which conversion turns into Core ML states.
 
-One call takes T tokens that follow ``position`` others: it writes their keys and values into the buffers, at
-``[position, position + T)``, and attends to all that is written so far. With T = 1 it decodes; with a larger T it
-fills the same buffers at once, so that decoding goes on from there.
+One call takes T tokens that follow ``position`` others. It writes their keys and values into the buffers, at
+``[position, position + T)``, and attends to everything written so far. With T = 1 it decodes; with a larger T it
+fills the same buffers in one call, and decoding continues from there.
 
 The buffers are float32, as the model computes; the states are declared float16, and coremltools casts between them.
 """
@@ -22,14 +22,14 @@ from harness.export import masks
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """What one attention layer keeps for one position."""
+    """The keys and values that one attention layer keeps for one position."""
 
     layer: int
-    """Index that the layer gives to its cache."""
+    """Layer index by which the layer updates the cache."""
     keys: tuple[int, int]
-    """Heads, and width of a key."""
+    """Number of heads, and width of a key."""
     values: tuple[int, int]
-    """Heads, and width of a value."""
+    """Number of heads, and width of a value."""
 
     def states(self, length: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the layer's two buffers for ``length`` positions, by name."""
@@ -38,32 +38,32 @@ class CacheShape:
 
 
 class _Stateless(Cache):
-    """What every cache here answers; none has layers of transformers' own."""
+    """The base of the caches here, none of which has transformers' cache layers."""
 
     def __init__(self) -> None:
         super().__init__(layers=[])
 
     def get_seq_length(self, *_: Any, **__: Any) -> int:
-        """Return 0: positions and masks are given, nothing is to be derived from the cache."""
+        """Return 0: positions and masks are given explicitly, so none is derived from the cache."""
         return 0
 
 
 class _Recorder(_Stateless):
-    """Notes what each layer would keep."""
+    """Records the shapes that each layer would keep."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[CacheShape] = []
 
     def update(self, key_states: Any, value_states: Any, layer_idx: int, *_: Any, **__: Any) -> tuple[Any, Any]:
-        """Note the shapes (1, heads, T, width), and hand back what came."""
+        """Record the shapes (1, heads, T, width), and return the keys and values unchanged."""
         sides = [(int(states.shape[1]), int(states.shape[3])) for states in (key_states, value_states)]
         self.found.append(CacheShape(layer_idx, sides[0], sides[1]))
         return key_states, value_states
 
 
 class _BufferCache(_Stateless):
-    """Writes into a module's buffers, in place, and hands out the whole of them."""
+    """Writes into a module's buffers in place, and returns the whole buffers."""
 
     def __init__(self, owner: StatefulModel, begin: torch.Tensor, write: Any) -> None:
         super().__init__()
@@ -84,10 +84,10 @@ def _write_slice(buffer: torch.Tensor, begin: torch.Tensor, states: torch.Tensor
 
 
 def _write_selected(buffer: torch.Tensor, begin: torch.Tensor, states: torch.Tensor) -> None:
-    """Assign without a slice, whose bounds torch.export refuses as values.
+    """Assign without a slice, because torch.export refuses computed bounds.
 
-    One token is assigned by its index. For more, coremltools 9.0 has no indexed assignment beside whole dimensions:
-    each position of the buffer takes the token that falls on it, or what it held.
+    One token is assigned by its index. For more tokens, coremltools 9.0 has no indexed assignment except of whole
+    dimensions, so each position of the buffer selects the token at that position, or keeps its value.
     """
     count = states.shape[2]
     if count == 1:
@@ -99,7 +99,7 @@ def _write_selected(buffer: torch.Tensor, begin: torch.Tensor, states: torch.Ten
 
 
 WRITES = {"trace": _write_slice, "export": _write_selected}
-"""How a buffer is written, by frontend: coremltools 9.0 loses an indexed assignment that was traced."""
+"""The function that writes a buffer, by frontend; coremltools 9.0 loses a traced indexed assignment."""
 
 
 class StatefulModel(torch.nn.Module):
@@ -110,7 +110,7 @@ class StatefulModel(torch.nn.Module):
     network: a transformers causal language model.
     query_length: T, fixed.
     cache_length: N, positions the buffers hold; ``position + T`` must not exceed it.
-    kept: what each layer keeps, see :func:`cache_shapes`.
+    kept: the shapes that each layer keeps, see :func:`cache_shapes`.
     frontend: which of :data:`WRITES` writes the buffers.
     """
 
@@ -151,11 +151,11 @@ class StatefulModel(torch.nn.Module):
 
 
 def cache_shapes(network: Any) -> tuple[CacheShape, ...]:
-    """Run a causal model on one token and return what each of its layers would keep.
+    """Run a causal model on one token and return the cache shapes of its layers.
 
     Raises
     ------
-    UnsuitedShapeError: if the model has no cache of keys and values alone, in one line that says what it has instead.
+    UnsuitedShapeError: if the layers do not each keep keys and values and nothing else; in one line that says why.
     """
     types = set(getattr(network.config, "layer_types", None) or ())
     other = sorted(types & (masks.WITHOUT_MASK | {"hybrid"}))

@@ -1,4 +1,4 @@
-"""Check a network's weights before they are converted: which are not finite, and which float16 cannot hold."""
+"""Find weights that are not finite, and weights that exceed float16, before a network is converted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGEST_FLOAT16 = 65_504.0
 
 
 def weight_problem(network: torch.nn.Module) -> str:
-    """Return a sentence on weights that are NaN or infinite; "" where all are finite."""
+    """Return a sentence on weights that are NaN or infinite; "" if all are finite."""
     bad = [
         f"{name} ({lost:,} of {tensor.numel():,})"
         for name, tensor in _tensors(network)
@@ -38,7 +38,7 @@ def weight_marks(network: torch.nn.Module) -> tuple[str, ...]:
 
 
 def _tensors(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield every weight that is saved with the network, a shared one once."""
+    """Yield every weight that is saved with the network, shared ones only once."""
     saved = network.state_dict().keys()
     for name, tensor in chain(network.named_parameters(), network.named_buffers()):
         if name in saved and tensor.is_floating_point() and tensor.numel():

@@ -1,7 +1,7 @@
-"""Modules of one tensor in, one tensor out, around transformers models: what a frontend can trace.
+"""Wrap transformers models in modules with one input and one output tensor, which a frontend can trace.
 
-Everything a model would derive from its input's shape (masks, positions) is a constant of the wrapper, built
-for one sequence length.
+Masks and positions, which a model would derive from its input's shape, are constants of the wrapper, built for
+one sequence length.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class CausalModel(torch.nn.Module):
     Parameters
     ----------
     network: a transformers model whose output has ``logits``.
-    sequence_length: S; inputs of another length are refused by the model's own shapes.
+    sequence_length: S; the model's own shapes refuse inputs of any other length.
     """
 
     def __init__(self, network: Any, sequence_length: int) -> None:
@@ -104,12 +104,12 @@ class Encoder(torch.nn.Module):
 class Decoder(torch.nn.Module):
     """The decoder of an encoder-decoder model: input_ids (1, S), integer -> logits (1, S, vocabulary), float32.
 
-    What the encoder would hand over is a seeded constant, so that only the decoder runs.
+    The encoder's output is a seeded constant, so that only the decoder runs.
 
     Parameters
     ----------
     network: a transformers model for conditional generation.
-    sequence_length: S, of the decoder's input and of the encoder's output.
+    sequence_length: S, the length of the decoder's input and of the encoder's output.
     """
 
     def __init__(self, network: Any, sequence_length: int) -> None:

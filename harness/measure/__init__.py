@@ -1,1 +1,1 @@
-"""How good a result is: metrics, precision against PyTorch, input regimes, calibration, the cost of a norm."""
+"""Measure results: metrics, precision against PyTorch, input regimes, calibration, the cost of a norm."""

@@ -1,11 +1,11 @@
-"""Calibration: the magnitudes that a program's values reach, in float32, on given data.
+"""Measure the magnitudes that a program's values reach, in float32, on given data.
 
-:class:`Calibration` is what ``ane_rms.convert(rescale=...)`` calls with the program between fusing and lowering, where
-each norm is one ``ane_rms_norm`` op; the reference executor then runs it. A program of keys and values in states is fed
-token by token, as a device would be.
+``ane_rms.convert(rescale=...)`` calls :class:`Calibration` with the program between fusing and lowering, where each
+norm is one ``ane_rms_norm`` op, and the reference executor runs it. A program that keeps keys and values in states is
+fed token by token, as on a device.
 
-Numbers beyond 1e30 stand for infinities, as in a mask, and are left out; of what a softmax reads, only the positive
-numbers count, since a number far below the others is as good as minus infinity.
+Numbers beyond 1e30 represent infinities, as in a mask, and are ignored. For inputs of a softmax only positive numbers
+count, because a number far below the others has the same effect as minus infinity.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 INFINITE = 1e30
-"""From here on a number is taken for an infinity."""
+"""Numbers of at least this magnitude are treated as infinities."""
 
 
 class Calibration:
-    """The magnitudes of a model's values, function by function of its program.
+    """Measures the magnitudes of a model's values, separately for each function of its program.
 
     Parameters
     ----------
@@ -47,14 +47,14 @@ class Calibration:
         self._recorders: dict[str, _Recorder] = {}
 
     def rescaling(self, function: ExportedModel, aim: str = "peaks") -> ane_rms.Rescaling:
-        """Return what ``ane_rms.convert`` takes for one function of the model."""
+        """Return the argument ``rescale`` of ``ane_rms.convert`` for one function of the model."""
         return ane_rms.Rescaling(lambda program: self.measure(function, program), aim)
 
     def measure(self, function: ExportedModel, program: Any) -> dict[str, ane_rms.Magnitude]:
-        """Return the magnitudes of a function's values: its own, or another function's of the same name if larger.
+        """Return the magnitudes of a function's values, or those of equally named values of another function if larger.
 
-        Functions of one model share weights, and so must share the factors that these take. Measured once: a program
-        of another lowering is the same up to here.
+        Functions of one model share weights, so the factors that scale the weights must be the same. Magnitudes are
+        measured once, because programs of different lowerings are equal up to this point.
         """
         names = Counter(var.name for block in mil.blocks(program) for op in block.operations for var in op.outputs)
         known = self._recorders.get(function.name)
@@ -67,7 +67,7 @@ class Calibration:
         return {name: one for name, one in found.items() if names[name] == 1}
 
     def watching(self, function: ExportedModel) -> ane_rms.Rescaling:
-        """Return what measures one function of the model, and has nothing rescaled."""
+        """Return a callable that measures one function of the model without rescaling anything."""
 
         def measure(program: Any) -> dict[str, ane_rms.Magnitude]:
             self.measure(function, program)
@@ -76,12 +76,12 @@ class Calibration:
         return ane_rms.Rescaling(measure)
 
     def ceiling(self, name: str) -> float:
-        """Return the largest magnitude that the op which writes a value can give."""
+        """Return the largest magnitude that the op that writes a value can give."""
         products = any(name in recorder.products for recorder in self._recorders.values())
         return MATRIX_MAX if products else FLOAT16_MAX
 
     def peaks(self) -> dict[str, float]:
-        """Return the largest magnitudes of what norms read and matrix products give, by the value's name."""
+        """Return the largest magnitudes of norms' inputs and matrix products' results, by the value's name."""
         found: dict[str, float] = {}
         for recorder in self._recorders.values():
             for name in recorder.shown:
@@ -89,7 +89,7 @@ class Calibration:
         return found
 
     def row_norms(self) -> dict[str, float]:
-        """Return the largest norm of a row of what norms read, by the value's name."""
+        """Return the largest norm of a row of norms' inputs, by the value's name."""
         found: dict[str, float] = {}
         for recorder in self._recorders.values():
             for name, total in recorder.sums.items():
@@ -124,7 +124,7 @@ def _larger(a: ane_rms.Magnitude, b: ane_rms.Magnitude) -> ane_rms.Magnitude:
 
 
 class _Recorder:
-    """A listener that keeps the largest magnitude of every float, and of what norms read the rows' sizes."""
+    """A listener that records the largest magnitude of every float value, and the row sizes of norms' inputs."""
 
     def __init__(self, model: ReferenceModel) -> None:
         self.peaks: dict[str, float] = {}
@@ -141,11 +141,11 @@ class _Recorder:
 
     @property
     def shown(self) -> dict[str, None]:
-        """The names of what norms read and matrix products give."""
+        """The names of norms' inputs and matrix products' results."""
         return dict.fromkeys([*self.sums, *self.products])
 
     def note(self, op: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Keep what one op has read and written."""
+        """Record the magnitudes of one op's inputs and outputs."""
         for name, value in outputs.items():
             if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel():
                 size = value if name in self._exponents else value.abs()
@@ -177,7 +177,7 @@ class _Recorder:
         kept[name] = max(kept.get(name, 0.0), largest)
 
     def magnitudes(self) -> dict[str, ane_rms.Magnitude]:
-        """Return what was seen, by the value's name."""
+        """Return the recorded magnitudes, by the value's name."""
         return {
             name: ane_rms.Magnitude(peak, self.sums.get(name), self._typical(name)) for name, peak in self.peaks.items()
         }

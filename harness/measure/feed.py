@@ -1,7 +1,7 @@
-"""Feed a run's tokens through a program of any shape, and say which of the model's logits came out.
+"""Feed a run's tokens through a program of any shape, and return the logits with their positions.
 
-A program of fixed length takes a shorter run filled up with token 0: a causal model's logits do not depend on what
-follows, so those of the filling are left out.
+A run shorter than a program's fixed length is padded with token 0. A causal model's logits do not depend on later
+tokens, so the logits of the padding are dropped.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def feed(executors: Mapping[str, Executor], shape: Shape, tokens: Array) -> tupl
 
     Parameters
     ----------
-    executors: one by function of the program.
-    shape: the program's.
+    executors: the executor of each function of the program, by name.
+    shape: the program's shape.
     tokens: ids, int32, shape (1, n), n at most the shape's length.
 
     Returns
     -------
-    Positions (rows,) and logits (rows, vocabulary): row by row, whose position's logits these are. A flexible program
-    is run at n, n // 2 and 1 tokens, so that positions come more than once.
+    Positions (rows,) and logits (rows, vocabulary): the position of each row, and its logits. A flexible program is
+    run at n, n // 2 and 1 tokens, so positions occur more than once.
     """
     if shape.kind == "prefill":
         return _whole(executors["main"], tokens, shape.length)
@@ -48,7 +48,7 @@ def _whole(executor: Executor, tokens: Array, length: int) -> tuple[Array, Array
 
 
 def _with_state(executors: Mapping[str, Executor], shape: Shape, tokens: Array) -> tuple[Array, Array]:
-    """Fill the state at once as far as the shape does that, then go on token by token."""
+    """Prefill the state in one call as far as the shape allows, then continue token by token."""
     decode = executors["decode" if shape.kind == "both" else "main"]
     state, count = decode.make_state(), tokens.shape[1]
     first = min(shape.prefilled, count)
@@ -64,7 +64,7 @@ def _with_state(executors: Mapping[str, Executor], shape: Shape, tokens: Array) 
 
 
 def filled(tokens: Array, length: int) -> Array:
-    """Return tokens (1, n) filled up with token 0 to (1, length)."""
+    """Return tokens (1, n) padded with token 0 to (1, length)."""
     return np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])))
 
 
@@ -73,7 +73,7 @@ def _position(at: int) -> Array:
 
 
 def _logits(outputs: Mapping[str, Array]) -> Array:
-    """Return the one output, less its first dimension of 1."""
+    """Return the one output without its first dimension of 1."""
     (logits,) = outputs.values()
     rows: Array = logits[0]
     return rows

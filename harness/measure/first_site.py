@@ -1,8 +1,8 @@
 """Find the first op at which a program goes wrong under a float16 policy.
 
 The program is run twice on the same tokens: under the policy, and with every value kept in float32. Its ops run in the
-same order both times, so the first op whose float32 value is sound and whose value under the policy is not is where the
-output is lost. Of each value only a few figures are kept, so that a large model's trace takes little memory.
+same order both times. The output is lost at the first op whose value is sound in float32 and wrong under the policy.
+Only a few figures of each value are kept, so a large model's trace takes little memory.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from harness.measure.model_precision import Trial
 
 SAMPLED = 4096
-"""Elements of each value that are kept, evenly spaced."""
+"""Number of elements kept of each value, evenly spaced."""
 
 MASKED = 1e30
-"""Magnitudes from here on are those of attention masks, whose infinity in float16 is meant."""
+"""Magnitudes from this on are those of attention masks, whose infinity in float16 is intended."""
 
 NORMAL = 6.2e-5
-"""Float16's smallest normal number: a row below it may become zeros without being lost."""
+"""Float16's smallest normal number; a row below it may become zeros without being counted as lost."""
 
 ACCUMULATING = ("layer_norm", "l2_norm", "reduce_mean", "reduce_sum", "reduce_sum_square", "reduce_l2_norm")
 """Ops whose sums may exceed float16 although their inputs and results do not."""
@@ -43,20 +43,20 @@ ACCUMULATING = ("layer_norm", "l2_norm", "reduce_mean", "reduce_sum", "reduce_su
 
 @dataclass(frozen=True, slots=True)
 class FirstSite:
-    """Where a program goes wrong."""
+    """The op at which a program goes wrong."""
 
     name: str
     """The value's name in the program."""
     op_type: str
     module: str
-    """Path of the torch module it came from; empty where coremltools does not know it."""
+    """Path of the torch module it came from; empty if coremltools does not know it."""
     fault: str
     """``infinite``, ``NaN``, ``zeros`` or ``deviation``."""
     largest: float
     """Largest magnitude of the value in float32."""
 
     def sentence(self, policy: str) -> str:
-        """Return what happens there and the mend, as one clause."""
+        """Return the finding and its mend as one clause."""
         layer = next((f"layer {part}, " for part in self.module.split(".") if part.isdecimal()), "")
         place = f"{layer}{self.module} ({self.op_type} {self.name})" if self.module else f"{self.op_type} {self.name}"
         what = {
@@ -68,7 +68,7 @@ class FirstSite:
         return f"it goes wrong first at {place}: {what}, in float32 it reaches {self.largest:,.4g}; {self.mend(policy)}"
 
     def mend(self, policy: str) -> str:
-        """Return what to try."""
+        """Return the mend to try."""
         if self.op_type in ACCUMULATING and POLICIES[policy].narrow:
             names = " or ".join(name for name, one in STRATEGIES.items() if one.rescales_rows)
             return f"a sum exceeds float16 within this op: --lowering {names} keeps it in range"
@@ -77,7 +77,7 @@ class FirstSite:
 
 @dataclass(slots=True)
 class _Trace:
-    """What one run's ops made: a few figures of each float value, in order."""
+    """A few figures of each float value that the ops of one run made, in order."""
 
     entries: list[tuple[Op, str, dict[str, Any]]]
 
@@ -101,13 +101,13 @@ def _figures(value: torch.Tensor) -> dict[str, Any]:
 
 
 def first_site(trial: Trial, model: Converted, policy: str) -> FirstSite | None:
-    """Return the first op that goes wrong on the run whose output is worst; None where no op does.
+    """Return the first op that goes wrong on the run whose output is worst; None if no op does.
 
     Parameters
     ----------
-    trial: the runs, and what float32 PyTorch makes of them.
-    model: the converted model, which knows its torch modules.
-    policy: the executor's.
+    trial: the runs, with float32 PyTorch's logits.
+    model: the converted model, whose ops record their torch modules.
+    policy: the executor's precision policy.
     """
     number, outcome = _worst_run(trial, model, policy)
     narrow, wide = (_traced(trial, model, one, number) for one in (policy, "fp32"))
@@ -166,7 +166,7 @@ def _fault(narrow: Mapping[str, Any], wide: Mapping[str, Any], *, finite_alone: 
 
 
 def _modules(model: Converted) -> dict[str, str]:
-    """Return the torch module of each value: its own, or that of the op before it, which a pass may have replaced."""
+    """Return the torch module of each value. An op without one, made by a pass, has that of the op before it."""
     from harness.convert.conversion import iterate_ops
 
     found: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""The error of each lowering by input regime: one norm, converted and executed, against float64.
+"""Measure the error of each lowering by input regime: one norm, converted and executed, compared with float64.
 
-The regimes are what an RMSNorm meets: ordinary rows, zeros, a spike (the residual stream of published models peaks
-between 410 and 292,969), tiny rows, float16's largest number.
+The regimes are kinds of rows that an RMSNorm reads: ordinary rows, zeros, a spike (the residual stream of published
+models peaks between 410 and 292,969), tiny rows, float16's largest number.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ WIDTH = 2048
 ROWS = 64
 EPSILON = 1e-5
 ROUNDING = "(rounding)"
-"""The row of the table that float16 itself makes: the formula in float64, input, gamma and output rounded."""
+"""Name of the table's row for float16's own rounding: the float64 formula with input, gamma and output rounded."""
 
 
 def _spiked(x: Array, size: float) -> Array:
@@ -44,7 +44,7 @@ REGIMES: dict[str, Callable[[Array], Array]] = {
     "rows of 1e-3": lambda x: x * 1e-3,
     "largest float16": lambda x: x / np.max(np.abs(x), axis=-1, keepdims=True) * 65504.0,
 }
-"""What each regime makes of rows drawn from N(0, 1)."""
+"""The function that each regime applies to rows drawn from N(0, 1)."""
 
 
 def inputs(regime: str, seed: int = 0) -> Array:
@@ -59,14 +59,14 @@ def gamma(seed: int = 1) -> Array:
 
 
 def formula(x: Array, scale: Array) -> Array:
-    """Return RMSNorm in float64."""
+    """Return the RMSNorm of rows in float64."""
     wide = x.astype(np.float64)
     result: Array = scale.astype(np.float64) * wide / np.sqrt(np.mean(wide**2, axis=-1, keepdims=True) + EPSILON)
     return result
 
 
 def measure(lowerings: Sequence[str], policies: Sequence[str]) -> Iterator[Error]:
-    """Yield float16's own rounding, then the error of every lowering under every policy."""
+    """Yield the error of float16's own rounding, then that of every lowering under every policy."""
     stored = gamma().astype(np.float16)
     rounded = {name: formula(inputs(name), stored).astype(np.float16) for name in REGIMES}
     yield Error(ROUNDING, "fp16", {name: _error(name, value) for name, value in rounded.items()})
@@ -80,7 +80,7 @@ def measure(lowerings: Sequence[str], policies: Sequence[str]) -> Iterator[Error
 
 
 def _predicted_s(reference: ReferenceModel, policy: str) -> float | None:
-    """Return the seconds that the engine model predicts for the norm, under a policy of the Neural Engine."""
+    """Return the seconds that the engine model predicts for the norm, for a policy of the Neural Engine."""
     family = policy.removeprefix(PREDICTING).partition("-")[0]
     if not policy.startswith(PREDICTING):
         return None
@@ -88,7 +88,7 @@ def _predicted_s(reference: ReferenceModel, policy: str) -> float | None:
 
 
 def _error(regime: str, actual: Array) -> float:
-    """Return the mean relative error against rows that were not rounded to float16, or the magnitude for zeros."""
+    """Return the mean relative error against rows not rounded to float16; for zeros, the magnitude."""
     rows = REGIMES[regime](np.random.default_rng(0).standard_normal((ROWS, WIDTH)))[None]
     expected = formula(rows, gamma())
     if not expected.any():

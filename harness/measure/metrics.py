@@ -1,9 +1,9 @@
-"""Precision metrics: how far a converted model's output is from the float32 PyTorch model's.
+"""Measure how far a converted model's output is from the float32 PyTorch model's.
 
-Each takes ``expected`` and ``actual`` of one shape and returns a float, computed in float64. A NaN in ``actual``
-gives NaN (agreement metrics count it as disagreement): nothing is masked. Gates rest on relative L2, cosine, max-abs
-and the logits' metrics; the mean relative error is shown because the original work reports it, but elements near
-zero dominate it.
+Each metric takes ``expected`` and ``actual`` of one shape and returns a float, computed in float64. A NaN in ``actual``
+gives NaN (agreement metrics count it as disagreement), and nothing is masked. Gates use relative L2, cosine, max-abs
+and the logits' metrics. The mean relative error is shown because the original work reports it, but elements near zero
+dominate it, so no gate uses it.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class MetricSpec:
 
     function: Metric
     title: str
-    """Header of its column."""
+    """Header of the metric's column."""
     spec: str
-    """Format specification of its figures."""
+    """Format specification of the metric's figures."""
     higher_is_better: bool
-    """Whether 1 is its best value, rather than 0."""
+    """Whether the best value is 1 rather than 0."""
     tolerance: Tolerance | None
-    """How far it may move from a baseline; None for a metric that is shown and not gated."""
+    """Allowed distance from a baseline; None for a metric that is shown but not gated."""
     near_one: bool
-    """Whether differences are visible only in its distance from 1."""
+    """Whether differences are visible only in the distance from 1."""
     in_tables: bool = True
-    """Whether the results table has a column of it."""
+    """Whether the results table has a column for it."""
 
     def distance(self, value: float | None) -> float:
-        """Return how far a value is from the best; infinity where it is missing or not finite."""
+        """Return the distance of a value from the best one; infinity if it is missing or not finite."""
         if value is None or not math.isfinite(value):
             return math.inf
         return 1 - value if self.higher_is_better else value
 
     def figure(self, value: float) -> str:
-        """Return a value as tables show it."""
+        """Return a value formatted for tables."""
         return format(value, self.spec)
 
     def exact(self, value: float | None) -> str:
-        """Return a value as sentences show it, where small differences matter: ``1 - 3.20e-07`` for a cosine."""
+        """Return a value formatted for sentences, which show small differences: ``1 - 3.20e-07`` for a cosine."""
         if value is None or not math.isfinite(value):
             return "not finite"
         if self.near_one:
@@ -93,7 +93,7 @@ def metric(
 
 
 def spec_of(name: str) -> MetricSpec:
-    """Return a metric's traits; one that only another version knows is taken for an error, lower being better."""
+    """Return a metric's traits; an unknown metric, of another version, is treated as an error (lower is better)."""
     known: MetricSpec | None = METRICS.get(name)
     return known or MetricSpec(_unknown, name, ".2e", higher_is_better=False, tolerance=None, near_one=False)
 
@@ -105,8 +105,8 @@ def _unknown(_expected: Array, _actual: Array) -> float:
 def tolerances() -> dict[str, Tolerance]:
     """Return the tolerance of each gated metric by name.
 
-    Processors sum in different orders, which flips single float16 roundings: the same programs differ by a few per cent
-    of their error from machine to machine.
+    Processors sum in different orders, which changes single float16 roundings, so the error of the same program differs
+    by a few per cent from machine to machine.
     """
     return {name: one.tolerance for name, one in METRICS.items() if one.tolerance is not None}
 
@@ -121,21 +121,21 @@ def measure(expected: Array, actual: Array) -> dict[str, float]:
     if expected.shape != actual.shape:
         raise ValueError(f"cannot compare shapes {expected.shape} and {actual.shape}")
     wide, other = expected.astype(np.float64), actual.astype(np.float64)
-    with np.errstate(all="ignore"):  # infinite logits give NaN, which is the figure
+    with np.errstate(all="ignore"):  # infinite logits give NaN, which is returned
         return {name: one.function(wide, other) for name, one in METRICS.items()}
 
 
 def over(runs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Return each metric at its worst over several runs, and for more than one run its mean as ``<name>_mean``.
+    """Return the worst value of each metric over several runs, and for more than one run its mean as ``<name>_mean``.
 
-    A NaN in any run is the worst there is. The number of runs is ``runs``, where there is more than one.
+    A NaN in any run is the worst value. For more than one run, ``runs`` is their number.
     """
     if len(runs) == 1:
         return dict(runs[0])
     result: dict[str, float] = {}
     for name in runs[0]:
         values = np.array([run[name] for run in runs])
-        result[name] = float(values.min() if METRICS[name].higher_is_better else values.max())  # both hand a NaN on
+        result[name] = float(values.min() if METRICS[name].higher_is_better else values.max())  # both propagate NaN
         result[f"{name}_mean"] = float(values.mean())
     return {**result, "runs": float(len(runs))}
 
@@ -149,17 +149,17 @@ def rel_l2(expected: Array, actual: Array) -> float:
     return error / size
 
 
-# The distance of a cosine from 1 is squared in the error, hence the wider share.
+# A cosine's distance from 1 is quadratic in the error, so the tolerance is wider.
 @metric("cosine", spec=".6f", higher_is_better=True, tolerance=Tolerance(0.5, 1e-7), near_one=True)
 def cosine(expected: Array, actual: Array) -> float:
-    """Return the cosine of the angle between the two, flattened; 1 is the same direction."""
+    """Return the cosine of the angle between the two flattened arrays; 1 is the same direction."""
     size = float(np.linalg.norm(expected)) * float(np.linalg.norm(actual))
     if size == 0:
         return 1.0 if not expected.any() and not actual.any() else 0.0
     return float(np.dot(expected.ravel(), actual.ravel())) / size
 
 
-# The largest error and the divergence rest on few elements.
+# The largest error and the divergence depend on few elements.
 @metric("max abs", tolerance=Tolerance(0.5, 1e-4))
 def max_abs(expected: Array, actual: Array) -> float:
     """Return the largest absolute difference."""
@@ -176,12 +176,12 @@ def mean_rel(expected: Array, actual: Array) -> float:
 
 @metric("KL", spec=".1e", tolerance=Tolerance(0.5, 1e-7))
 def kl(expected: Array, actual: Array) -> float:
-    """Return the mean Kullback-Leibler divergence, in nats, of the softmax over the last axis, from ``expected``."""
+    """Return the mean Kullback-Leibler divergence in nats, from ``expected``, of the softmax over the last axis."""
     p, q = _log_softmax(expected), _log_softmax(actual)
     return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1)))
 
 
-# Rows are counted, of which one or two may be ties.
+# The metric counts rows, and one or two of them may be ties.
 @metric("top-1", spec=".3f", higher_is_better=True, tolerance=Tolerance(0.0, 0.05))
 def top1(expected: Array, actual: Array) -> float:
     """Return the fraction of rows whose largest entry is the same."""

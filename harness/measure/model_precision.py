@@ -1,4 +1,4 @@
-"""Measure a converted model's precision: its logits on every run of tokens against the float32 PyTorch model's."""
+"""Measure a converted model's precision by comparing its logits on every run with the float32 PyTorch model's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a model is run on, and what the float32 PyTorch model makes of it."""
+    """The runs that a model is measured on, with the float32 PyTorch model's results."""
 
     shape: Shape
     functions: tuple[str, ...]
@@ -35,11 +35,11 @@ class Trial:
     expected: tuple[Array, ...]
     """The float32 PyTorch model's logits of each run, (n, vocabulary)."""
     reading: Reading | None = None
-    """A longer text, and what the float32 PyTorch model makes of it; None where none was asked for."""
+    """A longer text with the float32 PyTorch model's reading of it; None if none was requested."""
 
     @classmethod
     def of(cls, exported: ExportedModel) -> Trial:
-        """Run the PyTorch model."""
+        """Run the PyTorch model and return the trial."""
         import torch
 
         with torch.inference_mode():
@@ -54,7 +54,7 @@ class Trial:
 
     @property
     def problem(self) -> str:
-        """What makes the PyTorch model's own logits nothing to compare with; empty where they are sound."""
+        """Why the PyTorch model's logits cannot be compared with; empty if they are sound."""
         for logits in self.expected:
             if bad := int(logits.size - np.isfinite(logits).sum()):
                 return f"{bad:,} of {logits.size:,} logits of the float32 PyTorch model are NaN or infinite"
@@ -63,7 +63,7 @@ class Trial:
         return ""
 
     def arrays(self) -> dict[str, Array]:
-        """Return all of it as arrays by name."""
+        """Return the trial as arrays by name."""
         return {
             "shape": np.array(str(self.shape)),
             "functions": np.array(self.functions),
@@ -74,7 +74,7 @@ class Trial:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Trial:
-        """Return what :meth:`arrays` was made from."""
+        """Return the trial that :meth:`arrays` came from."""
         kind, _, length = str(arrays["shape"]).partition(":")
         numbers = range(sum(name.startswith("run_") for name in arrays))
         return cls(
@@ -91,9 +91,9 @@ def measure(trial: Trial, model: Converted | str, policy: str) -> dict[str, floa
 
     Parameters
     ----------
-    trial: the runs, and what to expect of them.
-    model: as converted, or a package's path.
-    policy: the executor's.
+    trial: the runs, and the logits to compare with.
+    model: the converted model, or a package's path.
+    policy: the executor's precision policy.
     """
     executors = executors_of(trial, model, policy)
     runs = []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def of_report(report: FusionReport, lowering: str) -> tuple[int, int] | None:
-    """Return (ops, bytes) of all fused sites, or None where a site's shape is not known before run time."""
+    """Return (ops, bytes) of all fused sites, or None if a site's shape is not known before run time."""
     costs = []
     for site in report.fused:
         if not all(isinstance(n, int) for n in site.shape):
@@ -29,7 +29,7 @@ def of_report(report: FusionReport, lowering: str) -> tuple[int, int] | None:
 def of_norm(shape: tuple[int, ...], axes: tuple[int, ...], lowering: str, *, has_gamma: bool) -> tuple[int, int]:
     """Return (ops, bytes) of one norm in float16.
 
-    Bytes are those that each op reads and writes, constants included: what moves where nothing is fused any further.
+    Bytes are those that each op reads and writes, including constants: the traffic without any further fusion.
     """
     gamma = np.full([shape[axis] for axis in axes], 0.5) if has_gamma else None
     lowered = one_norm(shape, gamma, 1e-5, lowering=lowering, dtype=np.float16, axes=axes, convert_to="milinternal")

@@ -1,4 +1,4 @@
-"""Build a program of one RMSNorm, lowered: its error, its ops and its latency are measured on it."""
+"""Build a program of one lowered RMSNorm, on which a lowering's error, ops and latency are measured."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def one_norm(
 
     Parameters
     ----------
-    shape: of its input ``x``.
+    shape: shape of its input ``x``.
     gamma: the scale, or None.
     epsilon: added to the mean square.
-    lowering: the strategy's name; empty for a program without the norm, of what stands around it alone.
+    lowering: the strategy's name; empty for a program without the norm, of the surrounding ops alone.
     dtype: element type of ``x``, gamma and epsilon.
     axes: normalised axes.
-    around: build the ops before and after the norm, from a value to a value.
-    **options: of ``ane_rms.convert``.
+    around: the functions that build the ops before and after the norm, each from a value to a value.
+    **options: further options of ``ane_rms.convert``.
     """
     import coremltools as ct
     from coremltools.converters.mil.mil import Builder as mb

@@ -1,8 +1,8 @@
-"""How well a converted model reads and continues a text, beside the float32 PyTorch model.
+"""Measure how well a converted model reads and continues a text, compared with the float32 PyTorch model.
 
-The text is read in windows of the program's length; each token but a window's first is predicted from those before it
-in the window. Perplexity is ``exp`` of the mean negative log likelihood. The greedy continuation takes the most likely
-token each time: a program with states decodes token by token on them, any other is run on the whole text so far.
+The text is read in windows of the program's length. Each token except a window's first is predicted from the earlier
+tokens of the window. Perplexity is ``exp`` of the mean negative log likelihood. The greedy continuation takes the most
+likely token each time; a program with states decodes token by token, and any other is run on the whole text so far.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 CONTINUED = 24
-"""Tokens of the greedy continuation, or as many as the program has positions for."""
+"""Largest number of tokens of the greedy continuation; a short program has positions for fewer."""
 PROMPT = 8
-"""Tokens of the text that the continuation begins after."""
+"""Largest number of tokens of the text that the continuation begins after."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text in tokens, and what float32 PyTorch makes of it."""
+    """A text in tokens, with float32 PyTorch's reading of it."""
 
     tokens: Array
     """Ids of the whole text, int32, (1, n)."""
@@ -44,11 +44,11 @@ class Reading:
 
     @staticmethod
     def prompt_length(length: int) -> int:
-        """Return how many tokens of the text the continuation begins after, in a program of a length."""
+        """Return after how many tokens of the text the continuation begins, for a program of a given length."""
         return max(1, min(PROMPT, length // 4))
 
     def arrays(self) -> dict[str, Array]:
-        """Return all of it as arrays by name."""
+        """Return the reading as arrays by name."""
         return {
             "text_tokens": self.tokens,
             "text_perplexity": np.array(self.perplexity),
@@ -58,7 +58,7 @@ class Reading:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Reading | None:
-        """Return what :meth:`arrays` was made from; None where there is no text."""
+        """Return the reading that :meth:`arrays` came from; None if there is no text."""
         if "text_tokens" not in arrays:
             return None
         return cls(
@@ -71,17 +71,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What a converted model makes of a text."""
+    """A converted model's reading of a text."""
 
     perplexity: float
-    """Infinite where a logit is not finite."""
+    """Perplexity; infinite if a logit is not finite."""
     agreement: float
-    """Share of next tokens that are float32 PyTorch's."""
+    """Share of next tokens equal to float32 PyTorch's."""
     continuation: Array
 
 
 def of_module(exported: ExportedModel, tokens: Array) -> Reading:
-    """Have the float32 PyTorch model read and continue a text of token ids (1, n)."""
+    """Read and continue a text of token ids (1, n) with the float32 PyTorch model."""
     import torch
 
     length = exported.shape.length
@@ -97,7 +97,7 @@ def of_module(exported: ExportedModel, tokens: Array) -> Reading:
 
 
 def of_program(executors: Mapping[str, Executor], shape: Shape, reading: Reading) -> Read:
-    """Have a converted model read and continue the same text."""
+    """Read and continue the same text with a converted model."""
 
     def logits(ids: Array) -> Array:
         positions, rows = feed(executors, shape, ids)
@@ -127,7 +127,7 @@ def _read(logits: Callable[[Array], Array], tokens: Array, length: int) -> tuple
 
 
 def _continue(logits: Callable[[Array], Array], tokens: Array, length: int) -> Array:
-    """Return the greedy continuation of the text's first tokens; a logit that is not finite ends it."""
+    """Return the greedy continuation of the text's first tokens; it ends at a logit that is not finite."""
     begin = Reading.prompt_length(length)
     ids = tokens[:, :begin]
     for _ in range(min(CONTINUED, length - begin)):

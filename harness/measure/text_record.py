@@ -1,4 +1,4 @@
-"""What a record keeps of how a program reads a text: figures, and the continuations in words."""
+"""Make the fields of a record on how a program reads a text: figures, and the continuations in words."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def text_record(checkpoint: Checkpoint, trial: Trial, model: Converted | str, policy: str) -> TextRecord | None:
-    """Return how a converted model reads a trial's text; None for a trial without one.
+    """Return a record of how a converted model reads a trial's text; None for a trial without a text.
 
     Parameters
     ----------
-    checkpoint: whose tokenizer spells the continuations.
-    trial: the text, and what float32 PyTorch makes of it.
-    model: as converted, or a package's path.
-    policy: the executor's.
+    checkpoint: the checkpoint whose tokenizer decodes the continuations.
+    trial: the text, with float32 PyTorch's reading of it.
+    model: the converted model, or a package's path.
+    policy: the executor's precision policy.
     """
     reading = trial.reading
     if reading is None:

@@ -1,1 +1,1 @@
-"""What a run is asked for: cases, options, variants, shapes."""
+"""The plan of a run: cases, options, variants, shapes."""

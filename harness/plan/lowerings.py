@@ -1,7 +1,7 @@
-"""The names and traits of the lowerings, known before ``ane_rms`` and with it coremltools are imported.
+"""Give the names and traits of the lowerings without importing ``ane_rms``, which imports coremltools.
 
-A lowering is one function of :mod:`ane_rms.passes.strategies` under ``@strategy``, and is named nowhere else. Once that
-module is imported its registry answers. Before, the decorated functions of its source do.
+A lowering is a function of :mod:`ane_rms.passes.strategies` decorated with ``@strategy``, and is named nowhere else.
+Once that module is imported, its registry is read. Before that, the decorators in its source are read.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ def lowerings() -> tuple[str, ...]:
 
 
 def default_lowering() -> str:
-    """Return the name of the lowering used where none is named."""
+    """Return the name of the lowering that is used if none is named."""
     return lowerings()[0]
 
 
 def protects_squares(name: str) -> bool:
-    """Return whether a lowering keeps squares inside one op, or rescales rows first; without either they overflow."""
+    """Return whether a lowering keeps squares inside one op or rescales rows first, so that squares do not overflow."""
     registered = _registered()
     if registered and name in registered:
         return bool(registered[name].squares_stay_inside or registered[name].rescales_rows)
@@ -36,13 +36,13 @@ def protects_squares(name: str) -> bool:
 
 
 def _registered() -> Any:
-    """Return the registry of lowerings; None before its module is imported, and while that is under way."""
+    """Return the registry of lowerings; None before its module is imported completely."""
     return getattr(sys.modules.get(MODULE), "STRATEGIES", None)
 
 
 @cache
 def _declared() -> dict[str, frozenset[str]]:
-    """Return the traits of the functions under ``@strategy(...)`` in the source, by name, in its order."""
+    """Return the traits of the functions decorated with ``@strategy(...)``, by name, in the order of the source."""
     source = ane_rms_folder().joinpath(*MODULE.split(".")[1:]).with_suffix(".py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
     return {

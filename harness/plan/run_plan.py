@@ -1,6 +1,6 @@
-"""What a run does, as plain data: options, the cases of each model, and the fields every record shares.
+"""Describe a run as plain data: options, the cases of each model, and the fields that every record shares.
 
-Nothing here needs torch, transformers or coremltools: the process that hands the work out stays light.
+This module needs neither torch, transformers nor coremltools, so the process that distributes the work stays light.
 """
 
 from __future__ import annotations
@@ -28,68 +28,68 @@ FRONTENDS = ("trace", "export")
 """Names of the frontends of `harness.export`, the default one first."""
 
 PREPARATION = ("export", "convert plain")
-"""Steps of `harness.run.cases` that every case of a model stands on."""
+"""Steps of `harness.run.cases` that every case of a model depends on."""
 
 
 class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One row of a model."""
+    """One case of a model, which is one row of the table."""
 
     variant: str
     """Name of a `harness.plan.variants.Variant`."""
     lowering: str = ""
-    """Strategy of the variant ``on``; empty for the others."""
+    """Lowering strategy of the variant ``on``; empty for other variants."""
     compression: str = ""
     """A key of `harness.convert.compression.SCHEMES`, or empty."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether its norms are primitives, whose squares may overflow: that is the finding such a case is run for."""
+        """Whether its norms are primitives, whose squares may overflow; such a case is run to show that."""
         return self.variant != "on" or not protects_squares(self.lowering or default_lowering())
 
     @property
     def title(self) -> str:
-        """The case in words."""
+        """The case's title in tables."""
         return " ".join(filter(None, (self.variant, self.lowering, self.compression)))
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a run does, the models left out."""
+    """The options of a run, without its models."""
 
     variants: tuple[str, ...]
     frontend: str = "trace"
     policy: str = DEFAULT_POLICY
     lowerings: tuple[str, ...] = msgspec.field(default_factory=lambda: lowerings()[:1])
-    """Strategies of the variant ``on``, each a row of its own."""
+    """Lowering strategies of the variant ``on``, each of which gives a row."""
     compressions: tuple[str, ...] = ("",)
-    """How weights are compressed, each a row of its own; empty for not at all. The variant ``cpu`` has only that."""
+    """Compression schemes, each of which gives a row; "" is no compression. The variant ``cpu`` has only that one."""
     shape: str = KINDS[0]
-    """How the programs take their tokens, a kind of `harness.plan.shapes`."""
+    """How the programs take their tokens: a kind of `harness.plan.shapes`."""
     size: Size = "quick"
     sequence_length: int = LENGTH
-    """Tokens of a run."""
+    """Number of tokens of a run."""
     checkpoint: Checkpoint | None = None
-    """Weights of the one model there is; none for seeded ones."""
+    """The checkpoint of a run of a single model; None for seeded weights."""
     prompts: tuple[str, ...] = ()
-    """Texts for the checkpoint's tokenizer; none for the project's own."""
+    """Texts for the checkpoint's tokenizer; if empty, the project's own are used."""
     rescale: str = ""
-    """``auto``, ``off`` or a power of two, for the variant ``on``; empty for what :func:`rescale_of` says."""
+    """``auto``, ``off`` or a power of two, for the variant ``on``; if empty, :func:`rescale_of` decides."""
     aim: str = AIMS[0]
-    """What ``auto`` brings into range, one of `harness.zoo.rescale_choice.AIMS`."""
+    """The aim of ``auto``, one of `harness.zoo.rescale_choice.AIMS`."""
     text: bool = False
-    """Whether a longer text is read and continued, beside float32 PyTorch."""
+    """Whether a longer text is read and continued, and compared with float32 PyTorch."""
     lean: bool = True
-    """Whether conversions do without copies of the weights; the packages are the same."""
+    """Whether conversions avoid copies of the weights; the packages are the same."""
     cache: bool = False
-    """Whether packages are taken from the cache and kept in it."""
+    """Whether packages are read from and stored in the cache."""
     run_id: str = ""
 
     @property
     def compute_precision(self) -> str:
-        """Precision of the programs: ``FLOAT32`` if the policy stores no float16, so that no weight is rounded."""
+        """Compute precision of the programs: ``FLOAT32`` if the policy stores no float16, so no weight is rounded."""
         return "FLOAT32" if POLICIES[self.policy].wide else "FLOAT16"
 
     def cases(self) -> tuple[Case, ...]:
-        """Return each variant with each lowering and each compression it is run with; only ``on`` has lowerings."""
+        """Return the cases: each variant with each of its lowerings and compressions; only ``on`` has lowerings."""
         return tuple(
             Case(variant, lowering, compression)
             for variant in self.variants
@@ -99,51 +99,51 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def rescale_of(spec: ModelSpec, options: Options, case: Case) -> str:
-    """Return how a case is rescaled: as the options say, else ``auto`` for a checkpoint, else as the zoo file says."""
+    """Return a case's rescale: that of the options, else ``auto`` for a checkpoint, else that of the zoo file."""
     if case.variant != "on":
         return "off"
     return options.rescale or ("auto" if options.checkpoint is not None else spec.rescale)
 
 
 def asked_rescale(spec: ModelSpec, options: Options, case: Case) -> str:
-    """Return how a case is rescaled, with the aim of ``auto`` where it is not the default one."""
+    """Return a case's rescale, with the aim of ``auto`` appended if it is not the default one."""
     choice = rescale_of(spec, options, case)
     return f"{choice} {options.aim}" if choice == "auto" and options.aim != AIMS[0] else choice
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One model in some of its cases: the unit that is given to a child process, or to a machine of a fleet."""
+    """One model with some of its cases: the unit that a child process, or a machine of a fleet, receives."""
 
     spec: ModelSpec
     options: Options
     cases: tuple[Case, ...]
 
     def without(self, done: Sequence[Case]) -> Job:
-        """Return the job with the cases left that are not ``done``."""
+        """Return the job with only the cases that are not ``done``."""
         return msgspec.structs.replace(self, cases=tuple(case for case in self.cases if case not in done))
 
 
 class Unusable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A zoo file that cannot be used, and why: it has its rows in the table as any model has."""
+    """A zoo file that cannot be used, and why. It has rows in the table like any other model."""
 
     key: str
     reason: str
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All that a run is to do, kept beside its records so that it can be resumed."""
+    """Everything that a run must do, stored beside its records so that the run can be resumed."""
 
     options: Options
     specs: tuple[ModelSpec, ...]
     unusable: tuple[Unusable, ...] = ()
     others: tuple[str, ...] | None = None
-    """Models of the zoo that were not asked for; see :class:`harness.records.run_files.Asked`."""
+    """Models of the zoo that were not requested; see :class:`harness.records.run_files.Asked`."""
 
     checkpoints: dict[str, Checkpoint] = {}
-    """Weights of several models, by key: of the tier ``trained``."""
+    """Checkpoints by model key, for the tier ``trained``."""
 
     def options_of(self, spec: ModelSpec) -> Options:
-        """Return the options of a model, with its own weights where it has some."""
+        """Return the options of a model, with its own checkpoint if it has one."""
         own = self.checkpoints.get(spec.key)
         return self.options if own is None else msgspec.structs.replace(self.options, checkpoint=own)
 
@@ -153,7 +153,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [(key, case) for key in keys for case in self.options.cases()]
 
     def jobs(self, done: Sequence[tuple[str, Case]] = ()) -> list[Job]:
-        """Return what is still to do: a job for each model of which a case is not ``done``."""
+        """Return the remaining work: a job for each model that has a case not ``done``."""
         recorded = set(done)
         jobs = []
         for spec in self.specs:
@@ -168,12 +168,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def row_of(record: Record) -> tuple[str, Case]:
-    """Return the model and case a record is of."""
+    """Return the model and case of a record."""
     return record.model, Case(record.variant, record.lowering, record.compression)
 
 
 def definition(spec: ModelSpec, options: Options) -> str:
-    """Return a digest of what is measured: model, numbers, inputs. Rows of two digests do not compare."""
+    """Return a digest of the measured model, numbers and inputs; rows with different digests are not comparable."""
     parts: dict[str, Any] = {
         "architecture": [spec.architecture, spec.config_class, spec.wrapper],
         "config": spec.fields(options.size),
@@ -187,7 +187,7 @@ def definition(spec: ModelSpec, options: Options) -> str:
 
 
 def record(spec: ModelSpec | Unusable, options: Options, case: Case, **fields: Any) -> Record:
-    """Return a record with what is known before anything ran, and ``fields``."""
+    """Return a record with the fields known before the run, and ``fields``."""
     return Record(
         run_id=options.run_id,
         time=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""How a program takes its tokens, and which of a run's logits each way gives.
+"""Define the shapes of programs: how a program takes its tokens, and which of a run's logits it gives.
 
 ========  ==============================================================================================
 prefill   one function of N tokens
@@ -7,7 +7,7 @@ flexible  one function of 1 to N tokens
 both      two functions, ``prefill`` of the first N // 2 tokens and ``decode`` of one, on the same states and weights
 ========  ==============================================================================================
 
-In every shape a run is of the same N tokens, so that their logits compare.
+A run has the same N tokens in every shape, so the logits are comparable.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ KINDS = ("prefill", "decode", "flexible", "both")
 """Names of the shapes, the default one first."""
 
 LENGTH = 32
-"""Tokens of a run where no number is given."""
+"""Number of tokens of a run if none is given."""
 
 LONGEST = 32_768
-"""More tokens than this no shape takes: coremltools casts indices to int16."""
+"""Largest number of tokens of any shape, because coremltools casts indices to int16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Shape:
     length: int = LENGTH
 
     def __str__(self) -> str:
-        """Spell it as :func:`parse` reads it: ``decode:32``."""
+        """Return the form that :func:`parse` reads, such as ``decode:32``."""
         return f"{self.kind}:{self.length}"
 
     @property
@@ -45,11 +45,11 @@ class Shape:
 
     @property
     def prefilled(self) -> int:
-        """Number of tokens that the function ``prefill`` of ``both`` takes at once; elsewhere 0."""
+        """Number of tokens that the function ``prefill`` of ``both`` takes in one call; 0 for other shapes."""
         return self.length // 2 if self.kind == "both" else 0
 
     def queries(self) -> dict[str, int]:
-        """Return the tokens each function takes in one call; for ``flexible``, the most."""
+        """Return the number of tokens each function takes in one call; the largest one for ``flexible``."""
         if self.kind == "both":
             return {"prefill": self.prefilled, "decode": 1}
         return {"main": 1 if self.kind == "decode" else self.length}
@@ -61,7 +61,7 @@ def parse(text: str) -> Shape:
     Raises
     ------
     UnknownNameError: for an unknown kind.
-    HarnessError: for a number of tokens that is none, too small or too large.
+    HarnessError: for a number of tokens that is not a number, too small or too large.
     """
     kind, colon, digits = text.partition(":")
     check_name("shape", kind, KINDS)

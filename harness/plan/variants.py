@@ -1,4 +1,4 @@
-"""The variants a model is converted in."""
+"""Define the variants in which a model is converted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VARIANTS = {
 
 
 def resolve(names: list[str]) -> list[Variant]:
-    """Return the variants named, in the table's order; all of them if none is named.
+    """Return the named variants in the table's order; all of them if none is named.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Executors of converted models, behind one protocol: load, predict, placement, timings.
+"""Execute converted models through one protocol: load, predict, placement, timings.
 
 =================  =================================================================================
 ``reference``      this project's interpreter, on any machine; its times say nothing about a device
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an executor is asked to run."""
+    """The model that an executor runs, and how it runs it."""
 
     package: str
     """Path of an ``.mlpackage``."""
     compute_units: str = "CPU_AND_NE"
     """Name of a ``ct.ComputeUnit``; the reference executor has no units."""
     function: str = ""
-    """Function of a multifunction package; empty for its default one."""
+    """Function of a multifunction package; empty for its default function."""
     hints: dict[str, str | bool] = {}
     """Optimization hints (macOS 15), values by name: ``{"reshapeFrequency": "Infrequent"}``."""
     policy: str = "fp16"
@@ -44,40 +44,40 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timings(msgspec.Struct, frozen=True):
-    """Durations that the framework itself measured, in seconds; None where it measures none."""
+    """Durations that the framework itself measured, in seconds; None if it measures none."""
 
     load_s: float | None = None
     predict_s: float | None = None
-    """The last predict's, without Python."""
+    """Duration of the last predict, without Python's share."""
 
 
 class Executor(Protocol):
     """Runs one converted model."""
 
     name: str
-    """Stands in every row of a table: ``reference`` is never a device."""
+    """The executor's name, shown in every row of a table so that ``reference`` is never mistaken for a device."""
 
     def load(self, announce: Callable[[str], None] = ...) -> dict[str, float]:
-        """Make the model ready; return the seconds of each stage by name, and announce each before it begins."""
+        """Prepare the model; announce each stage before it begins, and return the seconds of each by name."""
 
     def make_state(self) -> Any:
-        """Return a new state, or None where the model keeps none."""
+        """Return a new state, or None if the model has none."""
 
     def predict(self, inputs: Arrays, state: Any = None) -> dict[str, np.ndarray[Any, Any]]:
         """Return the outputs by name."""
 
     def placement(self) -> tuple[PlannedOp, ...]:
-        """Return the ops in order with the device planned for each; empty where nothing is planned."""
+        """Return the ops in order with the device planned for each; empty if the executor plans none."""
 
     def timings(self) -> Timings:
-        """Return what the framework measured of the last load and the last predict."""
+        """Return the framework's durations of the last load and the last predict."""
 
     def close(self) -> None:
-        """Give back what the executor holds; it is of no use after that."""
+        """Release the executor's resources; it cannot be used afterwards."""
 
 
 def ignore(_text: str) -> None:
-    """Announce nothing."""
+    """Ignore an announcement."""
 
 
 EXECUTORS = {
@@ -85,7 +85,7 @@ EXECUTORS = {
     "coreml": "harness.runtime.coreml:CoreMLExecutor",
     "coreml-remote": "harness.runtime.remote:RemoteExecutor",
 }
-"""Where each executor is made from a :class:`Source`."""
+"""The function that makes each executor from a :class:`Source`, as module and name."""
 
 
 def open_executor(name: str, source: Source) -> Executor:
@@ -94,7 +94,7 @@ def open_executor(name: str, source: Source) -> Executor:
     Raises
     ------
     UnknownNameError: for an unknown executor.
-    RuntimeUnavailableError: where it cannot run on this machine.
+    RuntimeUnavailableError: if it cannot run on this machine.
     """
     module, _, factory = EXECUTORS[check_name("executor", name, EXECUTORS)].partition(":")
     executor: Executor = getattr(importlib.import_module(module), factory)(source)

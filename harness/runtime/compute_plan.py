@@ -1,7 +1,7 @@
-"""Where Core ML plans to run each op of a program, and what that adds up to. Planned, not traced.
+"""Summarise the devices on which Core ML plans to run the ops of a program. This is a plan, not a trace.
 
 ``MLComputePlan`` (macOS 14.4) names, for each op, the device Core ML prefers, those that could run it, and the op's
-share of the estimated work. Nothing says that the device did run it: Core ML may fall back while predicting.
+share of the estimated work. It does not show that the device ran the op: Core ML may fall back while predicting.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 DEVICES = ("ane", "gpu", "cpu", "unknown")
-"""Names of devices in records and tables, the one the project is about first."""
+"""Names of devices in records and tables, the Neural Engine first."""
 
 KERNELS = ("layer_norm", "l2_norm", "rsqrt", "sqrt", "pow", "inverse", "real_div")
-"""Types of the op that stands for a norm: the first of these met, walking back from the norm's result."""
+"""Types of the op that represents a norm: the first of these types found when walking back from its result."""
 
 PARTS = ("layer_norm", "l2_norm", "root", "rms")
-"""What `ane_rms` calls the kernel of a lowered norm, behind the norm's own name."""
+"""The suffix that `ane_rms` appends to a norm's name to name the kernel of its lowering."""
 
 CAST_SUFFIX = "_cast_fp16"
-"""What coremltools appends to the name of a value that it makes float16."""
+"""The suffix that coremltools appends to the name of a value that it casts to float16."""
 
 
 class PlannedOp(msgspec.Struct, frozen=True):
-    """One op of a program, constants left out."""
+    """One op of a program; constants are not listed."""
 
     op_type: str
-    """Without the opset's prefix: ``layer_norm``."""
+    """The op's type without the opset's prefix, such as ``layer_norm``."""
     output: str
     """Name of its first result."""
     preferred: str
-    """One of :data:`DEVICES`; ``unknown`` where Core ML does not say."""
+    """One of :data:`DEVICES`; ``unknown`` if Core ML does not say."""
     supported: tuple[str, ...] = ()
     cost: float | None = None
     """Share of the estimated work of the whole program, 0 to 1."""
@@ -49,7 +49,7 @@ class PlannedOp(msgspec.Struct, frozen=True):
 
 
 def summarize(ops: Sequence[PlannedOp], norms: Iterable[str] = ()) -> Placement:
-    """Add up a plan.
+    """Return the totals of a plan.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def summarize(ops: Sequence[PlannedOp], norms: Iterable[str] = ()) -> Placement:
 
 
 def hand_offs(ops: Sequence[PlannedOp]) -> int:
-    """Return how often consecutive ops of a function are on different devices; ops of unknown place do not count."""
+    """Return how often consecutive ops of a function are on different devices, not counting ops of unknown device."""
     known = [op for op in ops if op.preferred != "unknown"]
     return sum(
         first.preferred != second.preferred and first.function == second.function
@@ -77,12 +77,12 @@ def hand_offs(ops: Sequence[PlannedOp]) -> int:
 
 
 def norm_kernels(ops: Sequence[PlannedOp], norms: Iterable[str]) -> Iterator[PlannedOp]:
-    """Yield, for each norm found in the plan, the op that stands for it."""
+    """Yield, for each norm found in the plan, the op that represents it."""
     producers = {op.output.removesuffix(CAST_SUFFIX): op for op in ops} | {op.output: op for op in ops}
     for name in norms:
         written = stored_name(name)
         parts = (producers.get(f"{written}_{part}") for part in PARTS)
-        # What is lowered names its parts; in a plain program the kernel is what the result was made of.
+        # A lowering names its parts. In a plain program the kernel is found among the ops that the result depends on.
         kernel = next(filter(None, parts), None) or _first_kernel(producers.get(written), producers)
         if kernel is not None:
             yield kernel
@@ -95,7 +95,7 @@ def stored_name(name: str) -> str:
 
 
 def _first_kernel(last: PlannedOp | None, producers: dict[str, PlannedOp]) -> PlannedOp | None:
-    """Walk back breadth first, to the nearest kernel; KERNELS' own order decides between equally near ones."""
+    """Walk back breadth first to the nearest kernel; the order of KERNELS decides between equally near ones."""
     layer = [last] if last is not None else []
     for _ in range(6):  # no lowering puts more ops between its kernel and its result
         found = [op for op in layer if op.op_type in KERNELS]
@@ -106,7 +106,7 @@ def _first_kernel(last: PlannedOp | None, producers: dict[str, PlannedOp]) -> Pl
 
 
 def moved(before: Sequence[PlannedOp], after: Sequence[PlannedOp]) -> list[tuple[str, str, int, int]]:
-    """Return (op type, device, count before, count after), where the counts differ."""
+    """Return (op type, device, count before, count after) for the pairs whose counts differ."""
     counts = [Counter((op.op_type, op.preferred) for op in ops) for ops in (before, after)]
     keys = sorted({*counts[0], *counts[1]})
     return [(*key, counts[0][key], counts[1][key]) for key in keys if counts[0][key] != counts[1][key]]

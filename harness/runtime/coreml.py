@@ -1,15 +1,16 @@
-"""Core ML on this Mac, through coremltools.
+"""Run Core ML on this Mac through coremltools.
 
-Everything that only macOS can answer is called in this module and nowhere else; the rest of the harness asks through
-:class:`harness.runtime.Executor`. The calls are coremltools' public ones; ``tests/harness/runtime`` holds each against
-the installed coremltools' signatures, and runs them over coremltools' own Python with its native half scripted.
+Calls that only macOS can answer are in this module and nowhere else; the rest of the harness uses
+:class:`harness.runtime.Executor`. The calls are public ones of coremltools. ``tests/harness/runtime`` checks each
+against the installed coremltools' signatures, and runs them through coremltools' Python code with its native half
+scripted.
 
 Stages of a load
 ----------------
-``cold_compile``   package to ``.mlmodelc``, into a folder that never existed (``compile_model``)
+``cold_compile``   compiling the package to ``.mlmodelc``, into a new folder (``compile_model``)
 ``cold_load``      the first load of that folder, which compiles for the Neural Engine (``CompiledMLModel``)
 ``warm_load``      the second load of it
-``load``           ``MLModel`` of the package, which predicts and tells the framework's own durations
+``load``           ``MLModel`` of the package, which predicts and reports the framework's own durations
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from harness.runtime.compute_plan import PlannedOp
 
 HINTS = {"reshapeFrequency": "ReshapeFrequency", "specializationStrategy": "SpecializationStrategy"}
-"""Optimization hints whose values are members of an enumeration of coremltools."""
+"""Optimization hints whose values are members of enumerations of coremltools."""
 
 
 class CoreMLExecutor:
@@ -43,7 +44,7 @@ class CoreMLExecutor:
 
     Raises
     ------
-    RuntimeUnavailableError: off macOS, or where coremltools has no native half.
+    RuntimeUnavailableError: on another system than macOS, or if coremltools has no native half.
     """
 
     name = "coreml"
@@ -79,7 +80,7 @@ class CoreMLExecutor:
         return seconds
 
     def make_state(self) -> Any:
-        """Return a new state (macOS 15), or None where the model keeps none."""
+        """Return a new state (macOS 15), or None if the model has none."""
         description = self._loaded().get_spec().description
         name = self._source.function or description.defaultFunctionName
         described = next((one for one in description.functions if one.name == name), description)
@@ -103,7 +104,7 @@ class CoreMLExecutor:
         )
 
     def close(self) -> None:
-        """Let go of the model and of what was compiled."""
+        """Release the model, and delete the compiled one."""
         self._model = None
         self._folder.cleanup()
 
@@ -113,11 +114,11 @@ class CoreMLExecutor:
         return self._model
 
 
-# What only macOS answers: one call of coremltools each ------------------------------------------------------------
+# Calls that only macOS answers: one call of coremltools each ------------------------------------------------------
 
 
 def check_available() -> None:
-    """Raise unless Core ML can be asked here.
+    """Raise unless Core ML is available here.
 
     Raises
     ------
@@ -128,7 +129,7 @@ def check_available() -> None:
             f"Core ML needs macOS; this is {platform.system()}. The reference executor runs anywhere, but plans nothing"
         )
     try:
-        import coremltools.libcoremlpython  # noqa: F401 - its presence is what is asked
+        import coremltools.libcoremlpython  # noqa: F401 - imported to test its presence
     except ImportError as error:
         raise RuntimeUnavailableError(
             f"coremltools has no Core ML runtime here ({error}): install its macOS wheel"
@@ -136,7 +137,7 @@ def check_available() -> None:
 
 
 def compile_package(package: str, destination: str) -> None:
-    """Compile a package into a ``.mlmodelc`` folder that is not there yet."""
+    """Compile a package into a new ``.mlmodelc`` folder."""
     from coremltools.models.utils import compile_model
 
     compile_model(package, destination_path=destination)
@@ -159,7 +160,7 @@ def load_package(source: Source) -> Any:
 
     Raises
     ------
-    ExecutorError: where Core ML gives no model and coremltools no reason.
+    ExecutorError: if Core ML gives no model and coremltools no reason.
     """
     from coremltools.models import MLModel
 
@@ -169,7 +170,7 @@ def load_package(source: Source) -> Any:
         function_name=source.function or None,
         optimization_hints=optimization_hints(source),
     )
-    model.get_compiled_model_path()  # raises where the package is newer than this system
+    model.get_compiled_model_path()  # raises if the package is newer than this system
     return model
 
 
@@ -195,7 +196,7 @@ def compute_unit(name: str) -> Any:
 
 
 def optimization_hints(source: Source) -> dict[str, Any] | None:
-    """Return the hints as coremltools takes them: members of its enumerations, and plain booleans."""
+    """Return the hints in coremltools' form: members of its enumerations, and plain booleans."""
     import coremltools as ct
 
     if not source.hints:
@@ -206,7 +207,7 @@ def optimization_hints(source: Source) -> dict[str, Any] | None:
 
 
 def _refusals_raised(work: Callable[[], Any]) -> Any:
-    """Do work; raise what coremltools only warns of, a model that Core ML will not load."""
+    """Run a function; raise an error for a model that Core ML will not load, of which coremltools only warns."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message="You will not be able to run predict", category=RuntimeWarning)
@@ -216,5 +217,5 @@ def _refusals_raised(work: Callable[[], Any]) -> Any:
 
 
 def seconds(nanoseconds: int | None) -> float | None:
-    """Return a duration of Core ML's in seconds; None stays None."""
+    """Return a duration of Core ML in seconds; None stays None."""
     return None if nanoseconds is None else nanoseconds / 1e9

@@ -1,4 +1,4 @@
-"""What this machine can do: packages, versions, the Core ML runtime, the Neural Engine."""
+"""Diagnose this machine: packages, versions, the Core ML runtime, the Neural Engine."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTED = {"coremltools": "9.0", "torch": "2.13.0", "transformers": "5.23.0"}
-"""The versions the project is tested with; constraints.txt pins the same."""
+"""The versions that the project is tested with; constraints.txt pins the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One fact: ``state`` is ok, note (works, but), absent (optional) or missing (the main job needs it)."""
+    """One fact. ``state`` is ok, note (works with a reservation), absent (optional) or missing (required)."""
 
     subject: str
     state: str
@@ -27,7 +27,7 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Return what this machine can do and what is missing, the main job's needs first."""
+    """Return the findings about this machine, the required parts first."""
     return [_machine(), *_packages(), _zoo(), _runtime(), neural_engine()]
 
 
@@ -73,11 +73,11 @@ def _runtime() -> Finding:
 
 
 def require_neural_engine() -> None:
-    """Raise unless Core ML reaches a Neural Engine here.
+    """Raise unless Core ML has access to a Neural Engine here.
 
     Raises
     ------
-    RuntimeUnavailableError: saying what is in the way.
+    RuntimeUnavailableError: giving the reason.
     """
     for finding in (_runtime(), neural_engine()):
         if finding.state != "ok":
@@ -85,7 +85,7 @@ def require_neural_engine() -> None:
 
 
 def neural_engine() -> Finding:
-    """Return whether Core ML reaches a Neural Engine from this process; if not, why not."""
+    """Return whether Core ML has access to a Neural Engine from this process; if not, why not."""
     if platform.system() != "Darwin":
         return Finding("Neural Engine", "absent", "needs a Mac with Apple silicon")
     if platform.machine() != "arm64":  # pragma: macOS

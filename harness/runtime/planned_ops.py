@@ -22,7 +22,7 @@ def planned_ops(plan: Any, function: str = "") -> Iterator[PlannedOp]:
 
     Raises
     ------
-    ExecutorError: for a model that is no ML program.
+    ExecutorError: for a model that is not an ML program.
     """
     program = plan.model_structure.program
     if program is None:

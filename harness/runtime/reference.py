@@ -1,4 +1,4 @@
-"""The reference executor: MIL semantics on any machine. Its times say nothing about a device."""
+"""Execute models by MIL semantics on any machine. The times of this executor say nothing about a device."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class ReferenceExecutor:
 
     Parameters
     ----------
-    converted: the model, or where its package is.
+    converted: the model, or the path of its package.
     policy: name of a precision policy.
-    function: which function of the model. Default: its own default.
+    function: the function of the model. Default: the model's default function.
 
     Raises
     ------
     UnknownNameError: from ``load``, for an unknown policy.
-    UnsupportedOpError: from ``load``, if the program holds an op the interpreter lacks.
+    UnsupportedOpError: from ``load``, if the program contains an op that the interpreter lacks.
     """
 
     name = "reference"
@@ -47,14 +47,14 @@ class ReferenceExecutor:
         self._model: ReferenceModel | None = None
 
     def load(self, announce: Callable[[str], None] = ignore) -> dict[str, float]:
-        """Read the program; it is neither compiled nor cached, so there is one stage."""
+        """Read the program. It is neither compiled nor cached, so there is one stage."""
         announce("load")
         begin = time.perf_counter()
         self._model = ReferenceModel(self._from, self._policy, self._function)
         return {"load": time.perf_counter() - begin}
 
     def make_state(self) -> Any:
-        """Return a new state, or None where the model keeps none."""
+        """Return a new state, or None if the model has none."""
         model = self._loaded()
         return model.make_state() if model.function.states else None
 
@@ -63,19 +63,19 @@ class ReferenceExecutor:
         return self._loaded().predict(dict(inputs), state)
 
     def listening(self, listener: Listener) -> AbstractContextManager[None]:
-        """Call ``listener(op, inputs, outputs)`` after every op for as long as the context lasts."""
+        """Call ``listener(op, inputs, outputs)`` after every op inside a ``with`` block."""
         return self._loaded().listening(listener)
 
     def placement(self) -> tuple[PlannedOp, ...]:
-        """Return nothing: there are no devices to place an op on."""
+        """Return nothing, because the interpreter has no devices."""
         return ()
 
     def timings(self) -> Timings:
-        """Return nothing: no framework measures."""
+        """Return no durations, because no framework measures any."""
         return Timings()
 
     def close(self) -> None:
-        """Let go of the program."""
+        """Release the program."""
         self._model = None
 
     def _loaded(self) -> ReferenceModel:
@@ -86,5 +86,5 @@ class ReferenceExecutor:
 
 
 def from_source(source: Source) -> ReferenceExecutor:
-    """Return the executor of a package."""
+    """Return the executor for a package."""
     return ReferenceExecutor(source)

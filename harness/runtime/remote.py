@@ -1,8 +1,9 @@
-"""Core ML on an iPhone or iPad connected to this Mac, through coremltools' remote device API (experimental there).
+"""Run Core ML on an iPhone or iPad connected to this Mac, through coremltools' experimental remote device API.
 
-coremltools builds a small app with Xcode, signs it, installs it on the device and talks to it with ``devicectl``. It
-needs Xcode, a device in developer mode, and a development team to sign for: ``ANE_DEVELOPMENT_TEAM``. A predict's wall
-time is mostly the transfer; what counts is the framework's own time, measured on the device. States are not offered.
+coremltools builds a small app with Xcode, signs it, installs it on the device and communicates with it through
+``devicectl``. It needs Xcode, a device in developer mode, and a development team for the signature:
+``ANE_DEVELOPMENT_TEAM``. A predict's wall time is mostly the transfer; the meaningful time is the framework's own,
+measured on the device. States are not available.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from harness.runtime.compute_plan import PlannedOp
 
 TEAM = "ANE_DEVELOPMENT_TEAM"
-"""Environment variable with the development team that signs the app."""
+"""Environment variable that names the development team that signs the app."""
 
 
 class RemoteExecutor:
@@ -34,7 +35,7 @@ class RemoteExecutor:
 
     Raises
     ------
-    RuntimeUnavailableError: off macOS, or where no connected device has the name.
+    RuntimeUnavailableError: on another system than macOS, or if no connected device has the name.
     """
 
     name = "coreml-remote"
@@ -62,7 +63,7 @@ class RemoteExecutor:
         return seconds
 
     def make_state(self) -> Any:
-        """Return None: the remote interface has no states."""
+        """Return None, because the remote interface has no states."""
 
     def predict(self, inputs: Arrays, state: Any = None) -> dict[str, np.ndarray[Any, Any]]:
         """Return the outputs by name."""
@@ -101,7 +102,7 @@ class RemoteExecutor:
 
         self._model = MLModelAsyncWrapper.from_spec_or_path(
             spec_or_path=self._source.package,
-            weights_dir="",  # read with a spec alone
+            weights_dir="",  # read only with a specification
             compute_units=coreml.compute_unit(self._source.compute_units),
             function_name=self._source.function or None,
             optimization_hints=coreml.optimization_hints(self._source),
@@ -122,11 +123,11 @@ class RemoteExecutor:
 
 
 def find_device(name: str) -> Any:
-    """Return the connected iPhone or iPad of that name; the only one, for an empty name.
+    """Return the connected iPhone or iPad of that name; for an empty name, the only connected one.
 
     Raises
     ------
-    RuntimeUnavailableError: naming those that are connected.
+    RuntimeUnavailableError: naming the connected devices.
     """
     from coremltools.models.ml_program.experimental.remote_device import Device, DeviceType
 
@@ -136,7 +137,7 @@ def find_device(name: str) -> Any:
             for kind in (DeviceType.IPHONE, DeviceType.IPAD)
             for device in Device.get_connected_devices(device_type=kind)
         ]
-    except Exception as error:  # devicectl is not there, or refuses
+    except Exception as error:  # devicectl is missing, or refuses
         raise RuntimeUnavailableError(f"cannot list connected devices: {squeezed(error)}") from error
     chosen = [device for device in found if name in ("", device.name, device.udid)]
     if len(chosen) != 1:
@@ -146,5 +147,5 @@ def find_device(name: str) -> Any:
 
 
 def describe(device: Any) -> dict[str, str]:
-    """Return what a record's environment says of the device instead of the Mac: system with build, and kind."""
+    """Return the environment fields of a record that describe the device, not the Mac: system with build, and kind."""
     return {"os": f"{device.type.value} {device.os_version} ({device.os_build_number})", "chip": device.name}

@@ -1,1 +1,1 @@
-"""Which models there are, and where their weights come from."""
+"""The zoo: the models, and the sources of their weights."""

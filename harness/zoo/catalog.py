@@ -1,9 +1,9 @@
-"""The model zoo: one ``models/<key>.toml`` a model, the key being the file's name.
+"""Read the model zoo: each model has a file ``models/<key>.toml``, whose name is the key.
 
-A zoo file names a transformers architecture, the true configuration of one published size (``[full]``), what
-makes it small enough for a quick run (``[quick]``, laid over ``[full]``), and how many RMSNorms one forward
-pass executes, as a formula (see `harness.zoo.formula`). TOML has no null: the string ``"null"`` in ``[full]`` or
-``[quick]`` stands for Python's None.
+A zoo file names a transformers architecture, the true configuration of one published size (``[full]``), the changes
+that make it small enough for a quick run (``[quick]``, laid over ``[full]``), and the number of RMSNorms that one
+forward pass executes, as a formula (see `harness.zoo.formula`). TOML has no null, so the string ``"null"`` in
+``[full]`` or ``[quick]`` means Python's None.
 
 Reading a file needs neither torch nor transformers; `ModelSpec.config` does.
 """
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 TRAINED = "trained"
-"""The tier of the models that have trained weights in a package registry; it is run at its published size."""
+"""The tier of the models that have trained weights in a package registry; they are run at their published size."""
 
 TIERS = (*get_args(Tier), TRAINED)
 
@@ -63,14 +63,14 @@ def load_spec(path: Path) -> ModelSpec:
 
     Raises
     ------
-    ZooFileError: one line with the file, the key and what was expected there.
+    ZooFileError: in one line with the file, the key and the expected value.
     """
     where = toml_struct.place(path)
     return _check(toml_struct.read(path, ModelSpec, key=path.stem), where)
 
 
 def models_folder() -> Path:
-    """Return the folder of the zoo files: ``$ANE_HARNESS_MODELS``, else the zoo's own, in the wheel or the checkout."""
+    """Return the folder of the zoo files: ``$ANE_HARNESS_MODELS``, else the one in the wheel or the checkout."""
     if own := os.environ.get("ANE_HARNESS_MODELS"):
         return Path(own)
     package = Path(__file__).parents[1]
@@ -79,12 +79,12 @@ def models_folder() -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the zoo files of a folder; hidden ones, such as macOS' ``._llama.toml``, are none."""
+    """Return the zoo files of a folder, without hidden files such as macOS' ``._llama.toml``."""
     return sorted((path for path in folder.glob("*.toml") if not path.name.startswith(".")), key=lambda path: path.stem)
 
 
 def all_keys() -> list[str]:
-    """Return the key of every zoo file of `models_folder`, sorted, those that cannot be used among them."""
+    """Return the key of every zoo file of `models_folder`, sorted, including those that cannot be used."""
     return [path.stem for path in _files(models_folder())]
 
 
@@ -95,12 +95,12 @@ def load_zoo(
 
     Parameters
     ----------
-    folder: where the files are.
-    unusable: told the key and the error of each file that cannot be used; without it, the first one is raised.
+    folder: the folder of the files.
+    unusable: called with the key and the error of each unusable file. Default: the first error is raised.
 
     Raises
     ------
-    ZooFileError: for the first file that cannot be used, or if there is none.
+    ZooFileError: for the first unusable file, or if there are no files.
     """
     folder = models_folder() if folder is None else folder
     paths = _files(folder)
@@ -118,10 +118,10 @@ def load_zoo(
 
 
 def select(zoo: Mapping[str, ModelSpec], keys: Iterable[str] = (), tier: str | None = None) -> list[ModelSpec]:
-    """Return the models named, or all of them, in the zoo's order, narrowed to a tier if one is given.
+    """Return the named models, or all of them, in the zoo's order, restricted to a tier if one is given.
 
-    The tier ``"nightly"`` holds the ``"quick"`` one: a night runs every model. ``"trained"`` holds those with trained
-    weights.
+    The tier ``"nightly"`` includes ``"quick"``, because a nightly run covers every model. ``"trained"`` includes the
+    models with trained weights.
 
     Raises
     ------

@@ -1,9 +1,9 @@
-"""Formulas for the number of norms a model executes, such as ``2*L + 1``.
+"""Evaluate formulas for the number of norms a model executes, such as ``2*L + 1``.
 
-A formula is made of names, non-negative integers, ``+ - * //`` and parentheses, nothing else: it is parsed,
-checked against that list and walked, never handed to ``eval``. ``L`` is the number of hidden layers; a zoo
-file names its other counts in a ``[counts]`` table, each either a field of the model's configuration
-(``D = "num_decoder_layers"``) or how often a value occurs in a list field
+A formula consists of names, non-negative integers, ``+ - * //`` and parentheses. It is parsed, checked against
+that list and evaluated by walking the tree, never passed to ``eval``. ``L`` is the number of hidden layers. A zoo
+file defines its other counts in a ``[counts]`` table. Each is either a field of the model's configuration
+(``D = "num_decoder_layers"``) or the number of occurrences of a value in a list field
 (``A = "layer_types == full_attention"``).
 """
 
@@ -23,11 +23,11 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.FloorDiv: operator.floordiv,
 }
 
-_LONGEST = 200  # far above any real formula, far below what exhausts the parser or the stack
+_LONGEST = 200  # far longer than any real formula, far shorter than one that exhausts the parser or the stack
 
 
 class FormulaError(ValueError):
-    """A formula that says something other than integer arithmetic on known names."""
+    """A formula contains something other than integer arithmetic on known names."""
 
 
 def _parse(formula: str) -> ast.expr:
@@ -60,7 +60,7 @@ def names(formula: str) -> frozenset[str]:
 
     Raises
     ------
-    FormulaError: if it is not an expression at all.
+    FormulaError: if it is not an expression.
     """
     return frozenset(node.id for node in ast.walk(_parse(formula)) if isinstance(node, ast.Name))
 
@@ -84,11 +84,11 @@ def count(rule: str, field: Callable[[str], object]) -> int:
     Parameters
     ----------
     rule: ``"field"`` (an integer field) or ``"field == value"`` (occurrences of the value in a list field).
-    field: looks a field of the configuration up; raises AttributeError or KeyError if there is none.
+    field: returns a field of the configuration by name; raises AttributeError or KeyError if there is none.
 
     Raises
     ------
-    FormulaError: if the field is not of the kind the rule needs.
+    FormulaError: if the field is not of the type that the rule needs.
     """
     name, equals, wanted = (part.strip() for part in rule.partition("=="))
     value = field(name)

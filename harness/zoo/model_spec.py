@@ -1,4 +1,4 @@
-"""One model of the zoo as plain data: its configuration at two sizes, and the norms that it executes.
+"""Describe one model of the zoo as plain data: its configuration at two sizes, and the norms that it executes.
 
 Reading it needs neither torch nor transformers; `ModelSpec.config` does.
 """
@@ -25,7 +25,7 @@ Tier = Literal["quick", "nightly"]
 Activations = Literal["massive", "tame"]
 Wrapper = Literal["causal", "encoder", "decoder"]
 
-_UNDECLARED = frozenset({"head_dim"})  # read by models whose configuration classes do not declare it
+_UNDECLARED = frozenset({"head_dim"})  # models read it although their configuration classes do not declare it
 IMPLEMENTATIONS = {"attn_implementation": "eager", "experts_implementation": "batched_mm"}
 
 
@@ -35,7 +35,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     key: str
     """The file's name without ``.toml``; not written in the file."""
     title: str
-    """The family's name as people write it."""
+    """The family's usual name."""
     architecture: str
     """The transformers class, for example ``"LlamaForCausalLM"``."""
     config_class: str
@@ -45,36 +45,36 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tier: Tier
     """``"quick"`` models run in every check, ``"nightly"`` ones once a night."""
     norms: str
-    """RMSNorms executed in one forward pass, as a formula; ``"0"`` for a control; empty for what is not in the zoo."""
+    """Formula for the RMSNorms of one forward pass; ``"0"`` for a control; empty for a model not in the zoo."""
     gamma_seed: int
-    """Seeds every weight, the norms' own included."""
+    """Seed of every weight, including the norms' weights."""
     full: dict[str, Any]
-    """The configuration of the published size; a field left out has transformers' default."""
+    """The configuration of the published size; an omitted field has transformers' default."""
     quick: dict[str, Any]
-    """What the small configuration changes of ``full``."""
+    """The fields of ``full`` that the small configuration changes."""
     counts: dict[str, str] = {}
-    """Names used by ``norms`` besides ``L``, or another meaning of ``L``; see `harness.zoo.formula.count`."""
+    """Names that ``norms`` uses besides ``L``, or another meaning of ``L``; see `harness.zoo.formula.count`."""
     written_out: str = "0"
-    """How many of ``norms`` the model's forward writes out instead of calling a module, as a formula."""
+    """Formula for how many of ``norms`` the model's forward computes inline instead of calling a module."""
     control: bool = False
-    """Whether the model has norms that look like RMSNorm and are not, so that nothing may fuse."""
+    """Whether the model's norms resemble RMSNorm but are not, so that nothing may be fused."""
     rescale: str = "off"
-    """How its values are brought into float16's range, unless the user says: see `harness.zoo.rescale_choice`."""
+    """How its values are brought into float16's range by default; see `harness.zoo.rescale_choice`."""
     wrapper: Wrapper = "causal"
     """How the model is called; see `harness.export.wrappers`."""
     activations: Activations = "massive"
-    """Whether the residual stream gets a massive channel, as that of trained weights has; `harness.export.massive`."""
+    """Whether the residual stream gets a massive channel, as with trained weights; see `harness.export.massive`."""
     residual_peak: float = 22_552.0
-    """Magnitude of the massive channel. The default is SmolLM2 135M's; a family whose own is known has that."""
+    """Magnitude of the massive channel. The default is SmolLM2 135M's; families with a known magnitude state it."""
     trained: TrainedWeights | None = None
-    """Published weights that a package registry has; None where it has none."""
+    """Published weights in a package registry; None if there are none."""
     unconvertible: str = ""
     """Why coremltools cannot convert it yet; empty if it can."""
     notes: str = ""
-    """What a reader of the table should know."""
+    """A note shown with the table."""
 
     def fields(self, size: str = "quick") -> dict[str, Any]:
-        """Return the configuration's fields at a size, ``full`` overlaid with ``quick`` for the small one.
+        """Return the configuration's fields at a size; the small one is ``full`` overlaid with ``quick``.
 
         Raises
         ------
@@ -82,14 +82,14 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """
         check_name("size", size, SIZES)
         fields = self.full | self.quick if size == "quick" else self.full
-        # Copied: transformers completes the tables of a configuration where they lie, which would change the entry.
+        # A copy, because transformers completes the tables of a configuration in place, which would change the entry.
         return {name: None if value == NULL else copy.deepcopy(value) for name, value in fields.items()}
 
     def config(self, size: str = "quick") -> Any:
         """Build the transformers configuration at a size, in the forms that can be converted.
 
-        That is: eager attention, no cache, and experts that gather their weights for each token instead of
-        sorting the tokens by expert, whose shapes depend on values.
+        These forms are eager attention, no cache, and experts that gather their weights for each token. Experts that
+        sort the tokens instead have shapes that depend on values.
 
         Raises
         ------
@@ -109,7 +109,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise ZooFileError(f"{where}: {table}.{name}: {problem}")
         try:
             return config_class(**fields, **IMPLEMENTATIONS, use_cache=False)
-        except Exception as error:  # several libraries' errors, all of them about the fields
+        except Exception as error:  # errors of several libraries, all about the fields
             raise ZooFileError(f"{where}: {size}: {squeezed(error)}") from error
 
     def expected_norms(self, config_or_size: Any = "quick") -> int:
@@ -126,7 +126,7 @@ class ModelSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return self._count("norms", config_or_size)
 
     def written_out_norms(self, config_or_size: Any = "quick") -> int:
-        """Return how many of the expected norms are no modules, so that no forward hook sees them.
+        """Return how many of the expected norms are not modules, so that no forward hook sees them.
 
         Raises
         ------

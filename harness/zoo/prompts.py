@@ -1,4 +1,4 @@
-"""Prompts: the texts a checkpoint's precision is measured on, one a line of a file, or this project's own."""
+"""Read prompts, the texts on which a checkpoint's precision is measured: lines of a file, or this project's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 LIMIT_BYTES = 4_000_000
 MOST = 1_000
-"""More prompts than this are refused: each is a run of the model in an interpreter."""
+"""Largest number of prompts, because each is a run of the model in an interpreter."""
 
 DEFAULT = (
     (
@@ -28,15 +28,15 @@ DEFAULT = (
         "12 bodies, 3 forces and 40 seconds later, nobody in the room could say where any of them had got to."
     ),
 )
-"""For a checkpoint with a tokenizer where no file is given: prose, code, and prose with numbers."""
+"""Prompts for a checkpoint with a tokenizer if no file is given: prose, code, and prose with numbers."""
 
 
 def read(path: Path) -> tuple[str, ...]:
-    """Return the lines of a file, less the empty ones.
+    """Return the lines of a file that are not empty.
 
     Raises
     ------
-    ArgumentError: in one line, for a file that is not there, not UTF-8 text, too large, or empty.
+    ArgumentError: in one line, for a file that is missing, not UTF-8 text, too large, or empty.
     """
     try:
         if not path.is_file():

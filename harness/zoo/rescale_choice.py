@@ -1,4 +1,4 @@
-"""How a model is rescaled to fit float16's range, as options and zoo files say it: ``auto``, ``off``, or a factor."""
+"""Parse the rescale choice of options and zoo files, which fits a model into float16: ``auto``, ``off`` or a factor."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import re
 from harness.errors import HarnessError
 
 AIMS = ("peaks", "sums")
-"""What ``auto`` brings into range: values alone, or the sums of squares in norms as well; the default one first."""
+"""Aims of ``auto``: bring values into range, or the sums of squares in norms as well. The default is first."""
 
 _POWER = re.compile(r"2(?:\^|\*\*)(-?[0-9]{1,3})")
 
 
 def parse(text: str, where: str, error: type[HarnessError] = HarnessError) -> str:
-    """Return ``"auto"``, ``"off"``, or a power of two as ``"2^-3"``.
+    """Return ``"auto"``, ``"off"``, or a power of two in the form ``"2^-3"``.
 
     Parameters
     ----------
     text: one of the two words, or a number: 0.125, 1/8, 2^-3 or 2**-3.
-    where: what names the place in an error, for example ``"--rescale"``.
-    error: the kind that is raised.
+    where: the name of the place in an error, for example ``"--rescale"``.
+    error: the class of error that is raised.
 
     Raises
     ------
-    HarnessError: of that kind, in one line, for anything else.
+    HarnessError: of that class, in one line, for anything else.
     """
     if text in ("auto", "off"):
         return text
@@ -47,5 +47,5 @@ def _exponent(text: str, where: str, error: type[HarnessError]) -> int:
 
 
 def factor(choice: str) -> float:
-    """Return the number that a choice such as ``"2^-3"`` stands for."""
+    """Return the number of a choice such as ``"2^-3"``."""
     return 2.0 ** int(choice.removeprefix("2^"))

@@ -21,7 +21,7 @@ def check_sizes(fields: Mapping[str, Any], where: str) -> None:
 
     Raises
     ------
-    ZooFileError: naming the file, the key and what was expected there.
+    ZooFileError: naming the file, the key and the expected value.
     """
     for name, value in fields.items():
         if not _INTEGER.match(name) or value == NULL:

@@ -1,4 +1,4 @@
-"""What a name on the command line stands for: a model of the zoo with seeded weights, or a checkpoint."""
+"""Resolve a name on the command line to a model of the zoo with seeded weights, or to a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def is_checkpoint(name: str) -> bool:
-    """Return whether a name is that of a checkpoint on the disk, or of a GGUF file of the hub."""
+    """Return whether a name is that of a checkpoint on the disk, or of a GGUF file on the hub."""
     path = Path(name).expanduser()
     if name.lower().endswith(SUFFIX):
         return True
@@ -24,13 +24,13 @@ def is_checkpoint(name: str) -> bool:
 
 
 def subject_of(name: str) -> tuple[ModelSpec, Checkpoint | None]:
-    """Return the zoo entry that a name stands for, with the checkpoint where the name is one's.
+    """Return the zoo entry of a name, and the checkpoint if the name is a checkpoint's.
 
-    A key of the zoo comes first; a folder, a file, or what is written as a hub id (``owner/name``) is a checkpoint.
+    A key of the zoo takes precedence. A folder, a file, or a hub id (``owner/name``) is a checkpoint.
 
     Raises
     ------
-    UnknownNameError: for a name that is neither.
+    UnknownNameError: for a name that is neither a key nor a checkpoint.
     CheckpointError: for a checkpoint that cannot be read.
     """
     known = catalog.load_zoo()

@@ -1,7 +1,7 @@
-"""Read a msgspec struct from a TOML file, every mistake in one line: the file, the key, what was expected.
+"""Read a msgspec struct from a TOML file, reporting each mistake in one line: the file, the key, the expected value.
 
 msgspec names the place and the type (``Expected `int`, got `str` - at `$.gamma_seed```), but neither the file
-nor the value; TOML's parser names the line. Both are put into the harness's own words here.
+nor the value. TOML's parser names the line. This module turns both into the harness's own messages.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 
 LIMIT_BYTES = 1_000_000
-"""A zoo file has some hundred bytes."""
+"""Largest size of a file in bytes; a zoo file has some hundred."""
 
 _EXPECTED = {
     "int": "an integer",
@@ -40,12 +40,12 @@ _EXPECTED = {
 
 
 def place(path: Path) -> str:
-    """Return a file's name as messages show it: its folder's name and its own."""
+    """Return a file's name for messages: its folder's name and its own."""
     return f"{path.parent.name}/{path.name}"
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean hidden_size?"``, or nothing if no known name is near."""
+    """Return ``"; did you mean hidden_size?"``, or "" if no known name is similar."""
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
@@ -60,7 +60,7 @@ def _load(path: Path) -> dict[str, Any]:
         raise ZooFileError(f"{where}: not UTF-8: {error.reason} at byte {error.start}") from error
     except RecursionError:
         raise ZooFileError(f"{where}: tables or lists inside each other without end") from None
-    except ValueError as error:  # an integer of thousands of digits
+    except ValueError as error:  # such as an integer of thousands of digits
         raise ZooFileError(f"{where}: {error}") from None
     except OSError as error:
         raise ZooFileError(f"{where}: {error.strerror or error}") from error
@@ -72,12 +72,12 @@ def read(path: Path, struct: type[Struct], **given: Any) -> Struct:
     Parameters
     ----------
     path: the file.
-    struct: what its keys must be.
-    given: fields of the struct that are not written in the file.
+    struct: the type that defines its keys.
+    given: fields of the struct that are not in the file.
 
     Raises
     ------
-    ZooFileError: if the file cannot be read, is not TOML, or its keys or values are not the struct's.
+    ZooFileError: if the file cannot be read, is not TOML, or its keys or values do not fit the struct.
     """
     raw = _load(path)
     known = set(struct.__struct_fields__) - set(given)
@@ -98,7 +98,7 @@ def _explain(text: str, raw: Mapping[str, Any], struct: type[msgspec.Struct]) ->
     if found is None:
         return text
     name, value = found[1], raw[found[1]]
-    if "[...]" in text:  # a table whose values are all of one type: msgspec does not say which one is wrong
+    if "[...]" in text:  # a table with values of one type: msgspec does not say which value is wrong
         inner = next(key for key, item in value.items() if not isinstance(item, str))
         name, value = f"{name}.{inner}", value[inner]
     if expected := re.search(r"Expected `(\w+)", text):

@@ -1,4 +1,4 @@
-"""Trained weights that a Python package registry has: the table ``[trained]`` of a zoo file."""
+"""Describe trained weights in a Python package registry: the table ``[trained]`` of a zoo file."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ _NAME = re.compile(r"[\w][\w.-]*\.gguf")
 
 
 class TrainedWeights(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a model's weights are, and under which licence."""
+    """The packages that contain a model's weights, and their licence."""
 
     packages: tuple[str, ...]
-    """Packages of the registry with their versions: ``name==1.0``."""
+    """Packages of the registry with their versions, such as ``name==1.0``."""
     files: tuple[str, ...]
     """One file in each package, in the order in which they are concatenated."""
     name: str
-    """What the whole file is called."""
+    """Name of the whole file."""
     sha256: str
-    """Of the whole file."""
+    """SHA-256 of the whole file."""
     licence: str
     """The licence's name."""
     terms: str = ""
-    """Address of terms that a user must accept first; empty for a free licence."""
+    """Address of the terms that a user must accept first; empty for a free licence."""
 
     @property
     def needs_acceptance(self) -> bool:
-        """Whether the licence is not a free one."""
+        """Whether a user must accept the licence's terms first."""
         return bool(self.terms)
 
     def problem(self) -> str:
-        """Return what is wrong with the table, as ``key: expected ...``; "" if nothing is."""
+        """Return the first mistake in the table, as ``key: expected ...``; "" if there is none."""
         if len(self.packages) != len(self.files) or not self.files:
             return f"files: expected one for each of the {len(self.packages)} packages, got {len(self.files)}"
         for package in self.packages:

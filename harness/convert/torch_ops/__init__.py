@@ -1,4 +1,4 @@
-"""Torch ops that coremltools lacks or mistakes, translated from outside and only while the harness converts.
+"""Translate torch ops that coremltools lacks or translates incorrectly, only while the harness converts.
 
     with harness.convert.torch_ops.registered():
         coremltools.convert(...)

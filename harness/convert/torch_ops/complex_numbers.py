@@ -1,7 +1,7 @@
-"""Complex tensors, as rotary embeddings of Llama 4 and DeepSeek-V2 use them.
+"""Translate ops on complex tensors, which the rotary embeddings of Llama 4 and DeepSeek-V2 use.
 
-coremltools has a dialect of complex ops, which a pass of its own turns into pairs of real ones, but
-translates few torch ops into it. Those here work on the real and the imaginary part.
+coremltools has a dialect of complex ops, which one of its passes turns into pairs of real ops, but it
+translates few torch ops into that dialect. The translations here work on the real and the imaginary part.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def mul(original: Translation, context: Any, node: Any) -> None:
 
 @mend("unsqueeze", "slice")
 def by_parts(original: Translation, context: Any, node: Any) -> None:
-    """Ops on the shape of a tensor: done to the real and to the imaginary part."""
+    """Apply an op on a tensor's shape to the real and to the imaginary part."""
     x = context[node.inputs[0]]
     if not _is_complex(x):
         original(context, node)
@@ -75,7 +75,7 @@ def by_parts(original: Translation, context: Any, node: Any) -> None:
 
 @mend("to", "_to_copy")
 def to(original: Translation, context: Any, node: Any) -> None:
-    """``x.to(device)``: x itself; coremltools would look for the number of its type."""
+    """``x.to(device)``: return x unchanged; coremltools would look up the number of its type."""
     x = context[node.inputs[0]]
     if _is_complex(x):
         context.add(x, torch_name=node.name)

@@ -1,4 +1,4 @@
-"""Torch ops that coremltools 9.0 has no translation for."""
+"""Translate torch ops that coremltools 9.0 has no translation for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.convert.torch_ops.translation import inputs, op, translation
 
 @op("alias")
 def alias(context: Any, node: Any) -> None:
-    """``aten.alias(x)``, which torch.export leaves where a module returned its own input: x itself."""
+    """``aten.alias(x)``: x itself. torch.export emits it where a module returns its own input."""
     (x,) = inputs(context, node)
     context.add(x, torch_name=node.name)
 
@@ -33,13 +33,13 @@ def concatenate(context: Any, node: Any) -> None:
 
 @op("where.scalarother")
 def where_scalar_other(context: Any, node: Any) -> None:
-    """``torch.where(condition, x, 0)``: as with two tensors."""
+    """``torch.where(condition, x, 0)``: the same as with two tensors."""
     translation("where")(context, node)
 
 
 @op("erfinv")
 def erfinv(context: Any, node: Any) -> None:
-    """``torch.erfinv(x)`` of a constant, computed here, for MIL has no such op.
+    """``torch.erfinv(x)`` of a constant, computed during conversion because MIL has no such op.
 
     Raises
     ------
@@ -55,8 +55,8 @@ def erfinv(context: Any, node: Any) -> None:
 def linalg_solve_triangular(context: Any, node: Any) -> None:
     """``torch.linalg.solve_triangular(A, B)`` with ones on the diagonal of A, shape (..., n, n).
 
-    With A = I - M, and M nilpotent because it is strictly triangular, A^-1 = (I + M)(I + M^2)(I + M^4) ... up
-    to the first power of two not below n: about 2 log2(n) products instead of n steps.
+    Let A = I - M. M is strictly triangular and therefore nilpotent, so A^-1 = (I + M)(I + M^2)(I + M^4) ... up
+    to the first power of two not below n. This takes about 2 log2(n) products instead of n steps.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def linalg_solve_triangular(context: Any, node: Any) -> None:
 
 
 def _solve_arguments(context: Any, node: Any) -> tuple[Any, Any, bool, bool, bool]:
-    """Return A, B, upper, left, unitriangular, given by place (TorchScript) or keyword (torch.export)."""
+    """Return A, B, upper, left, unitriangular, given by position (TorchScript) or keyword (torch.export)."""
     a, b, *flags = inputs(context, node)
     by_place = dict(zip(("upper", "left", "unitriangular"), flags, strict=False))
     given = []

@@ -1,4 +1,4 @@
-"""Torch ops that coremltools 9.0 translates into something that fails or gives other values than torch."""
+"""Replace translations of coremltools 9.0 that fail or give values different from torch's."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def gelu(_original: Translation, context: Any, node: Any) -> None:
     """``aten.gelu(x, approximate)``: torch.export passes ``approximate`` by keyword, which coremltools drops.
 
-    It then takes the exact form for the tanh one: 4e-5 relative L2 in the logits of a two-layer Gemma 2. The
-    keyword is read off the node: looked up in the context, as other inputs are, ``"tanh"`` would be taken for
-    the name of a node wherever the model computes a tanh.
+    coremltools then uses the exact form instead of the tanh form: 4e-5 relative L2 in the logits of a two-layer
+    Gemma 2. The keyword is read from the node itself. If it were looked up in the context, as other inputs are,
+    ``"tanh"`` would be mistaken for the name of a node wherever the model computes a tanh.
     """
     x, *rest = inputs(context, node)
     by_keyword = (node.kwinputs or {}).get("approximate")
@@ -42,7 +42,7 @@ def sub(original: Translation, context: Any, node: Any) -> None:
 
 @mend("cumsum")
 def cumsum(original: Translation, context: Any, node: Any) -> None:
-    """``torch.cumsum(x, dim)``: an axis counted from the end, which MIL allows for the last one only."""
+    """``torch.cumsum(x, dim)`` along an axis counted from the end, which MIL allows only for the last axis."""
     x, dim, *_ = inputs(context, node)
     axis = int(getattr(dim, "val", dim))
     original(context, with_input(context, node, 1, np.int32(axis % x.rank)))
@@ -50,7 +50,7 @@ def cumsum(original: Translation, context: Any, node: Any) -> None:
 
 @mend("floor_divide")
 def floor_divide(original: Translation, context: Any, node: Any) -> None:
-    """``x // y``: integers for integers, as torch gives since 1.13, where coremltools gives floats."""
+    """``x // y``: integers give integers, as in torch since 1.13; coremltools gives floats."""
     x, y = inputs(context, node)
     if types.is_int(x.dtype) and types.is_int(y.dtype):
         context.add(Builder.floor_div(x=x, y=y, name=node.name))
@@ -60,7 +60,7 @@ def floor_divide(original: Translation, context: Any, node: Any) -> None:
 
 @mend("scatter", "scatter.value")
 def scatter(original: Translation, context: Any, node: Any) -> None:
-    """``x.scatter(dim, index, value)``: the value takes x's type, which coremltools forgets."""
+    """``x.scatter(dim, index, value)``: cast the value to x's type, which coremltools does not."""
     x, _dim, _index, value, *_ = inputs(context, node)
     if value.rank == 0 and value.val is not None:
         scalar = types.nptype_from_builtin(x.dtype)(value.val)
@@ -70,7 +70,7 @@ def scatter(original: Translation, context: Any, node: Any) -> None:
 
 @mend("broadcast_tensors")
 def broadcast_tensors(original: Translation, context: Any, node: Any) -> None:
-    """``torch.broadcast_tensors`` of scalars: coremltools packs constant ones into a single tensor."""
+    """``torch.broadcast_tensors`` of scalars: coremltools packs constant scalars into a single tensor."""
     (tensors,) = inputs(context, node)
     if isinstance(tensors, Var):
         tensors = [Builder.const(val=value) for value in tensors.val]
@@ -82,9 +82,9 @@ def broadcast_tensors(original: Translation, context: Any, node: Any) -> None:
 
 @mend("_internal_op_tensor_inplace_copy")
 def assign_slice(original: Translation, context: Any, node: Any) -> None:
-    """``x[..., a:b] = y``: a slice of an axis other than the first, which coremltools takes for the first.
+    """``x[..., a:b] = y``: a slice of an axis other than the first, which coremltools mistakes for the first.
 
-    The trace names the axis and coremltools' pass drops it; but it is the only one in which x and y differ.
+    The trace names the axis, and a pass of coremltools drops it; it is found as the only axis in which x and y differ.
     """
     data, updates, *bounds = (None if name is None else context[name] for name in node.inputs)
     assert data is not None  # noqa: S101  (a tensor is assigned to)

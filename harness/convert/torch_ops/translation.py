@@ -1,4 +1,4 @@
-"""How translations of torch ops are lent to coremltools, and what they share."""
+"""Lend translations of torch ops to coremltools, and provide the helpers that translations share."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _OPS: Registry[Translation] = Registry("translation of a torch op")
 _MENDS: Registry[Mend] = Registry("mend of a torch op")
-_COMPLEX64 = {torch.complex64: 9}  # torch's own number of the type, as a trace holds it
+_COMPLEX64 = {torch.complex64: 9}  # torch's number of the type in a trace
 
 
 def op(*names: str) -> Callable[[Translation], Translation]:
-    """Translate torch ops that coremltools lacks.
+    """Register a translation of torch ops that coremltools lacks.
 
-    The function has the form of coremltools' own ones: given (context, node), it reads the node's inputs from
-    the context and adds the result under the node's name.
+    The function has the signature of coremltools' own translations: given (context, node), it reads the node's
+    inputs from the context and adds the result under the node's name.
     """
 
     def add(translation: Translation) -> Translation:
@@ -41,7 +41,7 @@ def op(*names: str) -> Callable[[Translation], Translation]:
 
 
 def mend(*names: str) -> Callable[[Mend], Mend]:
-    """Stand in for coremltools' translation of torch ops, which the function gets as its first argument."""
+    """Register a replacement of coremltools' translation, which the function receives as its first argument."""
 
     def add(function: Mend) -> Mend:
         for name in names:
@@ -52,7 +52,7 @@ def mend(*names: str) -> Callable[[Mend], Mend]:
 
 
 def names() -> tuple[str, ...]:
-    """Return the torch ops translated or mended."""
+    """Return the names of the torch ops that are translated or mended."""
     return (*_OPS, *_MENDS)
 
 
@@ -60,9 +60,9 @@ def names() -> tuple[str, ...]:
 def registered() -> Iterator[None]:
     """Let coremltools use the translations inside the ``with`` block, in this thread.
 
-    An op that coremltools has learnt by itself keeps coremltools' translation; a mend wraps whichever it has.
-    coremltools has a public way to register but none to take back, hence the loan to its private registry; and to
-    its table of types, which lacks the complex ones.
+    An op that the installed coremltools translates keeps coremltools' translation; a mend wraps the one it has.
+    coremltools has a public function to register a translation but none to remove it, so the entries are lent to
+    its private registry, and the complex types to its table of types, which lacks them.
     """
     known = torch_ops().name_to_func_mapping
     lacking = {name: translation for name, translation in _OPS.items() if name not in known}
@@ -72,7 +72,7 @@ def registered() -> Iterator[None]:
 
 
 def translation(name: str) -> Translation:
-    """Return the translation of a torch op that is in force."""
+    """Return the translation of a torch op that coremltools currently uses."""
     found: Translation = torch_ops().name_to_func_mapping[name]
     return found
 
@@ -84,7 +84,7 @@ def inputs(context: Any, node: Any) -> list[Any]:
 
 
 def with_input(context: Any, node: Any, index: int, value: Any, name: str = "") -> Any:
-    """Return a copy of a node, renamed if a name is given, in which one input is a value of ours."""
+    """Return a copy of a node, renamed if a name is given, with one input replaced by a given value."""
     input_name = f"{name or node.name}_input_{index}"
     context.add(value, torch_name=input_name)
     replaced = copy.copy(node)

@@ -1,4 +1,4 @@
-"""Checkpoints: where the weights of a model are, and whether they can be read, before anything heavy is imported.
+"""Find a checkpoint and check that its weights can be read, before any large library is imported.
 
 A checkpoint is a folder as ``save_pretrained`` writes it, the id of a repository on the Hugging Face hub, a GGUF file,
 or a GGUF file of a repository: ``owner/name:file.gguf``.
@@ -29,19 +29,19 @@ def inspect_checkpoint(
     trust_remote_code: bool = False,
     check: Callable[[Checkpoint], None] = lambda _: None,
 ) -> Checkpoint:
-    """Find a checkpoint, download it if need be, and check all that can be checked without building the model.
+    """Find a checkpoint, download it if necessary, and check everything that can be checked without building the model.
 
     Parameters
     ----------
     source: a folder, or the id of a repository on the hub.
     revision: branch, tag or commit of the hub id.
     allow_pickle: whether pickle files, which can run code, are read.
-    trust_remote_code: whether code that comes with it is run.
-    check: called before every byte is read for the digest; raises what makes the checkpoint unfit.
+    trust_remote_code: whether code in the checkpoint is run.
+    check: called before every byte is read for the digest; it raises an error for an unsuitable checkpoint.
 
     Raises
     ------
-    CheckpointError: in one line, with the flag that allows it where one does.
+    CheckpointError: in one line, with the flag that allows it if there is one.
     """
     if (path := gguf_path(source, revision)) is not None:
         found = inspect_gguf(source, path, revision or "")
@@ -55,11 +55,11 @@ def inspect_checkpoint(
 
 
 def check_unchanged(checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint whose files are not those that a run began with.
+    """Refuse a checkpoint whose files have changed since a run began.
 
     Raises
     ------
-    CheckpointError: if its digest is another, or its files cannot be read any more.
+    CheckpointError: if its digest differs, or its files can no longer be read.
     """
     place = Path(checkpoint.folder, checkpoint.gguf_file)
     if not place.exists():
@@ -73,7 +73,7 @@ def check_unchanged(checkpoint: Checkpoint) -> None:
 
 
 def _digest_now(checkpoint: Checkpoint) -> str:
-    """Return the digest of a checkpoint's files as they are now."""
+    """Return the current digest of a checkpoint's files."""
     folder = Path(checkpoint.folder)
     if checkpoint.gguf_file:
         return inspect_gguf(checkpoint.source, folder / checkpoint.gguf_file, checkpoint.revision).digest
@@ -82,7 +82,7 @@ def _digest_now(checkpoint: Checkpoint) -> str:
 
 
 def _local(source: str, revision: str | None) -> Path | None:
-    """Return the folder that a source names, None for what can only be a hub id."""
+    """Return the folder that a source names; None for a source that can only be a hub id."""
     path = Path(source).expanduser()
     if not source:
         raise CheckpointError("the checkpoint has no name: expected a folder or a hub id")

@@ -1,4 +1,4 @@
-"""Which architectures transformers has, read from its source: importing it would import torch, which takes seconds."""
+"""Read transformers' architectures from its source, because importing it imports torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _CONFIGURATIONS = ("auto_mappings.py", "configuration_auto.py")
 _MODELS = ("modeling_auto.py",)
 MODALITIES = {"vision_config": "images", "audio_config": "sound", "video_config": "videos"}
-"""What a model reads beside text, by the key of its configuration."""
+"""The input of a model other than text, by the configuration key that shows it."""
 
 
 def causal_architecture(source: str, config: Mapping[str, Any], *, trust_remote_code: bool) -> str:
@@ -25,8 +25,8 @@ def causal_architecture(source: str, config: Mapping[str, Any], *, trust_remote_
 
     Raises
     ------
-    CheckpointError: for an architecture that transformers does not have, one that runs code of its own, one that is no
-        causal language model, or one that reads more than text; that message names its text model.
+    CheckpointError: for an architecture that transformers does not have, one that runs its own code, one that is not a
+    causal language model, or one that reads more than text; the last message names its text model.
     """
     model_type = config.get("model_type")
     if not isinstance(model_type, str) or not model_type:
@@ -59,7 +59,7 @@ def _check_code(source: str, auto_map: object) -> None:
 
 
 def _check_text(source: str, config: Mapping[str, Any], architecture: str) -> None:
-    """Refuse a model of text and something else, naming the text model in it."""
+    """Refuse a model that reads more than text, naming its text model."""
     beside = [what for key, what in MODALITIES.items() if config.get(key)]
     text = config.get("text_config")
     if not beside or not isinstance(text, dict) or architecture.endswith("ForCausalLM"):
@@ -74,14 +74,14 @@ def _check_text(source: str, config: Mapping[str, Any], architecture: str) -> No
 
 
 def causal_names(model_type: str) -> set[str]:
-    """Return the causal language model classes of an architecture; none where it has none."""
+    """Return the causal language model classes of an architecture, which may be none."""
     found = names(_MODELS, "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES").get(model_type, ())
     return {found} if isinstance(found, str) else set(found)
 
 
 @cache
 def names(files: tuple[str, ...], variable: str) -> dict[str, Any]:
-    """Return a mapping of names of transformers' auto classes: all its literal pairs, in any of the files.
+    """Return a mapping of names in transformers' auto classes: its literal pairs from all of the files.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def names(files: tuple[str, ...], variable: str) -> dict[str, Any]:
 
 
 def _literals(path: Path, variable: str) -> dict[str, Any]:
-    """Return the pairs that a module's assignment to a variable, and updates of it, spell out."""
+    """Return the literal pairs in a module's assignment to a variable and in later updates of it."""
     found: dict[str, Any] = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         match node:

@@ -1,4 +1,4 @@
-"""A checkpoint that has been inspected, as plain data, and the zoo entry it is run as."""
+"""Describe an inspected checkpoint as plain data, and make the zoo entry that it is run as."""
 
 from __future__ import annotations
 
@@ -15,63 +15,63 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A checkpoint that has been looked at: plain data, for a run's plan."""
+    """An inspected checkpoint, as plain data for a run's plan."""
 
     source: str
-    """Path or hub id, as given."""
+    """Path or hub id, as the user gave it."""
     folder: str
-    """Where its files are."""
+    """Folder of its files."""
     model_type: str
-    """As ``config.json`` names the architecture."""
+    """Name of the architecture in ``config.json``."""
     architecture: str
-    """The transformers class it was saved from; empty where ``config.json`` names none."""
+    """The transformers class it was saved from; empty if ``config.json`` names none."""
     dtype: str
-    """Of its weights, for example ``bfloat16``; several are joined by commas, the most frequent first. Of a GGUF file:
-    its quantisation, its name and the beginning of its SHA-256."""
+    """Element type of its weights, for example ``bfloat16``; several are joined by commas, the most frequent first.
+    For a GGUF file: its quantisation, its name and the beginning of its SHA-256."""
     revision: str = ""
-    """Branch, tag or commit asked for; empty for the default one."""
+    """Requested branch, tag or commit; empty for the default one."""
     has_tokenizer: bool = False
     pickled: bool = False
-    """Whether its weights are in pickle files, which were allowed."""
+    """Whether its weights are in pickle files, which the user allowed."""
     trust_remote_code: bool = False
     digest: str = ""
     """SHA-256 over its configuration, its weights, its tokenizer, and its code if that is run; the first 16 digits.
 
-    Tensors count by name, type, shape and content, not by the file that holds them."""
+    Tensors enter by name, type, shape and content, not by the file that contains them."""
     files: tuple[str, ...] = ()
-    """Names of the files that the digest is over, relative to the folder."""
+    """Names of the files that the digest covers, relative to the folder."""
     own_index: bool = False
-    """Whether its shards need an index that this project writes, since theirs is missing or has no metadata."""
+    """Whether this project must write an index for its shards, because theirs is missing or has no metadata."""
 
     gguf_file: str = ""
-    """Name of the GGUF file in ``folder`` that holds everything; empty for a folder of save_pretrained."""
+    """Name of the GGUF file in ``folder`` that is the checkpoint; empty for a folder of save_pretrained."""
     fields: dict[str, Any] = {}
-    """The configuration that a GGUF file gives, under transformers' names; empty otherwise."""
+    """The configuration in a GGUF file, under transformers' names; empty for any other checkpoint."""
 
     @property
     def name(self) -> str:
-        """What a record calls it: the source, with the revision."""
+        """The checkpoint's name in records: the source, with the revision."""
         return f"{self.source}@{self.revision}" if self.revision else self.source
 
     def config(self) -> dict[str, Any]:
-        """Return ``config.json``, or what a GGUF file says instead of it."""
+        """Return ``config.json``, or the configuration in a GGUF file."""
         if self.gguf_file:
             return self.fields
         return read_object(Path(self.folder, "config.json"), CONFIG_LIMIT_BYTES)
 
 
 class Question(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether a checkpoint's weights, configuration and tokenizer fit each other; see `harness.export.fitness`."""
+    """The question whether a checkpoint's weights, configuration and tokenizer fit; see `harness.export.fitness`."""
 
     checkpoint: Checkpoint
     prompts: tuple[str, ...] = ()
-    """Texts it is to be run on; none for this project's own."""
+    """Texts that it will be run on; if empty, this project's own."""
 
 
 def spec_of(checkpoint: Checkpoint, zoo: Mapping[str, ModelSpec]) -> ModelSpec:
-    """Return the zoo entry of a checkpoint: its architecture's formula, its own configuration.
+    """Return the zoo entry of a checkpoint: its architecture's formula with its own configuration.
 
-    An architecture that the zoo does not have gets an entry without a formula, whose key is its ``model_type``.
+    An architecture that is not in the zoo gets an entry without a formula, whose key is its ``model_type``.
     """
     found = [spec for spec in zoo.values() if spec.architecture == checkpoint.architecture]
     near = next((spec for spec in found if spec.key == checkpoint.model_type), found[0] if found else None)

@@ -1,4 +1,4 @@
-"""Tell from a file's first bytes what it is, where it is not what its name says."""
+"""Recognise from its first bytes a file that is not of the kind that its name says."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ INSTEAD = (
     (b"\x1f\x8b", "a gzip archive: unpack it"),
     (b"\x89HDF", "an HDF5 file: save the model as safetensors"),
 )
-"""How other files begin that are found under the name of a weights file or of a configuration."""
+"""First bytes of other kinds of files that occur under the name of a weights file or a configuration."""
 
 
 def told(start: bytes) -> str:
-    """Return what a file is by its first bytes, if it is neither safetensors nor JSON; "" if it may be one."""
+    """Return a file's kind by its first bytes if it is neither safetensors nor JSON; "" if it may be one of them."""
     if not start.strip(b"\0"):
         return "only zeros, as an interrupted download leaves it: download it again" if start else "empty"
     if start.lstrip()[:1] == b"<":

@@ -1,6 +1,6 @@
 """Inspect a GGUF file as a checkpoint: its architecture, configuration, quantisation, tokenizer.
 
-transformers reads the weights, see `harness.export.pretrained`; here it only says which architectures it knows.
+transformers reads the weights, see `harness.export.pretrained`; this module only asks it for its architectures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from harness.zoo.checkpoint.reading import file_digest, first_line
 
 SUFFIX = ".gguf"
 PACKAGES = ("gguf", "accelerate")
-"""Packages of the extra ``gguf``, without which transformers reads no such file."""
+"""Packages of the extra ``gguf``, which transformers needs to read such a file."""
 
 MODEL_TYPES = {
     "qwen2moe": "qwen2_moe",
@@ -30,13 +30,13 @@ MODEL_TYPES = {
     "gemma3": "gemma3_text",
     "gemma4": "gemma4_text",
 }
-"""What transformers calls an architecture of GGUF, where it has another name for it."""
+"""transformers' names of GGUF architectures, for those whose names differ."""
 
 _BLOCK = re.compile(r"blk\.(\d+)\.")
 
 
 def is_gguf(path: Path) -> bool:
-    """Return whether a file is named, or begins, as a GGUF file."""
+    """Return whether a file is a GGUF file by its name or its first bytes."""
     if path.suffix.lower() == SUFFIX:
         return True
     try:
@@ -47,11 +47,11 @@ def is_gguf(path: Path) -> bool:
 
 
 def gguf_path(source: str, revision: str | None) -> Path | None:
-    """Return the GGUF file that a source names, downloaded if it is one of a repository; None for any other source.
+    """Return the GGUF file that a source names, downloaded if it is in a repository; None for any other source.
 
     Raises
     ------
-    CheckpointError: for a file that is not there, or that the hub does not give.
+    CheckpointError: for a file that does not exist, or that the hub does not serve.
     """
     path = Path(source).expanduser()
     if path.is_file() and is_gguf(path):
@@ -85,12 +85,12 @@ def _downloaded(source: str, repository: str, name: str, revision: str | None) -
 
 
 def inspect_gguf(source: str, path: Path, revision: str) -> Checkpoint:
-    """Return the description of a GGUF file, once all is checked that can be checked without reading its weights.
+    """Check a GGUF file as far as possible without reading its weights, and return its description.
 
     Raises
     ------
-    CheckpointError: in one line, for a missing package, a file that is truncated or damaged, or an architecture that
-        transformers does not read from GGUF.
+    CheckpointError: in one line, for a missing package, a truncated or damaged file, or an architecture that
+    transformers does not read from GGUF.
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise CheckpointError(f"{source}: reading GGUF needs {' and '.join(missing)}: pip install 'ane-rms[gguf]'")
@@ -136,7 +136,7 @@ def _architecture(source: str, header: Header) -> tuple[str, str]:
 
 
 def _check_tensors(source: str, header: Header) -> None:
-    """Check that the file holds its tensors whole, and as many layers and as wide ones as its keys say."""
+    """Check that the file contains its tensors completely, with the number and width of layers that its keys state."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     if not header.tensors:
@@ -168,7 +168,7 @@ def _expect(source: str, key: str, header: Header, found: int) -> None:
 
 
 def _quantisation(header: Header) -> str:
-    """Return how the weights are stored: ``Q4_K_M`` as the file calls itself, or its most frequent type."""
+    """Return how the weights are stored: the name in the file, such as ``Q4_K_M``, or its most frequent type."""
     from gguf.constants import GGMLQuantizationType, LlamaFileType
 
     try:
@@ -180,7 +180,7 @@ def _quantisation(header: Header) -> str:
 
 
 def _fields(header: Header) -> dict[str, Any]:
-    """Return the configuration that the keys give, under transformers' names."""
+    """Return the configuration in the file's keys, under transformers' names."""
     from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
 
     name = header.keys["general.architecture"]

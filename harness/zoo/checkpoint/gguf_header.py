@@ -1,8 +1,8 @@
-"""Read the header of a GGUF file: its keys, and which tensors lie where. The weights stay on the disk.
+"""Read the header of a GGUF file: its keys, and the places of its tensors. The weights are not read.
 
 The format is https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: magic, version, counts, key-value pairs, tensor
-infos, then the aligned tensor data. Every length is checked against the file's size before it is used, so a truncated
-or damaged file is refused in time and memory that its true size bounds.
+infos, then the aligned tensor data. Every length is checked against the file's size before it is used, so refusing a
+truncated or damaged file takes time and memory bounded by its true size.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 STRING, ARRAY = 8, 9
 SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""Value types by number, as :mod:`struct` spells them; ``STRING`` and ``ARRAY`` are the others."""
+"""Formats of value types for :mod:`struct`, by number; ``STRING`` and ``ARRAY`` are the other types."""
 
 MOST_DIMENSIONS = 4
 LONGEST_TEXT_BYTES = 1 << 20
-"""Of a key or a single text; a chat template has some kilobytes."""
+"""Largest length of a key or a single text in bytes; a chat template has some kilobytes."""
 
 ALIGNMENT = 32
-"""Of the tensor data, where the key ``general.alignment`` names no other."""
+"""Alignment of the tensor data in bytes, unless the key ``general.alignment`` gives another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +38,24 @@ class Tensor:
 
     name: str
     dimensions: tuple[int, ...]
-    """Innermost first, as GGUF writes them."""
+    """Sizes of its axes, the innermost first, as in GGUF."""
     kind: int
-    """A ``gguf.GGMLQuantizationType``."""
+    """Its type, as the number of a ``gguf.GGMLQuantizationType``."""
     offset: int
-    """In bytes from the beginning of the tensor data."""
+    """Its offset in bytes from the beginning of the tensor data."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says before its tensor data."""
+    """The contents of a GGUF file before its tensor data."""
 
     keys: dict[str, Any]
-    """Values by key; of an array its length alone."""
+    """Values by key; for an array, only its length."""
     tensors: tuple[Tensor, ...]
     data_offset: int
-    """Where the tensor data begin, in bytes."""
+    """Offset of the tensor data in bytes."""
     size_bytes: int
-    """Of the whole file."""
+    """Size of the whole file in bytes."""
 
 
 def read_header(path: Path) -> Header:
@@ -63,7 +63,7 @@ def read_header(path: Path) -> Header:
 
     Raises
     ------
-    CheckpointError: in one line, for a file that is no GGUF file, truncated or damaged.
+    CheckpointError: in one line, for a file that is not a GGUF file, or is truncated or damaged.
     """
     try:
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -119,7 +119,7 @@ class _Reader:
         return self._number(SCALARS[kind])
 
     def _skip_array(self, name: str) -> int:
-        """Step over an array and return its length."""
+        """Skip an array and return its length."""
         kind: int = self._number("I")
         length: int = self._number("Q")
         if kind in SCALARS:

@@ -1,8 +1,8 @@
-"""Read the headers of safetensors files, and tell from a file's first bytes what it is instead.
+"""Read the headers of safetensors files, and recognise other kinds of files by their first bytes.
 
-A safetensors file is the length of its header (8 bytes, little endian), the header (JSON: each tensor's element type,
-shape and place), and the tensors' bytes without a gap. Only headers are read here: a folder of many gigabytes takes
-milliseconds. Source: https://github.com/huggingface/safetensors, "Format".
+A safetensors file consists of the length of its header (8 bytes, little endian), the header (JSON: each tensor's
+element type, shape and place), and the tensors' bytes without gaps. Only headers are read here, so a folder of many
+gigabytes takes milliseconds. Source: https://github.com/huggingface/safetensors, "Format".
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIMIT_BYTES = 100_000_000
-"""Largest header, safetensors' own limit."""
+"""Largest header in bytes, which is safetensors' own limit."""
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
@@ -30,7 +30,7 @@ BITS = {
     "F4": 4,
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
 }
-"""Bits of an element, by its type's name in the header."""
+"""Number of bits of an element, by its type's name in the header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +41,19 @@ class Tensor:
     """Element type as the header names it, such as ``BF16``."""
     shape: tuple[int, ...]
     path: Path
-    """The file that holds it."""
+    """The file that contains it."""
     begin: int
     """Offset of its first byte in the file."""
     end: int
-    """Offset behind its last byte."""
+    """Offset after its last byte."""
 
 
 def read(source: str, path: Path) -> dict[str, Tensor]:
-    """Return the tensors that a safetensors file holds, by name.
+    """Return the tensors of a safetensors file, by name.
 
     Raises
     ------
-    CheckpointError: naming the source and the file, if it is another kind of file, truncated or damaged.
+    CheckpointError: naming the source and the file, if the file is of another kind, truncated or damaged.
     """
     try:
         size = path.stat().st_size
@@ -88,7 +88,7 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _tensors(entries: dict[str, Any], path: Path, start: int, size: int) -> dict[str, Tensor]:
-    """Check that the tensors lie without a gap or overlap from ``start`` to the end of a file of ``size`` bytes."""
+    """Check that the tensors fill a file of ``size`` bytes from ``start`` to its end without gap or overlap."""
     found = {}
     for name, entry in entries.items():
         begin, end = entry["data_offsets"]

@@ -16,16 +16,16 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def is_hub_id(source: str) -> bool:
-    """Return whether a source is spelled as a repository of the hub: ``owner/name``."""
+    """Return whether a source has the form of a hub repository, ``owner/name``."""
     return _HUB_ID.fullmatch(source) is not None and ".." not in source
 
 
 def download(source: str, revision: str | None, *, allow_pickle: bool, trust_remote_code: bool) -> Path:
-    """Return the folder of a hub repository in huggingface_hub's cache: of its files, those that will be read.
+    """Return the folder of a hub repository in huggingface_hub's cache, with only the files that will be read.
 
     Raises
     ------
-    CheckpointError: if there is no such repository, or the hub cannot be asked and the cache does not have it.
+    CheckpointError: if there is no such repository, or the hub cannot be reached and the cache does not have it.
     """
     import huggingface_hub
     from huggingface_hub.errors import (
@@ -62,14 +62,14 @@ def download(source: str, revision: str | None, *, allow_pickle: bool, trust_rem
 
 
 SMALL = ("*.json", "*.model", "*.txt", "*.jinja", "*.tiktoken")
-"""Configuration, indexes and tokenizer."""
+"""Patterns of the configuration, indexes and tokenizer."""
 TIMEOUT_SECONDS = 10.0
 SHARDS = "model-*-of-*.safetensors"
 PICKLED_SHARDS = "pytorch_model-*-of-*.bin"
 
 
 def _listed(source: str, revision: str | None) -> frozenset[str] | None:
-    """Return the names of a repository's files; None where the hub cannot be asked."""
+    """Return the names of a repository's files; None if the hub cannot be reached."""
     import huggingface_hub
     from huggingface_hub import constants
 
@@ -78,15 +78,15 @@ def _listed(source: str, revision: str | None) -> frozenset[str] | None:
     try:
         found = huggingface_hub.HfApi().model_info(source, revision=revision, timeout=TIMEOUT_SECONDS)
         return frozenset(one.rfilename for one in found.siblings or ())
-    except Exception:  # noqa: BLE001 - what is wrong, the download itself finds and tells
+    except Exception:  # noqa: BLE001 - the download itself meets and reports the error
         return None
 
 
 def _wanted(names: frozenset[str] | None, *, allow_pickle: bool, trust_remote_code: bool) -> list[str]:
-    """Return the patterns of the files that transformers will read of a repository, most of them by their names.
+    """Return the patterns of the repository's files that transformers will read, most of them exact names.
 
     Variants (``model.fp16.safetensors``), copies in the model's original form (``consolidated.safetensors``,
-    ``original/``) and pickle files that are not needed stay on the hub.
+    ``original/``) and pickle files that are not needed are not downloaded.
     """
     code = ["*.py"] if trust_remote_code else []
     names = names or frozenset()
@@ -98,13 +98,13 @@ def _wanted(names: frozenset[str] | None, *, allow_pickle: bool, trust_remote_co
         weights = [PICKLE]
     elif allow_pickle and PICKLE_INDEX in names:
         weights = [PICKLED_SHARDS]
-    else:  # not known, or not by these names
+    else:  # unknown, or under other names
         weights = [WEIGHTS, SHARDS, *([PICKLE, PICKLED_SHARDS] if allow_pickle else [])]
     return [*SMALL, *code, *weights]
 
 
 def _with_shards(folder: Path, source: str, revision: str | None) -> Path:
-    """Download the shards that an index names otherwise than save_pretrained does."""
+    """Download the shards whose names in the index differ from save_pretrained's pattern."""
     import huggingface_hub
 
     if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():

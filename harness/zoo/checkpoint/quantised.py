@@ -1,6 +1,6 @@
-"""Tell from names, element types and shapes whether weights are quantised already: only float weights are converted.
+"""Recognise quantised weights by names, element types and shapes; only float weights can be converted.
 
-The configuration is a hint, never the proof: an exporter may leave its key out, or write it under another name.
+The configuration alone is no proof: an exporter may omit its key, or write it under another name.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 KEYS = ("quantization_config", "quantization", "compression_config", "quant_config")
-"""Keys of ``config.json`` under which quantisers write their settings: Hugging Face's, MLX's, older ones."""
+"""Keys of ``config.json`` for the settings of quantisers: Hugging Face's, MLX's, older ones."""
 FILES = {
     "quantize_config.json": "GPTQ",
     "quant_config.json": "AWQ",
     "hf_quant_config.json": "ModelOpt",
     "quanto_qmap.json": "quanto",
 }
-"""Files that quantisers leave beside the weights."""
+"""Files that quantisers write beside the weights."""
 NAMES = (
     ("g_idx", "GPTQ"),
     ("qweight", "GPTQ or AWQ"),
@@ -37,14 +37,14 @@ NAMES = (
     ("_blocks", "MXFP4"),
     ("_data", "quanto"),
 )
-"""Ends of the names that quantisers give to their tensors."""
+"""Suffixes of the names of quantisers' tensors."""
 
 
 def quantisation(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Return how weights are quantised and what shows it; "" for float weights.
+    """Return the method of quantisation and the evidence for it; "" for float weights.
 
-    A setting that is null or empty is none. Where a file's content is not known (pickle files), the names and the
-    configuration alone are looked at.
+    A null or empty setting is ignored. If a file's contents are not known (pickle files), only the names and the
+    configuration are examined.
     """
     for name, tensor in tensors.items():
         if method := _of_tensor(name, tensor, tensors):
@@ -62,7 +62,7 @@ def quantisation(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
 
 
 def _of_tensor(name: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> str:
-    """Return the method that a tensor belongs to; "" if it may be a float model's."""
+    """Return the quantisation method that a tensor belongs to; "" if it may belong to a float model."""
     if tensor.dtype.startswith(("F8", "F6", "F4")):
         scales = any(other.startswith(name) and other != name for other in tensors)
         return "float8" if scales else "float8 without scales"
@@ -83,5 +83,5 @@ def _gptq_or_awq(name: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _any_code(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether there is a tensor of codes, or nothing is known of the tensors."""
+    """Whether there is a tensor of codes, or the tensors are not known."""
     return not tensors or any(tensor.dtype not in (*FLOATS, "I64", "BOOL") for tensor in tensors.values())

@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 CONFIG_LIMIT_BYTES = 4_000_000
 INDEX_LIMIT_BYTES = 32_000_000
-"""Larger files are not read whole: the index of a model of 685 billion parameters has 9 MB."""
+"""Largest file that is read; the index of a model of 685 billion parameters has 9 MB."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, at most 200 characters of it."""
+    """Return the first line of an error's text, at most 200 characters."""
     text = str(error).strip().splitlines()
     return text[0][:200] if text else type(error).__name__
 
 
 def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:
-    """Return a JSON file's object, refusing one too large to be read whole."""
+    """Return a JSON file's object, refusing a file above a size limit."""
     raw = b""
     try:
         raw = limited_read.read(path, limit_bytes)

@@ -1,7 +1,7 @@
-"""Read a folder as ``save_pretrained`` writes it: ``config.json``, ``*.safetensors``, perhaps a tokenizer.
+"""Read a folder written by ``save_pretrained``: ``config.json``, ``*.safetensors``, and optionally a tokenizer.
 
-Pickle files and code that comes with a checkpoint run what they hold when they are read, and are refused unless
-asked for.
+Pickle files and code in a checkpoint can execute anything when they are read, so they are refused unless the user
+allows them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
-"""Files of which a checkpoint with a tokenizer has one."""
+"""Files of which a checkpoint with a tokenizer has at least one."""
 BESIDE_TOKENIZERS = (
     *("merges.txt", "vocab.txt", "added_tokens.json", "special_tokens_map.json"),
     *("spiece.model", "sentencepiece.bpe.model", "tekken.json", "tiktoken.model", "chat_template.jinja"),
 )
-"""Files that a tokenizer reads beside them."""
+"""Further files that a tokenizer reads."""
 DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}
 _CHUNK_BYTES = 1 << 22
 
@@ -40,11 +40,11 @@ _CHUNK_BYTES = 1 << 22
 def inspect_folder(
     source: str, folder: Path, revision: str, *, allow_pickle: bool, trust_remote_code: bool
 ) -> Checkpoint:
-    """Return a folder's description, once all is checked that its headers and small files tell; without a digest.
+    """Check a folder by its headers and small files, and return its description without a digest.
 
     Raises
     ------
-    CheckpointError: in one line, with the flag that allows it where one does.
+    CheckpointError: in one line, with the flag that allows it if there is one.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -73,7 +73,7 @@ def inspect_folder(
 
 
 def with_digest(checkpoint: Checkpoint, folder: Path) -> Checkpoint:
-    """Return a checkpoint with its digest: every byte of its files is read.
+    """Return a checkpoint with its digest, for which every byte of its files is read.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def tensors_of(checkpoint: Checkpoint, folder: Path) -> dict[str, Tensor]:
 
     Raises
     ------
-    CheckpointError: for a file that has changed since, and is not whole.
+    CheckpointError: for a file that has changed since the inspection and is incomplete.
     """
     from harness.zoo.checkpoint.weight_files import WeightFiles
 
@@ -124,7 +124,7 @@ def _dtypes(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _without_config(folder: Path) -> str:
-    """Say what a folder without ``config.json`` is, and the mend."""
+    """Return a sentence on what a folder without ``config.json`` is, and the mend."""
     names = {path.name for path in folder.iterdir()}
     if {"snapshots", "blobs"} <= names:
         return f"a repository in the hub's cache: give its id, or a folder below {folder / 'snapshots'}"

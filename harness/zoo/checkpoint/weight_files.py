@@ -1,10 +1,11 @@
-"""Find the files of a folder that transformers will read as its weights: those are checked, digested and downloaded.
+"""Find the files of a folder that transformers reads as its weights; these are checked, digested and downloaded.
 
-transformers takes the first there is of: the file that ``transformers_weights`` in ``config.json`` names,
-``model.safetensors``, the shards that ``model.safetensors.index.json`` names; and, where pickle files are allowed and
-there is no safetensors file, ``pytorch_model.bin`` or the shards of its index
-(transformers 5.23, ``modeling_utils._get_resolved_checkpoint_files``). Whatever else lies in the folder is not read.
-All shards ``model-00001-of-0000N.safetensors`` without an index are read too: their headers say what the index would.
+transformers reads the first of these that exists: the file that ``transformers_weights`` in ``config.json`` names,
+``model.safetensors``, the shards that ``model.safetensors.index.json`` names. If pickle files are allowed and there is
+no safetensors file, it reads ``pytorch_model.bin`` or the shards of its index
+(transformers 5.23, ``modeling_utils._get_resolved_checkpoint_files``). Other files in the folder are not read.
+A complete set of shards ``model-00001-of-0000N.safetensors`` without an index is read too, because the headers contain
+the information of the index.
 """
 
 from __future__ import annotations
@@ -34,22 +35,22 @@ _SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(\.safetensors|\.bin)")
 
 @dataclass(frozen=True, slots=True)
 class WeightFiles:
-    """The files that hold a checkpoint's weights."""
+    """The files that contain a checkpoint's weights."""
 
     paths: tuple[Path, ...]
     index: Path | None = None
-    """The index that names them, where they are shards."""
+    """The index that names them, if they are shards."""
     pickled: bool = False
     own_index: bool = False
-    """Whether they are shards whose index is missing or has no metadata, so that transformers cannot load by it."""
+    """Whether they are shards whose index is missing or lacks metadata, so that transformers cannot load them."""
 
 
 def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickle: bool) -> WeightFiles:
-    """Return the files that transformers will read.
+    """Return the weight files that transformers will read.
 
     Raises
     ------
-    CheckpointError: if there are none, one is missing, or a flag is needed; it says which files there are instead.
+    CheckpointError: if there are none, one is missing, or a flag is needed; the message names the files found.
     """
     explicit = config.get("transformers_weights")
     if explicit is not None:
@@ -93,7 +94,7 @@ def _sharded(source: str, index: Path, *, pickled: bool) -> WeightFiles:
 
 
 def _complete(folder: Path) -> tuple[Path, ...]:
-    """Return the shards of a folder without an index, if all are there; else none."""
+    """Return the shards of a folder without an index if the set is complete, else none."""
     found = {int(match[2]): match for path in folder.iterdir() if (match := _SHARD.fullmatch(path.name))}
     found = {number: match for number, match in found.items() if match[1] == "model" and match[4] == ".safetensors"}
     totals = {int(match[3]) for match in found.values()}
@@ -108,7 +109,7 @@ def shard_names(index: Path, suffix: str = ".safetensors") -> list[str]:
 
     Raises
     ------
-    CheckpointError: for an index that is none, or names a file of another kind or folder.
+    CheckpointError: for a file that is not an index, or an index that names a file of another kind or folder.
     """
     names = dict.fromkeys(name for _, name in _weight_map(index))
     for name in names:
@@ -125,7 +126,7 @@ def _weight_map(index: Path) -> list[tuple[str, Any]]:
 
 
 def read_headers(source: str, files: WeightFiles) -> dict[str, Tensor]:
-    """Return the tensors of safetensors files by name, once each file is whole and has what the index says.
+    """Return the tensors of safetensors files by name, after checking that each file is complete and fits the index.
 
     Raises
     ------
@@ -151,7 +152,7 @@ def read_headers(source: str, files: WeightFiles) -> dict[str, Tensor]:
 
 
 def _without(folder: Path, *, allow_pickle: bool) -> str:
-    """Say what a folder holds that transformers would not read as its weights, and the mend."""
+    """Return a sentence on files in a folder that transformers would not read as weights, and the mend."""
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     links = [name for name in (WEIGHTS, INDEX) if (folder / name).is_symlink()]
     if links:
