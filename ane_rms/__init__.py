@@ -5,7 +5,7 @@ takes the place of ``ct.convert``; for ``compute_units=ct.ComputeUnit.CPU_AND_NE
 """
 
 import ane_rms.op
-import ane_rms.passes  # noqa: F401 - these two register the op and the passes with coremltools
+import ane_rms.passes  # noqa: F401 - registers the op and the passes with coremltools
 from ane_rms.conversion import convert
 from ane_rms.find import find
 from ane_rms.installation import install, installed, uninstall

@@ -1,4 +1,4 @@
-"""Try what concerns one site, so that a failure there concerns no other: the text of the exception is kept."""
+"""Run the work on one site so that its failure affects no other site; the text of the exception is kept."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Failure:
 
 
 def attempt(act: Callable[[], T]) -> T | Failure:
-    """Return what ``act`` returns, or the exception that it raised; an interruption goes on."""
+    """Return the result of ``act``, or the exception that it raised; interruptions are not caught."""
     try:
         return act()
-    except Exception as error:  # noqa: BLE001 - whatever a site raises becomes a miss with its text
+    except Exception as error:  # noqa: BLE001 - any exception at a site becomes a miss with its text
         return Failure(" ".join(f"{type(error).__name__}: {error}".split()))

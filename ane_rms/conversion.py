@@ -1,4 +1,4 @@
-"""``ane_rms.convert``: ``ct.convert`` with the passes in its pipeline, and with what its frontend needs."""
+"""``ane_rms.convert``: ``ct.convert`` with the passes in its pipeline and the patches that its frontend needs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 plain_convert: Callable[..., Any] = _converters_entry.convert
-"""``ct.convert`` itself, whatever stands under that name by now."""
+"""The original ``ct.convert``, even if the name has been rebound since."""
 
 UNSET: Mapping[str, Any] = {"source": "auto", "skip_model_load": False, "debug": False}
-"""The defaults of ``ct.convert`` that are not None; an argument that has its default is not handed on."""
+"""The defaults of ``ct.convert`` that are not None; an argument equal to its default is not passed on."""
 
 REMOVED = f"{FUSE} was removed from the pipeline"
-"""Why the passes did not act where a user took one out."""
+"""The reason given if the passes did not act because a user removed one of them."""
 
 _handed_over: ContextVar[ct.PassPipeline | None] = ContextVar("_handed_over", default=None)
-"""The pipeline that a conversion of ours has given to the function it calls."""
+"""The pipeline that an ``ane_rms`` conversion has passed to the function it calls."""
 
 
 def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its order
@@ -60,31 +60,31 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
 ) -> ct.models.MLModel:
     """Convert as ``ct.convert`` does, with every RMSNorm fused and lowered for ``compute_units=CPU_AND_NE``.
 
-    For other compute units the program is the one ``ct.convert`` gives, unless ``for_ane`` says otherwise. The fusion
+    For other compute units the program is the one ``ct.convert`` gives, unless ``for_ane`` is set. The fusion
     report is stored in the package (see :func:`ane_rms.report`).
 
     Parameters
     ----------
-    model: what ``ct.convert`` takes; or a ``torch.nn.Module``, which is traced with zeros of the shapes of ``inputs``;
-        or a MIL program of several functions, all of which are converted.
+    model: any model that ``ct.convert`` takes; or a ``torch.nn.Module``, which is traced with zeros of the shapes of
+    ``inputs``; or a MIL program of several functions, all of which are converted.
     source, inputs, outputs, classifier_config, minimum_deployment_target, convert_to, compute_precision,
-    skip_model_load, compute_units, package_dir, debug, pass_pipeline, states: those of ``ct.convert``, by position too.
-        Options that ``pass_pipeline`` has from :func:`pipeline` are kept.
+    skip_model_load, compute_units, package_dir, debug, pass_pipeline, states: those of ``ct.convert``, in the same
+    order. Options that :func:`pipeline` has put into ``pass_pipeline`` are kept.
     lowering: the strategy's name. Default: that of ``pass_pipeline``, else ``"layer_norm"``.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well. Default: that of
         ``pass_pipeline``, else ``"last"``.
-    lean: whether to do without coremltools' copies of each weight; the package is the same
+    lean: whether to avoid coremltools' copies of each weight; the package is the same
         (see :mod:`ane_rms.coremltools_patches.lean`).
-    for_ane: whether to fuse and lower for every compute unit, ``ALL``, ``CPU_AND_GPU`` and unset among them.
-    rescale: None leaves all values their size. A power of two scales the residual stream by it. A callable
-        ``peaks(program)`` returns the largest magnitude of the program's values by name, and what exceeds float16 is
-        scaled to fit; :class:`ane_rms.Rescaling` holds one with an aim. The model's outputs stay the same. See
-        :mod:`ane_rms.rescaling`.
+    for_ane: whether to fuse and lower for every compute unit, including ``ALL``, ``CPU_AND_GPU`` and unset.
+    rescale: None scales nothing. A power of two scales the residual stream by it. A callable ``peaks(program)``
+    returns the largest magnitude of the program's values by name, and values that exceed float16 are scaled to
+    fit; :class:`ane_rms.Rescaling` combines such a callable with an aim. The model's outputs stay the same. See
+    :mod:`ane_rms.rescaling`.
 
     Raises
     ------
-    ValueError, TypeError: for an unknown lowering or choice of axes, for what makes no rescale; and what ``ct.convert``
-        raises.
+    ValueError, TypeError: for an unknown lowering or choice of axes, or an invalid rescale; also the errors of
+    ``ct.convert``.
     """
     given = {
         "source": source,
@@ -118,13 +118,13 @@ def convert_through(
     for_ane: bool = False,
     rescale: Any = None,
 ) -> Any:
-    """Convert as :func:`convert` does, by a function that takes what ``ct.convert`` takes.
+    """Convert as :func:`convert` does, by calling a function with the signature of ``ct.convert``.
 
     Parameters
     ----------
-    function: ``ct.convert``, or what somebody put in its place; it is called once, with a pipeline of ours.
-    model: what is converted.
-    arguments: by name; the function gets them as they are, but for ``pass_pipeline``.
+    function: ``ct.convert``, or a replacement of it; it is called once, with an ``ane_rms`` pipeline.
+    model: the model to convert.
+    arguments: by name; they are passed on unchanged except for ``pass_pipeline``.
     lowering, axes, lean, for_ane, rescale: those of :func:`convert`.
     """
     arguments = dict(arguments)
@@ -149,8 +149,8 @@ def convert_through(
         _handed_over.reset(token)
     if not isinstance(converted, ct.models.MLModel):
         if lean and isinstance(converted, ct.converters.mil.mil.Program):
-            converted.validate()  # the last pass of a lean conversion is not followed by a validation
-        return converted  # convert_to="milinternal" gives a program, which holds no metadata
+            converted.validate()  # a lean conversion does not validate after the last pass
+        return converted  # convert_to="milinternal" gives a program, which has no metadata
     program = converted._mil_program  # noqa: SLF001 - the only way to the program of a converted model
     found = kept_report(program) if program is not None else None
     if found is None:
@@ -163,11 +163,11 @@ def convert_through(
 
 
 def is_handed_over(pass_pipeline: Any) -> bool:
-    """Return whether a pipeline is the one that a conversion of ours, now running, has given to its function."""
+    """Return whether a pipeline is the one that the running ``ane_rms`` conversion has passed to its function."""
     return pass_pipeline is not None and pass_pipeline is _handed_over.get()
 
 
 def _rewrite_spec(package: Path, converted: ct.models.MLModel) -> None:
-    """Write the specification again into a package that ct.convert has saved before the metadata was known."""
+    """Rewrite the specification of a package that ct.convert saved before the metadata was known."""
     root = ct.libmodelpackage.ModelPackage(str(package)).getRootModel().path()
     Path(root).write_bytes(converted._spec.SerializeToString())  # noqa: SLF001 - get_spec() copies every weight

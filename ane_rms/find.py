@@ -1,4 +1,4 @@
-"""``ane_rms.find``: what would fuse in a program, and what would not and why."""
+"""``ane_rms.find``: report the norms of a program that would fuse, and those that would not, with the reasons."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 def find(program: mil.Program, *, axes: str = "last") -> FusionReport:
-    """Return the norm sites of a MIL program, which is left as it is.
+    """Return the norm sites of a MIL program, which is not changed.
 
     Parameters
     ----------
-    program: a MIL program, for example of ``ct.convert(..., convert_to="milinternal")``, or a model that was
-        converted in this process. A lowered program has no site left: ask :func:`ane_rms.report` what was fused.
+    program: a MIL program, for example from ``ct.convert(..., convert_to="milinternal")``, or a model that was
+    converted in this process. A lowered program has no site left; :func:`ane_rms.report` gives what was fused.
     axes: ``"last"``, or ``"any"`` to recognise norms over trailing axes or a single inner axis as well.
 
     Raises
     ------
     ValueError: for an unknown choice of axes.
-    TypeError: for anything else, a model loaded from disk among them: its program is not kept.
+    TypeError: for any other object, including a model loaded from disk, which has no MIL program.
     """
     if isinstance(program, ct.models.MLModel):
         program = program._mil_program  # noqa: SLF001 - the only way to the program of a converted model

@@ -1,1 +1,1 @@
-"""Every replacement of a coremltools function while converting, in one place."""
+"""All replacements of coremltools functions during a conversion."""

@@ -1,15 +1,15 @@
 """Read bfloat16 as float32 while a model is converted.
 
 MIL has no bfloat16, and coremltools 9.0 refuses a module that holds it: "Got unsupported ScalarType BFloat16" for a
-traced one, ``KeyError: torch.bfloat16`` for an exported one. Every bfloat16 is a float32, so the weights are what they
-were; coremltools does the same for float64, the other way. The program rounds less than the module: values between
+traced one, ``KeyError: torch.bfloat16`` for an exported one. float32 represents every bfloat16 exactly, so the weights
+do not change; coremltools similarly narrows float64 to float32. The program rounds less than the module: values between
 ops are float32, or float16 after coremltools' own cast, where the module keeps 8 bits.
 
-Tensors are widened wherever coremltools makes a constant of one: parameters and buffers
+Tensors are widened wherever coremltools turns one into a constant: parameters and buffers
 (``TorchConverter._add_const``), and tensors that a module makes in ``forward``, which a trace keeps as values
 (``_construct_constant``).
 
-torch itself is not imported here: where a torch model is converted, coremltools has imported it.
+torch is not imported here, because coremltools has imported it if a torch model is converted.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from ane_rms.coremltools_patches.guard import Replacement
 
 NUMBER = 15
-"""What TorchScript calls bfloat16; float32 is 6."""
+"""TorchScript's number of bfloat16; that of float32 is 6."""
 
 FLOAT32_NUMBER = 6
 
 
 @contextmanager
 def reading_bfloat16() -> Iterator[None]:
-    """Have bfloat16 tensors and types read as float32 within a ``with`` block, in this thread."""
+    """Read bfloat16 tensors and types as float32 inside a ``with`` block, in this thread."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
@@ -47,7 +47,7 @@ def reading_bfloat16() -> Iterator[None]:
 
 
 def _tables(torch: Any) -> list[Replacement]:
-    from coremltools.converters.mil.frontend.torch import converter  # noqa: F401 - what imports the tables
+    from coremltools.converters.mil.frontend.torch import converter  # noqa: F401 - imports the tables
 
     lent: dict[str, dict[Any, Any]] = {
         "NUM_TO_TORCH_DTYPE": {NUMBER: torch.float32},

@@ -1,13 +1,13 @@
 """Replace a function or a table of coremltools for one conversion, and leave nothing behind.
 
-A replacement has two halves. The first is put in coremltools' place and does nothing by itself: it asks a context
-variable whether the conversion that runs has switched it on, and otherwise calls what it replaced. It is installed
-once, however many conversions want it, and taken out when the last of them ends. The second half is what a conversion
-switches on: it acts in that conversion's thread alone. So threads may enter and leave in any order, with exceptions or
-without, and a plain ``ct.convert`` in another thread runs coremltools' own code throughout.
+A replacement has two halves. The inert half takes the place of coremltools' object. It reads a context variable to see
+whether the running conversion has switched the replacement on, and otherwise calls the original. It is installed once
+for any number of conversions, and removed when the last of them ends. The active half is switched on by a conversion
+and acts only in that conversion's thread. Threads may therefore enter and leave in any order, with or without
+exceptions, and a plain ``ct.convert`` in another thread runs coremltools' own code throughout.
 
-Each function is replaced only where coremltools holds the source that the replacement was written against. Otherwise it
-is left alone, and a log line says so.
+A function is replaced only if coremltools contains the source that the replacement was written for. Otherwise it is
+left unchanged, and a log line says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 Key = tuple[int, str]
-"""Which replacement: the identity of its owner, and the attribute."""
+"""The key of a replacement: the identity of its owner, and the attribute."""
 
 _lock = threading.RLock()
 _standing: dict[Key, _Standing] = {}
@@ -44,66 +44,66 @@ def _digest_of_code(code: Any) -> str:
 
 
 def digest(function: Any) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a function's source, or "" if there is none to read.
+    """Return the first 16 hexadecimal digits of the SHA-256 of a function's source; "" if the source is unavailable.
 
-    A function that a decorator has wrapped has the digest of the wrapper.
+    A decorated function has the digest of its wrapper.
     """
     function = getattr(function, "__func__", function)
     return _digest_of_code(getattr(function, "__code__", function))
 
 
 def switched_on(key: Key) -> Any:
-    """Return what the conversion of this thread has switched on for a replacement, or None."""
+    """Return the active half that this thread's conversion has switched on for a replacement, or None."""
     entries = _switched_on.get(None)
     return None if entries is None else entries.get(key)
 
 
 class Replacement(Protocol):
-    """What :func:`replacing` takes."""
+    """The protocol of the replacements that :func:`replacing` takes."""
 
     @property
     def owner(self) -> Any:
-        """The module, class or object that holds the attribute."""
+        """The module, class or object that has the attribute."""
 
     @property
     def attribute(self) -> str:
         """The attribute's name."""
 
     def objection(self, original: Any) -> str:
-        """Return why the attribute, which is ``original``, is not to be replaced; "" if it is."""
+        """Return why the attribute, whose value is ``original``, must not be replaced; "" if it may be."""
 
     def inert(self, original: Any, key: Key) -> Any:
-        """Return what takes the place of ``original`` and does what it does unless something is switched on."""
+        """Return the replacement of ``original``, which behaves like it unless an active half is switched on."""
 
     def active(self, original: Any, outer: Any) -> Any:
-        """Return what a conversion switches on; ``outer`` is what an enclosing one has on, or None."""
+        """Return the active half for a conversion; ``outer`` is that of an enclosing conversion, or None."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One function of coremltools and what stands in for it."""
+    """One function of coremltools and its stand-in."""
 
     owner: Any
     attribute: str
     known: str
-    """The digest of the source that the replacement was written against."""
+    """The digest of the source that the replacement was written for."""
     make: Callable[[Any], Any]
-    """Gives the stand-in, told the original function; a class method's takes the class first."""
+    """Returns the stand-in, given the original function. The stand-in of a class method takes the class first."""
     reason: str
-    """What the replacement is for, in words."""
+    """The purpose of the replacement, for messages."""
 
     @property
     def name(self) -> str:
-        """The function's name, for people."""
+        """The function's name, for messages."""
         return f"{self.owner.__name__.rpartition('.')[2]}.{self.attribute}"
 
     @property
     def fits(self) -> bool:
-        """Whether coremltools holds the source that the replacement was written against."""
+        """Whether coremltools contains the source that the replacement was written for."""
         return digest(inspect.getattr_static(self.owner, self.attribute, None)) == self.known
 
     def objection(self, original: Any) -> str:
-        """Return why the function is not to be replaced; "" if it is."""
+        """Return why the function must not be replaced; "" if it may be."""
         if digest(original) == self.known:
             return ""
         return f"{self.name} is not the one known; converting without this: {self.reason}"
@@ -120,27 +120,27 @@ class Patch:
 
         return type(original)(call) if isinstance(original, (classmethod, staticmethod)) else call
 
-    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - a stand-in takes the place of an outer one
+    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - a stand-in replaces an outer one
         """Return the stand-in."""
         return self.make(getattr(original, "__func__", original))
 
 
 @dataclass(slots=True)
 class _Standing:
-    """An inert half that is in place."""
+    """An installed inert half."""
 
     replacement: Replacement
     original: Any
     inert: Any
     inherited: bool
-    """Whether the owner had the original from a base class."""
+    """Whether the owner inherited the original from a base class."""
     holders: int = 0
 
 
 def _hold(replacement: Replacement, said: set[str]) -> _Standing | None:
-    """Put the inert half in place unless it is there, and count the holder; None where it must not be replaced.
+    """Install the inert half unless it is installed, and count the holder; return None if it must not be replaced.
 
-    The reason is logged then, unless it is among those that were ``said``.
+    The reason is then logged, unless it is among those already ``said``.
     """
     owner, attribute = replacement.owner, replacement.attribute
     key = (id(owner), attribute)
@@ -161,7 +161,7 @@ def _hold(replacement: Replacement, said: set[str]) -> _Standing | None:
 
 
 def _release(standing: _Standing) -> None:
-    """Count a holder out, and put the original back after the last one, unless somebody has replaced ours since."""
+    """Release one holder. After the last one, restore the original unless other code has replaced ours since."""
     standing.holders -= 1
     if standing.holders:
         return
@@ -177,20 +177,20 @@ def _release(standing: _Standing) -> None:
 
 
 def objection_to(replacement: Replacement) -> str:
-    """Return why a replacement would not be put in place, "" where it would or is."""
+    """Return why a replacement would not be installed; "" if it would be, or is."""
     standing = _standing.get((id(replacement.owner), replacement.attribute))
     current = inspect.getattr_static(replacement.owner, replacement.attribute, None)
     return "" if standing is not None and current is standing.inert else replacement.objection(current)
 
 
 def hold(replacement: Replacement) -> Any:
-    """Put the inert half of a replacement in place for every thread, until :func:`release` gets what is returned."""
+    """Install the inert half of a replacement for every thread, until :func:`release` gets the result."""
     with _lock:
         return _hold(replacement, set())
 
 
 def release(held: Any) -> None:
-    """Let go of what :func:`hold` returned, which is None where coremltools was not to be changed."""
+    """Release the result of :func:`hold`, which is None if coremltools was not changed."""
     if held is not None:
         with _lock:
             _release(held)
@@ -198,7 +198,7 @@ def release(held: Any) -> None:
 
 @dataclass(slots=True)
 class _Held:
-    """What one ``with`` block holds."""
+    """The replacements that one ``with`` block has installed."""
 
     standing: list[_Standing] = field(default_factory=list)
     entries: dict[Key, Any] = field(default_factory=dict)
@@ -206,7 +206,7 @@ class _Held:
 
 @contextmanager
 def replacing(replacements: Iterable[Replacement]) -> Iterator[None]:
-    """Have replacements act within a ``with`` block, in this thread alone; afterwards coremltools is what it was."""
+    """Activate replacements inside a ``with`` block, in this thread only; afterwards coremltools is restored."""
     outer = _switched_on.get(None) or {}
     held = _Held(entries=dict(outer))
     token, said = None, set[str]()
@@ -223,7 +223,7 @@ def replacing(replacements: Iterable[Replacement]) -> Iterator[None]:
     finally:
         if token is not None:
             _switched_on.reset(token)
-        held.entries.clear()  # what a copy of this context still holds does nothing any more
+        held.entries.clear()  # entries in copies of this context have no effect any more
         with _lock:
             for standing in reversed(held.standing):
                 _release(standing)

@@ -1,10 +1,10 @@
-"""Give each conversion the builder's state for itself, so that several threads may convert at once.
+"""Give each conversion its own builder state, so that several threads can convert at once.
 
-coremltools keeps the state of its builder in module variables: the stack of open blocks, of scopes, of ops to insert
-before, and the numbers that make names unique. Two conversions at once mix them up: ops land in the other's program,
-and names depend on what else has run. Here each conversion has its own, as a process that converts once has. A plain
-``ct.convert`` that another thread begins meanwhile has its own as well; one that had begun before keeps the variables
-of coremltools.
+coremltools keeps the state of its builder in module variables: the stacks of open blocks, of scopes and of ops to
+insert before, and the numbers that make names unique. Two simultaneous conversions mix them up: ops are added to the
+other's program, and names depend on earlier conversions. Here each conversion has its own state, equal to that of a
+process that converts once. A plain ``ct.convert`` that another thread begins meanwhile has its own as well; one that
+began earlier keeps coremltools' variables.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 REASON = "conversions in several threads at once, each with its own state of the builder"
 
 _converting: dict[int, int] = {}
-"""How many conversions of ours each thread is in, by the thread's identity."""
+"""Number of ``ane_rms`` conversions that each thread is in, by the thread's identity."""
 
 
 class Own:
-    """A container that is the conversion's own in its thread, and coremltools' everywhere else."""
+    """A container that is the conversion's own in its thread, and coremltools' in every other thread."""
 
     def __init__(self, shared: Any, key: Key) -> None:
         self._shared = shared
@@ -70,7 +70,7 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class OwnContainer:
-    """The replacement of a container that coremltools keeps in a module or class."""
+    """Replaces a container that coremltools keeps in a module or class."""
 
     owner: Any
     attribute: str
@@ -78,23 +78,23 @@ class OwnContainer:
     own: Any
 
     def objection(self, original: Any) -> str:
-        """Return why the container is not to be replaced; "" if it is."""
+        """Return why the container must not be replaced; "" if it may be."""
         if isinstance(original, self.kind):
             return ""
         return f"{self.attribute} is not the container known; converting without this: {REASON}"
 
     def inert(self, original: Any, key: Key) -> Any:
-        """Return what stands for coremltools' container."""
+        """Return the replacement of coremltools' container."""
         return Own(original, key)
 
-    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - a conversion within a conversion has its own
+    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - a nested conversion has its own
         """Return the conversion's container."""
         return self.own
 
 
 @dataclass(frozen=True, slots=True)
 class PlainEntry:
-    """The replacement of the function in which ``ct.convert`` converts: a plain conversion is isolated, too."""
+    """Replaces the function in which ``ct.convert`` converts, so that plain conversions are isolated too."""
 
     owner: Any = _converters_entry
     attribute: str = "mil_convert"
@@ -104,7 +104,7 @@ class PlainEntry:
         return "" if original is converter.mil_convert else f"{self.attribute} is replaced already; not isolating it"
 
     def inert(self, original: Any, key: Key) -> Any:
-        """Return a function that isolates its conversion unless that is done."""
+        """Return a function that isolates its conversion unless it is isolated already."""
 
         @functools.wraps(original)
         def mil_convert(model: Any, *args: Any, **kwargs: Any) -> Any:
@@ -115,19 +115,19 @@ class PlainEntry:
 
         return mil_convert
 
-    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - a mark
-        """Return the mark of a conversion that is isolated."""
+    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - only a mark
+        """Return the mark of an isolated conversion."""
         return True
 
 
 @contextmanager
 def isolated(model: Any = None) -> Iterator[None]:
-    """Have what is converted within a ``with`` block, in this thread, keep the builder's state for itself.
+    """Give conversions inside a ``with`` block, in this thread, their own builder state.
 
     Parameters
     ----------
-    model: what is converted. New values of a MIL program are numbered on from those that its builder has named; every
-        other conversion numbers from the beginning.
+    model: the model to convert. For a MIL program, the numbering of new values continues after those that its builder
+    has named. Every other conversion starts the numbering anew.
     """
     numbers: defaultdict[str, int] = defaultdict(int, Builder.name_count if isinstance(model, Program) else {})
     thread = threading.get_ident()
@@ -157,7 +157,7 @@ def _containers(numbers: MutableMapping[str, int]) -> list[Replacement]:
 
 
 def _functions() -> list[Patch]:
-    """Return the replacements of what opens, closes and asks for the current block: all of them, or none."""
+    """Return the replacements of the functions that open, close and return the current block: all, or none."""
     stack: list[Any] = []
     name = "coremltools.converters.mil"
     modules = [module for key, module in list(sys.modules.items()) if key.startswith(name)]
@@ -185,7 +185,7 @@ def _enter(stack: list[Any]) -> Callable[[Any], Any]:
 
 
 def _exit(stack: list[Any]) -> Callable[..., None]:
-    def leave(left: Any, kind: Any, value: Any, traceback: Any) -> None:  # noqa: ARG001 - as Python calls it
+    def leave(left: Any, kind: Any, value: Any, traceback: Any) -> None:  # noqa: ARG001 - Python's signature
         left._propagate_nonreplaceable_vars()  # noqa: SLF001 - as the original does
         stack.pop()
 
@@ -193,11 +193,11 @@ def _exit(stack: list[Any]) -> Callable[..., None]:
 
 
 def _ask(stack: list[Any], original: Callable[[], Any]) -> Callable[[], Any]:
-    return lambda: stack[-1] if stack else original()  # which raises where no block is open
+    return lambda: stack[-1] if stack else original()  # raises if no block is open
 
 
 def _converts_plainly() -> bool:
-    """Return whether a thread that is in no conversion of ours is in coremltools' conversion."""
+    """Return whether a thread that is in no ``ane_rms`` conversion is in coremltools' conversion."""
     code = converter.mil_convert_to_proto.__code__
     for thread, frame in sys._current_frames().items():  # noqa: SLF001 - the way to another thread's calls
         walked: Any = None if thread in _converting else frame

@@ -1,7 +1,7 @@
 """Lend entries to a table of coremltools for one conversion: dtypes, translations of torch ops, passes.
 
-The table itself is not written to. A mapping takes its place in the module or object that holds it: it answers with
-what the conversion of the calling thread has lent, and otherwise with the table, to which it also hands every change.
+The table itself is not changed. A mapping takes its place in the module or object that has it. The mapping looks up
+the entries lent by the calling thread's conversion first and the table second, and passes every change to the table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TORCH_FRONTEND = "coremltools.converters.mil.frontend.torch"
 
 
 class Lent(MutableMapping[Any, Any]):
-    """A table with what is lent to it in this thread."""
+    """A table together with the entries lent to it in this thread."""
 
     def __init__(self, table: MutableMapping[Any, Any], key: Key) -> None:
         self._table = table
@@ -56,27 +56,27 @@ class Loan:
     entries: Mapping[Any, Any]
 
     def objection(self, original: Any) -> str:
-        """Return why nothing can be lent; "" if it can."""
+        """Return why nothing can be lent; "" if entries can be."""
         if isinstance(original, MutableMapping):
             return ""
         return f"{self.attribute} is not the table known; converting without {', '.join(map(str, self.entries))}"
 
     def inert(self, original: Any, key: Key) -> Any:
-        """Return the table with room for what is lent."""
+        """Return the mapping that combines the table with lent entries."""
         return Lent(original, key)
 
     def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - entries do not depend on the table
-        """Return the entries, with those of an enclosing conversion."""
+        """Return the entries, including those of an enclosing conversion."""
         return {**(outer or {}), **self.entries}
 
 
 def loans_to_frontend(table: str, entries: Mapping[Any, Any]) -> list[Loan]:
-    """Return loans to a table of coremltools' torch frontend, wherever its modules have imported it.
+    """Return loans to a table of coremltools' torch frontend, one for each module that has imported it.
 
     Parameters
     ----------
     table: the name of a dictionary of ``coremltools.converters.mil.frontend.torch.utils``.
-    entries: what is lent; a key that coremltools has by itself keeps its value.
+    entries: the entries to lend; a key that coremltools already has keeps its value.
     """
     original = getattr(sys.modules[f"{TORCH_FRONTEND}.utils"], table, {})
     lacking = {key: value for key, value in entries.items() if key not in original or _is_lent(original, key)}
@@ -96,5 +96,5 @@ def torch_ops() -> Any:
 
 
 def loan_of_torch_ops(translations: Mapping[str, Any]) -> Loan:
-    """Return a loan of translations to coremltools' registry of torch ops, in place of those it has."""
+    """Return a loan of translations to coremltools' registry of torch ops, in place of its own."""
     return Loan(torch_ops(), "name_to_func_mapping", translations)

@@ -1,7 +1,8 @@
-"""Note which passes a user takes out of a pipeline, while ``ane_rms.install()`` is in effect.
+"""Record which passes a user removes from a pipeline while ``ane_rms.install()`` is in effect.
 
-Under ``install()`` a plain ``ct.PassPipeline`` gets our passes only when it is converted with. A user who takes one
-out before, ``pipeline.remove_passes({"common::fuse_rms_norm"})``, means it to stay out; coremltools keeps no record.
+Under ``install()`` a plain ``ct.PassPipeline`` gets the passes of ``ane_rms`` only when a conversion uses it. A user
+who removes one earlier, ``pipeline.remove_passes({"common::fuse_rms_norm"})``, expects it to stay removed, but
+coremltools keeps no record of that.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ _REMOVED = "_ane_rms_removed"
 
 
 def removed_by_name(pipeline: Any) -> frozenset[str]:
-    """Return the passes that were taken out of a pipeline while removals were noted."""
+    """Return the passes that were removed from a pipeline while removals were recorded."""
     found: frozenset[str] = getattr(pipeline, _REMOVED, frozenset())
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class NotedRemovals:
-    """The replacement of ``PassPipeline.remove_passes``."""
+    """Replaces ``PassPipeline.remove_passes``."""
 
     owner: Any = ct.PassPipeline
     attribute: str = "remove_passes"
 
     def objection(self, original: Any) -> str:
-        """Return why the method is not to be replaced; "" if it is."""
+        """Return why the method must not be replaced; "" if it may be."""
         if digest(original) == KNOWN:
             return ""
         return "PassPipeline.remove_passes is not the one known; a pass taken out of a pipeline is put back"
 
     def inert(self, original: Any, key: Key) -> Any:  # noqa: ARG002 - it does the same in every thread
-        """Return the method, which notes what it takes out."""
+        """Return the method, which records the passes that it removes."""
 
         @functools.wraps(original)
         def remove_passes(pipeline: Any, passes_names: Iterable[str]) -> None:

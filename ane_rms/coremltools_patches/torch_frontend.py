@@ -1,15 +1,15 @@
-r"""Read ``torch.nn.RMSNorm`` and ``F.rms_norm`` as what they are, while a model is converted for the Neural Engine.
+r"""Read ``torch.nn.RMSNorm`` and ``F.rms_norm`` as RMSNorms while a model is converted for the Neural Engine.
 
-coremltools 9.0 writes them out as a rescale by the largest magnitude: epsilon then acts as ``eps * max(x)^2``, a row of
-zeros gives NaN, ``eps=None`` becomes 1e-5 where torch takes float32's machine epsilon, and a float16 module does not
-convert (coremltools issues 2585, 2821). In place of that, ``ane_rms_norm`` is written, which the passes then lower.
+coremltools 9.0 expands them into a rescale by the largest magnitude: epsilon then acts as ``eps * max(x)^2``, a row of
+zeros gives NaN, ``eps=None`` becomes 1e-5 where torch uses float32's machine epsilon, and a float16 module does not
+convert (coremltools issues 2585, 2821). This module emits ``ane_rms_norm`` instead, which the passes then lower.
 
-A norm that the passes are not to take, over several axes or over one whose size is not known, is written in primitives,
-with its input divided by ``m = max(|x|, 1)``, which keeps its squares inside float16:
+A norm that the passes must not take, over several axes or over one of unknown size, is expanded into primitives, with
+its input divided by ``m = max(|x|, 1)``, which keeps its squares inside float16:
 
 .. math::  y = \frac{x / m}{\sqrt{\operatorname{mean}((x / m)^2) + \epsilon / m^2}} \cdot \gamma
 
-torch itself is not imported here: where a torch model is converted, coremltools has imported it.
+torch is not imported here, because coremltools has imported it if a torch model is converted.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KNOWN = "76412cc59b7b074e"
-"""The digest of coremltools' own translation, in whose place ours stands."""
+"""The digest of coremltools' own translation, which this module replaces."""
 
 UNSET_EPSILON = float(np.finfo(np.float32).eps)
-"""What torch takes for ``eps=None``: the machine epsilon of the type it computes in, float32 for modules of float16."""
+"""torch's value of ``eps=None``: the machine epsilon of its compute type, which is float32 for float16 modules."""
 
 
 @contextmanager
 def reading_rms_norm(*, any_axes: bool) -> Iterator[None]:
-    """Have ``aten::rms_norm`` read as ``ane_rms_norm`` within a ``with`` block, in this thread.
+    """Read ``aten::rms_norm`` as ``ane_rms_norm`` inside a ``with`` block, in this thread.
 
-    A translation that is not the one of coremltools 9.0, a user's own among them, is left in place.
+    A translation that is not that of coremltools 9.0, such as a user's own, is left in place.
 
     Parameters
     ----------
-    any_axes: whether the passes take norms over several trailing axes; otherwise those are written in primitives.
+    any_axes: whether the passes take norms over several trailing axes; otherwise those are expanded into primitives.
     """
     if "torch" not in sys.modules:
         yield
         return
     original = torch_ops().name_to_func_mapping.get("rms_norm")
-    if original is None:  # a coremltools that does not know the op: there is nothing to take the place of
+    if original is None:  # this coremltools does not know the op: there is nothing to replace
         yield
         return
     if digest(original) != KNOWN:
@@ -88,14 +88,14 @@ def _reader(original: Callable[[Any, Any], None], *, any_axes: bool) -> Callable
 
 
 def _count(normalized_shape: Any) -> int:
-    """Return how many axes are normalised; the shape is a list where a size in it is not known."""
+    """Return the number of normalised axes; the shape is a list if a size in it is not known."""
     if isinstance(normalized_shape, (list, tuple)):
         return len(normalized_shape)
     return int(normalized_shape.shape[0])
 
 
 def _primitives(x: mil.Var, axes: list[int], epsilon: float, weight: mil.Var | None, name: str) -> mil.Var:
-    """Write the norm in float32, as torch computes it, and return it in ``x``'s type."""
+    """Build the norm in float32, as torch computes it, and return it in ``x``'s type."""
     kind = mil.dtype(x)
     wide = x if kind == "fp32" else mb.cast(x=x, dtype="fp32")
     largest = mb.maximum(x=mb.reduce_max(x=mb.abs(x=wide), axes=axes, keep_dims=True), y=np.float32(1))

@@ -1,23 +1,23 @@
-r"""The algebra of RMSNorm: recognise it in a MIL graph, or say why not.
+r"""Recognise RMSNorm in a MIL graph by algebra, or give the reason why a near match is not one.
 
 .. math::  y = \gamma \cdot x \cdot \big(\tfrac1d \textstyle\sum x^2 + \epsilon\big)^{-1/2}
 
-Four productions compose; each returns a match, a :class:`Refusal` (nearly, but), or None (something else altogether).
+Four productions compose. Each returns a match, a :class:`Refusal` (a near match), or None (something else).
 
 ``quadratic``   a mean or sum of squares, times a number, plus a number:  ``a * sum(x^2) + e``
 ``root``        its square root or the inverse of that, times a number, plus a number, floored by a number
 ``product``     a tree of ``mul``, ``real_div`` and ``cast``: constants, and factors to the power of 1 or -1
-``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma; where no part of
-                a product is a norm by itself, also one that another value multiplies (:func:`rms_norm_within`)
+``rms_norm``    a product of x, the inverse root of x's own quadratic, and constants, which make gamma; if no part of a
+product is a norm by itself, also a norm that another value multiplies (:func:`rms_norm_within`)
 
-Scales are carried exactly, so that ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * d**-0.5)``, a sum divided by d and a
-mean are one thing. Ops are looked through where floats go in and floats come out. Two values are the same when they
-are the same variable, or the same computation on the same values (:mod:`ane_rms.grammar.values`).
+Scales are tracked exactly, so ``x * sqrt(d) / norm(x)``, ``x / (norm(x) * d**-0.5)``, a sum divided by d and a mean are
+equivalent. Ops are looked through if their inputs and outputs are floats. Two values are the same if they are the same
+variable, or the same computation on the same values (:mod:`ane_rms.grammar.values`).
 
-What stands lowered already is recognised apart (:func:`lowered_norms`).
+Norms that are already lowered are recognised separately (:func:`lowered_norms`).
 
-What is not exactly an RMSNorm carries a bound of the relative deviation (:mod:`ane_rms.grammar.deviation`), and is
-refused when that bound is too large. A root that no product used is explained by :mod:`ane_rms.grammar.unused`.
+A match that is not exactly an RMSNorm has a bound of the relative deviation (:mod:`ane_rms.grammar.deviation`), and is
+refused if that bound is too large. :mod:`ane_rms.grammar.unused` gives the reason for a root that no product used.
 """
 
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR

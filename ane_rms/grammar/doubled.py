@@ -1,4 +1,4 @@
-"""A row joined with its own negative, ``[x, -x]`` or ``[-x, x]``, which a layer norm then normalises."""
+"""Recognise a row concatenated with its own negative, ``[x, -x]`` or ``[-x, x]``, as the input of a layer norm."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 UNIFORM = 2.0**-10
-"""A gamma nearer to 1 than this is none: what the constants of a lowering round to in float16."""
+"""A gamma nearer to 1 than this counts as none; the constants of a lowering are rounded to float16."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubled:
-    """A row and its negative, joined along ``axis`` of the layer norm's input; ``pads`` follow them."""
+    """A row and its negative, concatenated along ``axis`` of the layer norm's input and followed by ``pads``."""
 
     halves: tuple[mil.Var, mil.Var]
     axis: int
     pads: npt.NDArray[np.float64] | None
     scale: mil.Var | None
-    """What the row and the pads are divided by, where there are pads."""
+    """The divisor of the row and the pads, if there are pads."""
     permutation: tuple[int, ...] | None
-    """How the axes of the joined row are moved before the layer norm, or None."""
+    """The permutation of the doubled row's axes before the layer norm, or None."""
 
 
 def doubled(var: mil.Var) -> Doubled | None:
-    """Return the row that ``var`` joins with its negative, looking through transposes."""
+    """Return the row that ``var`` concatenates with its negative, looking through transposes."""
     permutation: tuple[int, ...] | None = None
     while (moved := mil.producer(mil.base(var), "transpose")) is not None:
         given = mil.const_value(moved.perm)
@@ -73,7 +73,7 @@ def _is_minus_one(var: mil.Var) -> bool:
 
 
 def _pads(var: mil.Var, row: mil.Var) -> tuple[npt.NDArray[np.float64], mil.Var] | None:
-    """Return constants whose sum is 0, and what both they and the row are divided by."""
+    """Return constants whose sum is 0, and the common divisor of them and the row."""
     over, of_row = mil.producer(mil.base(var), "real_div"), mil.producer(mil.base(row), "real_div")
     if over is None or of_row is None or not same(over.y, of_row.y):
         return None

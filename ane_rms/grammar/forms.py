@@ -1,7 +1,8 @@
-"""What the productions return, and what they all ask of an op.
+"""Define the results of the productions, and the questions that all productions ask about an op.
 
 A :class:`Quadratic` is ``scale * sum(x^2) + epsilon``; a :class:`Root` is ``number * (scale * sqrt(quadratic) +
-outside)^(1 or -1)``; an :class:`RmsNorm` is the whole. A :class:`Refusal` says which production broke, and at which op.
+outside)^(1 or -1)``; an :class:`RmsNorm` is the whole. A :class:`Refusal` states which production failed, and at which
+op.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SMALLEST_FP16 = 2.0**-24
-"""The smallest positive float16: a smaller epsilon becomes this one in a float16 program."""
+"""The smallest positive float16; a smaller epsilon becomes this one in a float16 program."""
 
 NO_FIXED_SIZE = "the normalised axis has no fixed size: convert with one, other axes may stay flexible"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Nearly an RMSNorm, but: ``reason`` is a sentence, ``op`` the op that broke the match."""
+    """A near match: ``reason`` is a sentence on why it is not an RMSNorm, ``op`` the op at which the match failed."""
 
     reason: str
     op: mil.Op
     production: str
-    """The production that broke: ``quadratic``, ``root``, ``product`` or ``rms_norm``."""
+    """The production that failed: ``quadratic``, ``root``, ``product`` or ``rms_norm``."""
     root: mil.Op | None = None
-    """The op that takes the root, as far as the match came to one."""
+    """The op that takes the root, if the match reached one."""
     is_layer_norm: bool = False
 
 
@@ -40,7 +41,7 @@ class Refusal:
 class Quadratic:
     """``scale * sum(x^2 over axes) + epsilon``, at least ``floor``.
 
-    ``roots`` are the ops that took a root on the way, which squaring has undone: those of ``norm(x)^2``.
+    ``roots`` are the ops that took a root that squaring has undone, as in ``norm(x)^2``.
     """
 
     x: mil.Var
@@ -51,12 +52,12 @@ class Quadratic:
     floor: float = 0.0
     roots: tuple[mil.Op, ...] = ()
     dropped: float = 0.0
-    """What coremltools adds by itself and is left out, stated in the bound of the deviation."""
+    """The term that coremltools adds by itself; it is omitted here and counted in the bound of the deviation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """``number * (scale * sqrt(quadratic) + outside)^power``, the base at least ``floor``; ``op`` takes the root."""
+    """``number * (scale * sqrt(quadratic) + outside)^power``, with the base at least ``floor``; ``op`` takes it."""
 
     quadratic: Quadratic
     op: mil.Op
@@ -72,10 +73,10 @@ class Root:
 class RmsNorm:
     """One RMSNorm: ``op`` computes its result from ``x``.
 
-    ``axes`` count from the back, ascending. ``gamma`` is float64 of x's shape over them, or None; ``after`` a constant
-    that varies along other axes and stays a multiplication, or None; ``others`` are values, to the power of 1 or -1,
-    that multiply the norm: one at most. ``roots`` take the root, ``interior`` multiplies. ``kind`` is ``rms_norm`` or
-    ``l2_norm``.
+    ``axes`` are counted from the back, ascending. ``gamma`` is float64 of x's shape over them, or None. ``after`` is a
+    constant that varies along other axes and stays a multiplication, or None. ``others`` are the values, at most one,
+    to the power of 1 or -1, that multiply the norm. ``roots`` are the ops that take the root, ``interior`` those that
+    multiply. ``kind`` is ``rms_norm`` or ``l2_norm``.
     """
 
     op: mil.Op
@@ -94,11 +95,11 @@ class RmsNorm:
 
 @dataclass(frozen=True, slots=True)
 class LoweredNorm:
-    """One RMSNorm that stands lowered: ``value``, which ``op`` computes, is that of ``x``.
+    """One RMSNorm in a lowered form: ``value``, which ``op`` computes, is the RMSNorm of ``x``.
 
-    ``axes`` and ``gamma`` are as in :class:`RmsNorm`, of the result; ``form`` is the lowering's name, or
-    ``layer_norm_primitives``. ``permutation`` moves the axes of ``x`` into the result's, where they differ. ``roots``
-    are the ops that take a root where the form shows any, ``interior`` the multiplications behind them.
+    ``axes`` and ``gamma`` are as in :class:`RmsNorm`, for the result. ``form`` is the lowering's name, or
+    ``layer_norm_primitives``. ``permutation`` moves the axes of ``x`` into the result's, if they differ. ``roots`` are
+    the ops that take a root, if the form has any, ``interior`` the multiplications after them.
     """
 
     op: mil.Op
@@ -123,7 +124,7 @@ def constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
 
 
 def number_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
-    """Return (value, number) where ``op`` combines a value with a number, on the right of ``/`` and ``-``."""
+    """Return (value, number) if ``op`` combines a value with a number, which is on the right of ``/`` and ``-``."""
     if op.op_type not in ("real_div", "sub"):
         return constant_operand(op)
     number = mil.scalar(op.y)
@@ -131,7 +132,7 @@ def number_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
 
 
 def times_number(op: mil.Op) -> tuple[mil.Var, float] | None:
-    """Return (value, factor) where ``op`` multiplies a value by a number, or divides it by one, and keeps its shape."""
+    """Return (value, factor) if ``op`` multiplies a value by a number, or divides it by one, and keeps its shape."""
     if op.op_type == "mul":
         found = constant_operand(op)
     else:
@@ -141,7 +142,7 @@ def times_number(op: mil.Op) -> tuple[mil.Var, float] | None:
 
 
 def without_numbers(var: mil.Var) -> tuple[mil.Var, float]:
-    """Return (value, factor) with ``var = factor * value``, all numbers that multiply or divide it taken out."""
+    """Return (value, factor) with ``var = factor * value``, where factor combines all numbers that scale the value."""
     factor = 1.0
     while (op := mil.float_producer(var, "mul", "real_div")) is not None:
         found = times_number(op)
@@ -152,7 +153,7 @@ def without_numbers(var: mil.Var) -> tuple[mil.Var, float]:
 
 
 def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
-    """Return (x, floor) where a ``clip`` bounds x from below alone, as ``clamp(min=...)`` does."""
+    """Return (x, floor) if a ``clip`` bounds x only from below, as ``clamp(min=...)`` does."""
     low, high = mil.scalar(op.alpha), mil.scalar(op.beta)
     largest = np.finfo(np.float16 if mil.dtype(op.x) == "fp16" else np.float32).max
     unbounded = high is not None and high >= largest
@@ -160,18 +161,18 @@ def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
 
 
 def called(q: Quadratic) -> str:
-    """Return what a sentence calls a quadratic."""
+    """Return the name of a quadratic in sentences."""
     return "mean square" if q.spelling == "mean" else "sum of squares"
 
 
 def described(var: mil.Var) -> str:
-    """Say what kind of a value stands where a number must."""
+    """Describe a value that is in the place of a number."""
     known = mil.const_value(var)
     return "computed at run time" if known is None else f"a constant of shape {list(known.shape)}"
 
 
 def centred_on(x: mil.Var) -> tuple[mil.Var, tuple[int, ...]] | None:
-    """Return (h, axes) where x is ``h - mean(h over axes)``."""
+    """Return (h, axes) if x is ``h - mean(h over axes)``."""
     op = mil.float_producer(x, "sub")
     mean = None if op is None else mil.float_producer(op.y, "reduce_mean")
     if op is None or mean is None or not same(mean.x, op.x):
@@ -180,6 +181,6 @@ def centred_on(x: mil.Var) -> tuple[mil.Var, tuple[int, ...]] | None:
 
 
 def reduced_axes(op: mil.Op) -> tuple[int, ...]:
-    """Return the axes that a reduction takes together, from the front, ascending."""
+    """Return the axes that an op reduces, counted from the front, ascending."""
     given = range(op.x.rank) if op.axes is None else np.atleast_1d(op.axes.val)
     return mil.positive_axes([int(axis) for axis in given], op.x.rank)

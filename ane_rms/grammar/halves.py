@@ -1,4 +1,4 @@
-"""Which half of a doubled row a program keeps: by ``slice_by_index``, ``slice_by_size`` or ``split``."""
+"""Find the half of a doubled row that a program keeps, by ``slice_by_index``, ``slice_by_size`` or ``split``."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def kept_halves(value: mil.Var, axis: int, width: int, order: tuple[int, ...] | 
     Parameters
     ----------
     value: the doubled row; casts between float types and transposes are looked through.
-    axis: along which it is doubled, from the front.
-    width: elements of a half.
-    order: that of the axes so far. Default: as they stand.
+    axis: the axis along which it is doubled, counted from the front.
+    width: number of elements of a half.
+    order: the permutation of the axes so far. Default: the identity.
     """
     order = tuple(range(value.rank)) if order is None else order
     for op in value.child_ops:
@@ -58,7 +58,7 @@ def _of_split(op: mil.Op, axis: int, width: int) -> Iterator[tuple[mil.Var, int]
 
 
 def _start(op: mil.Op, axis: int, width: int) -> int | None:
-    """Return where a ``slice_by_size`` starts along ``axis``, if it takes ``width`` there and all elsewhere."""
+    """Return the start of a ``slice_by_size`` along ``axis``, if it takes ``width`` there and the other axes whole."""
     begin = None if op.begin is None else mil.const_value(op.begin)
     shape, whole = mil.shape(op.outputs[0]), mil.shape(op.x)
     if begin is None or [n for i, n in enumerate(shape) if i != axis] != [n for i, n in enumerate(whole) if i != axis]:
@@ -70,7 +70,7 @@ def _start(op: mil.Op, axis: int, width: int) -> int | None:
 
 
 def _start_by_index(op: mil.Op, axis: int, width: int) -> int | None:
-    """Return where a ``slice_by_index`` starts along ``axis``, if it takes ``width`` there and all elsewhere."""
+    """Return the start of a ``slice_by_index`` along ``axis``, if it takes ``width`` there and the other axes whole."""
     rank, shape = op.x.rank, mil.shape(op.x)
     given = {name: _integers(getattr(op, name), rank, default) for name, default in _DEFAULTS.items()}
     begin, end = given["begin"], given["end"]

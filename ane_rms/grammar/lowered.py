@@ -1,11 +1,11 @@
-r"""RMSNorms that stand lowered already, by hand or by a conversion before.
+r"""Recognise RMSNorms that are already lowered, by hand or by an earlier conversion.
 
 .. math::  \operatorname{LayerNorm}([x, -x, p])_{first\ d}
            = \sqrt{\tfrac{2d + n}{2d}} \cdot \frac{x}{\sqrt{\operatorname{mean}(x^2) + \tfrac{1}{2d} \sum p^2 + e}}
 
-with ``n`` elements ``p`` whose sum is 0 (none, as a rule; they carry epsilon where the layer norm's ``e`` is 0). The
-doubled row may be negated first or last, along any of the normalised axes, and moved by a transpose; the layer norm is
-one op or its primitives; either half is kept, by a slice or a split; gamma stands inside or after.
+with ``n`` elements ``p`` whose sum is 0 (usually none; they represent epsilon if the layer norm's ``e`` is 0). The
+negative may be the first or the second half, along any of the normalised axes, and a transpose may move the axes. The
+layer norm is one op or its primitives. Either half is kept, by a slice or a split. Gamma is inside or after it.
 
 ``l2_norm``, ``reduce_l2_norm`` and ``max_abs`` are in :mod:`ane_rms.grammar.other_forms`.
 """
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from ane_rms.grammar.halves import Half
 
 MOST_OPS = 32
-"""Ops that lie between a row and the scale of its own that a lowering divides it by; there are 12."""
+"""Largest number of ops between a row and the scale that a lowering divides it by; lowerings here have 12."""
 
 
 @dataclass(frozen=True, slots=True)
 class LayerNormed:
-    """One layer norm without beta: ``value`` is that of ``source``, whatever computes it."""
+    """One layer norm without beta: ``value`` is the layer norm of ``source``, in one op or in primitives."""
 
     value: mil.Var
     source: mil.Var
@@ -54,7 +54,7 @@ class LayerNormed:
 
 
 def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
-    """Return the RMSNorms of one block that stand lowered, in the order of its ops."""
+    """Return the lowered RMSNorms of one block, in the order of its ops."""
     found: dict[int, LoweredNorm] = {}
     present = {op.op_type for op in ops}
     joined, other = "concat" in present, bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
@@ -85,7 +85,7 @@ def _in_layer_norm(op: mil.Op) -> Iterator[LoweredNorm]:
 
 
 def _layer_norm(op: mil.Op) -> LayerNormed | None:
-    """Return what a ``layer_norm`` op computes, if it adds nothing."""
+    """Return the layer norm that a ``layer_norm`` op computes, if it has no beta."""
     rank = op.x.rank
     given = range(rank) if op.axes is None else np.atleast_1d(op.axes.val)
     axes = mil.positive_axes([int(axis) for axis in given], rank)
@@ -125,7 +125,7 @@ def _primitives(op: mil.Op) -> LayerNormed | None:
 
 
 def _kept(normal: LayerNormed, row: Doubled, half: Half, width: int) -> LoweredNorm | None:
-    """Return the norm that a kept half of a layer norm is, with the gamma behind it."""
+    """Return the norm that a kept half of a layer norm is, with the gamma after it."""
     x, (gamma, stretch, epsilon, form) = row.halves[half.which], (None, 1.0, normal.epsilon, normal.form)
     if row.pads is not None:
         scaled = mil.producer(mil.base(x), "real_div")
@@ -135,7 +135,7 @@ def _kept(normal: LayerNormed, row: Doubled, half: Half, width: int) -> LoweredN
         stretch = math.sqrt((2 * width + row.pads.size) / (2 * width))
     axes = tuple(sorted(half.order.index(axis) for axis in normal.axes))
     if [half.order[axis] for axis in axes] != list(normal.axes):
-        return None  # axes of one gamma would have to change places
+        return None  # the axes of gamma would have to be permuted
     if normal.gamma is not None:
         start = half.which * width
         gamma = np.take(normal.gamma, range(start, start + width), axis=normal.axes.index(row.axis)) * stretch
@@ -156,7 +156,7 @@ def _kept(normal: LayerNormed, row: Doubled, half: Half, width: int) -> LoweredN
 
 
 def _roots_of_scale(scale: mil.Var | None, x: mil.Var) -> tuple[mil.Op, ...]:
-    """Return the roots that make a row's scale, on the way back to x."""
+    """Return the roots that a row's scale depends on, walking back to x."""
     found: list[mil.Op] = []
     pending, seen = [scale] if scale is not None else [], {id(mil.base(x))}
     while pending and len(seen) < MOST_OPS:
@@ -170,7 +170,7 @@ def _roots_of_scale(scale: mil.Var | None, x: mil.Var) -> tuple[mil.Op, ...]:
 
 
 def _scaled(norm: LoweredNorm, shape: tuple[int | str, ...], axes: tuple[int, ...]) -> LoweredNorm:
-    """Take in the constant that multiplies a norm, if one does and it varies along the normalised axes alone."""
+    """Include the constant that multiplies a norm, if there is one and it varies only along the normalised axes."""
     value = norm.value
     while mil.is_interior(value) and (cast := value.child_ops[0]).op_type == "cast" and mil.is_float(cast.outputs[0]):
         value = cast.outputs[0]
@@ -188,7 +188,7 @@ def _scaled(norm: LoweredNorm, shape: tuple[int | str, ...], axes: tuple[int, ..
 def _along(
     values: npt.NDArray[np.float64], shape: tuple[int | str, ...], axes: tuple[int, ...]
 ) -> npt.NDArray[np.float64]:
-    """Return constants of x's rank, or fewer axes, in the shape of x over ``axes``."""
+    """Return constants, of x's rank or lower, in the shape of x over ``axes``."""
     spread = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
     sizes = [int(size) if axis in axes else 1 for axis, size in enumerate(shape)]
     return np.broadcast_to(spread, sizes).reshape([int(shape[axis]) for axis in axes])

@@ -1,9 +1,9 @@
-r"""The whole: ``gamma * x * (mean(x^2) + epsilon)^(-1/2)`` as a product of x, one inverse root, and constants.
+r"""Recognise ``gamma * x * (mean(x^2) + epsilon)^(-1/2)`` as a product of x, one inverse root, and constants.
 
 .. math::  \frac{n \, x \prod c}{\sqrt{a \sum x^2 + e}}
            = \frac{n \prod c}{\sqrt{a d}} \cdot \frac{x}{\sqrt{\tfrac1d \sum x^2 + \tfrac{e}{a d}}}
 
-The first fraction is gamma. What keeps a product from being that is said in a sentence.
+The first fraction is gamma. A refusal gives the reason why a product does not have this form in a sentence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 SMALLEST_GAMMA = 2.0**-10
-"""Beside a factor known at run time only, what gamma makes of a norm must neither leave float16 nor vanish in it."""
+"""Bounds of gamma beside a factor known only at run time: the scaled norm must neither overflow nor vanish."""
 
 
 def rms_norm(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
@@ -42,10 +42,10 @@ def rms_norm(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
 
 
 def rms_norm_within(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal | None:
-    """Return the RMSNorm times one other value, or a constant along other axes, that first come together in ``op``.
+    """Return the RMSNorm times one other value, or times a constant along other axes, that ``op`` completes.
 
-    For products that have no norm as a part: a gate between x and the inverse root, a gamma computed at run time, or
-    one that varies along other axes, multiplied to x or to the inverse root first.
+    This is for products without a norm as a part: a gate between x and the inverse root, a gamma computed at run
+    time, or one that varies along other axes and multiplies x or the inverse root first.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def rms_norm_within(op: mil.Op, *, any_axes: bool = False) -> RmsNorm | Refusal 
 
 
 def _in_product(flat: Product, *, any_axes: bool, within: bool) -> RmsNorm | Refusal | None:
-    """Try each inverse root among the factors; return the first RMSNorm around one, or why the last is none."""
+    """Try each inverse root among the factors; return the first RMSNorm around one, or the last refusal."""
     refusal: Refusal | None = None
     for at, factor in flat.unknowns():
         found = root(factor.var)
@@ -71,9 +71,9 @@ def _in_product(flat: Product, *, any_axes: bool, within: bool) -> RmsNorm | Ref
 
 
 def _whole(flat: Product, found: Root, at: int, *, any_axes: bool, within: bool) -> RmsNorm | Refusal | None:
-    """Check the parts of a product around one inverse root, its factor ``at``, against each other.
+    """Check that the parts of a product around one inverse root, its factor ``at``, fit each other.
 
-    Returns None where ``within`` is asked for, and x and the root come together in another op of the product.
+    Returns None if ``within`` is set and x and the root first meet in another op of the product.
     """
     op = flat.nodes[0].var.op
     scaled = operand(flat, found, at)
@@ -124,12 +124,12 @@ def _whole(flat: Product, found: Root, at: int, *, any_axes: bool, within: bool)
 
 
 def refuse(op: mil.Op, reason: str) -> Refusal:
-    """Return that the whole broke at ``op``."""
+    """Return a refusal of this production at ``op``."""
     return Refusal(reason, op, "rms_norm")
 
 
 def _not_scaled(op: mil.Op, q: Quadratic, flat: Product) -> Refusal:
-    """Say that x is not among the factors."""
+    """Return a refusal stating that x is not among the factors."""
     centre = centred_on(q.x)
     if centre is not None and centre[1] == q.axes:
         if any(same(var, centre[0]) for var, _ in flat.factors):
@@ -139,7 +139,7 @@ def _not_scaled(op: mil.Op, q: Quadratic, flat: Product) -> Refusal:
 
 
 def _refuse_centred(op: mil.Op, q: Quadratic) -> Refusal | None:
-    """Refuse a LayerNorm: x less its mean over the very axes. Less another mean, x is a value as any other."""
+    """Refuse a LayerNorm, where x is centred on its mean over the same axes; a mean over other axes is no objection."""
     centre = centred_on(q.x)
     if centre is None or centre[1] != q.axes:
         return None
@@ -147,7 +147,7 @@ def _refuse_centred(op: mil.Op, q: Quadratic) -> Refusal | None:
 
 
 def _refuse_others(op: mil.Op, scaled: Operand, *, within: bool) -> Refusal | None:
-    """Refuse factors known at run time only; within a product, all but one that comes between x and the root."""
+    """Refuse factors known only at run time; within a product, all except one between x and the root."""
     if len(scaled.others) <= within:
         return None
     if len(scaled.others) == 1:
@@ -172,7 +172,7 @@ def _refuse_axes(op: mil.Op, q: Quadratic, *, any_axes: bool) -> Refusal | None:
 
 
 def _refuse_shape(op: mil.Op, found: Root, factor: Node) -> Refusal | None:
-    """Refuse a root that scales along other axes than x's own, and factors that spread the result over more."""
+    """Refuse a root that scales along other axes than x's, and factors that broadcast the result over more."""
     x = found.quadratic.x
     shape, expected = mil.shape(op.outputs[0]), mil.shape(x)
     if not spread(found, factor.var):
@@ -185,7 +185,7 @@ def _refuse_shape(op: mil.Op, found: Root, factor: Node) -> Refusal | None:
 
 
 def _refuse_deviation(op: mil.Op, bound: float, scaled: Operand) -> Refusal | None:
-    """Refuse what deviates too far from an RMSNorm, everything added up."""
+    """Refuse a product whose total deviation from an RMSNorm is too large."""
     if bound <= DEVIATION_LIMIT:
         return None
     mend = "add epsilon to the mean square, under the root"
@@ -199,9 +199,10 @@ def _refuse_deviation(op: mil.Op, bound: float, scaled: Operand) -> Refusal | No
 
 
 def _refuse_constants(op: mil.Op, made: Scaling, others: Sequence[Node], width: int, *, within: bool) -> Refusal | None:
-    """Refuse constants along other axes where a part is an RMSNorm by itself, and a gamma that could overflow.
+    """Refuse constants along other axes if a part is an RMSNorm by itself, and a gamma that could overflow.
 
-    No element of a norm exceeds ``sqrt(width)``, so that what multiplies it first stays in float16 below that share.
+    No element of a norm exceeds ``sqrt(width)``, so a first factor below float16's largest number divided by that does
+    not overflow.
     """
     if made.after is not None and made.is_rms and not within:
         return refuse(op, "a constant factor varies along other axes than the normalised ones")

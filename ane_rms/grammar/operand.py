@@ -1,10 +1,10 @@
-"""Which factor of a product is the x of its root, and what stands beside the two.
+"""Find the factor of a product that is the x of its root, and the parts beside the two.
 
 The factor and the squared value may each be a number times the same value: ``h * rsqrt(mean((h / c)^2) + e)``. They
-may also be x and ``x / m``, with m the largest magnitude of x's rows, taken out before squaring: coremltools writes
-``torch.nn.RMSNorm`` so, as ``x / (m * sqrt(mean((x/m)^2) + e))``. Its epsilon then acts as ``e * m^2``. Where
-coremltools itself wrote all of it for one node of torch, ``e`` is what the user wrote, and what is fused (coremltools
-issue 2821); where a user did, the deviation is for :mod:`ane_rms.grammar.deviation` to state.
+may also be x and ``x / m``, with m the largest magnitude of x's rows, divided out before squaring: coremltools expands
+``torch.nn.RMSNorm`` into ``x / (m * sqrt(mean((x/m)^2) + e))``, in which epsilon acts as ``e * m^2``. If coremltools
+itself emitted all of it for one node of torch, ``e`` is the user's epsilon, and is the one fused (coremltools issue
+2821). If a user wrote this form, :mod:`ane_rms.grammar.deviation` states the deviation.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Operand:
-    """The x of a product: the quadratic, of x itself, and what else multiplies."""
+    """The x of a product: the quadratic of x itself, and the remaining factors."""
 
     quadratic: Quadratic
     number: float
-    """What x is times, where the factor is a number times it."""
+    """The number that multiplies x, if the factor is a number times x."""
     constants: list[Node]
     others: list[Node]
-    """The largest parts of the product that hold neither x nor the root, and are not constant."""
+    """The largest parts of the product that contain neither x nor the root and are not constant."""
     meets_last: bool
-    """Whether x and the root come together in the product's last op."""
+    """Whether x and the root first meet in the product's last op."""
     is_over_largest: bool = False
     is_torchs: bool = False
-    """Whether coremltools took the largest magnitude out, as its way to write one node of torch."""
+    """Whether coremltools divided by the largest magnitude, in its expansion of one node of torch."""
 
 
 def operand(flat: Product, found: Root, at: int) -> Operand | None:
@@ -87,13 +87,13 @@ def _around(flat: Product, root_at: int, at: int, q: Quadratic, number: float) -
 
 
 def _meets_in(flat: Product, shared: set[int]) -> bool:
-    """Return whether the places that are part of both paths are the whole alone, or casts of it."""
+    """Return whether the places on both paths are only the whole product, or casts of it."""
     ops = [flat.nodes[place].op for place in shared]
     return len([op for op in ops if op is not None and op.op_type != "cast"]) == 1
 
 
 def _is_largest_magnitude(var: mil.Var, x: mil.Var, axes: tuple[int, ...]) -> bool:
-    """Return whether ``var`` is ``max(|x|)`` over ``axes``, which stay as 1."""
+    """Return whether ``var`` is ``max(|x|)`` over ``axes``, which are kept with length 1."""
     reduction = mil.float_producer(var, "reduce_max")
     if reduction is None or reduction.axes is None or not reduction.keep_dims.val:
         return False

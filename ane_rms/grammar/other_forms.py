@@ -1,4 +1,4 @@
-r"""Three lowered forms that are no layer norm.
+r"""Recognise three lowered forms that are not layer norms.
 
 ``l2_norm``: :math:`c \cdot x / \sqrt{\sum x^2 + e}` by MIL's op, which is an RMSNorm with gamma :math:`c / \sqrt d` and
 epsilon :math:`e / d`. The op normalises the last three axes; all but the last are of length 1.
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 REGROUPED = ("reshape", "expand_dims", "squeeze")
 UNIT = 2.0**-9
-"""A gamma nearer to 1 than this is none: sqrt(d) and its product are rounded in float16."""
+"""A gamma nearer to 1 than this counts as none, because sqrt(d) and its product are rounded in float16."""
 
 
 def other_form(op: mil.Op) -> LoweredNorm | None:
@@ -97,7 +97,7 @@ def _reduce_l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
 
 
 def _elements(var: mil.Var) -> npt.NDArray[np.float64] | None:
-    """Return a constant, or the one that a value is clamped to from both sides."""
+    """Return a constant, or the constant that a value is clamped to from both sides."""
     constant = mil.floats(var)
     if constant is not None:
         return constant
@@ -110,7 +110,7 @@ def _elements(var: mil.Var) -> npt.NDArray[np.float64] | None:
 
 
 def _ungrouped(var: mil.Var) -> mil.Var:
-    """Return what ``var`` was before ops that only change how its elements are grouped into axes, or widen them."""
+    """Return ``var`` before ops that only regroup its elements into other axes, or widen their type."""
     while (op := mil.producer(mil.widened(var), *REGROUPED)) is not None:
         var = op.x
     return mil.widened(var)
@@ -153,9 +153,9 @@ def _max_abs(op: mil.Op, flat: Product) -> LoweredNorm | None:
 
 
 def _scaled_mean(taken: mil.Op, x: mil.Var, scale: mil.Var) -> tuple[Quadratic, float, bool] | None:
-    """Return (mean of (x / scale)^2, epsilon, whether axes are kept) where a root is taken of the mean plus epsilon.
+    """Return (mean of (x / scale)^2, epsilon, whether axes are kept) for a root of the mean plus epsilon.
 
-    Epsilon stands there as ``a / scale * b / scale``.
+    Epsilon appears in it as ``a / scale * b / scale``.
     """
     under, epsilon = mil.base(taken.x), 0.0
     total = mil.producer(under, "add")
@@ -178,7 +178,7 @@ def _scaled_mean(taken: mil.Op, x: mil.Var, scale: mil.Var) -> tuple[Quadratic, 
 
 
 def _product_over(var: mil.Var, scale: mil.Var) -> float | None:
-    """Return ``a * b`` where ``var`` is ``a / scale * (b / scale)``."""
+    """Return ``a * b`` if ``var`` is ``a / scale * (b / scale)``."""
     op = mil.producer(mil.base(var), "mul")
     if op is None:
         return None
@@ -195,7 +195,7 @@ def _product_over(var: mil.Var, scale: mil.Var) -> float | None:
 def _gamma(
     flat: Product, scale: float, shape: tuple[int | str, ...], axes: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64] | None] | None:
-    """Return (gamma,) that the constants of a product make, (None,) where it is 1, or None where it is no gamma."""
+    """Return (gamma,) of a product's constants, (None,) if it is 1, or None if they are not a gamma."""
     total: npt.NDArray[np.float64] = np.full((1,) * len(shape), scale)
     for constant, power in flat.constants:
         total = total * constant if power == 1 else total / constant

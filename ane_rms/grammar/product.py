@@ -1,12 +1,12 @@
-"""The third production: a product as a tree, and what its constants make of a normalised x.
+"""The third production: a product as a tree, and the gamma that its constants make.
 
-``mul``, ``real_div`` and casts between float types are looked into as long as nothing else reads what lies between, in
-one block: ``g * (x / r)``, ``(g * x) * (1 / r)`` and ``x / (r / g)`` are one product. All of its constants, and the
-number that is left of the root, multiply to one array: 1 is no gamma, one along the normalised axes is gamma, any
-other stays a multiplication after the norm.
+``mul``, ``real_div`` and casts between float types in one block are followed as long as nothing else reads the values
+between them: ``g * (x / r)``, ``(g * x) * (1 / r)`` and ``x / (r / g)`` are one product. Its constants, and the
+number that remains of the root, multiply to one array. An array of 1 is no gamma, an array along the normalised axes
+is gamma, and any other stays a multiplication after the norm.
 
-A part of the tree that holds neither x nor the root is one factor, whatever it is made of: it is computed as it was
-written, since another grouping of what is known at run time only may leave float16.
+A part of the tree that contains neither x nor the root is one factor, whatever its structure. It is computed as it was
+written, because regrouping values known only at run time could overflow float16.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCALE_TOLERANCE = 2.0**-11
-"""float16's unit roundoff: a factor sqrt(d) that was stored in float16 is off by no more."""
+"""float16's unit roundoff, the largest relative error of a factor sqrt(d) stored in float16."""
 
 SCALE_EXACT = 1e-6
-"""float32's rounding of d and sqrt(d): no deviation worth stating."""
+"""float32's rounding of d and sqrt(d), which is too small to be stated as a deviation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One value of a product, to the power of 1 or -1; ``op`` where it is looked into, ``constant`` where known."""
+    """One value of a product, to the power of 1 or -1; ``op`` if it is followed further, ``constant`` if known."""
 
     var: mil.Var
     power: int
@@ -44,23 +44,23 @@ class Node:
 
 @dataclass(slots=True)
 class Product:
-    """The tree of a product: each node after its parent, the first is the whole."""
+    """The tree of a product. Each node follows its parent, and the first is the whole product."""
 
     nodes: list[Node] = field(default_factory=list)
 
     @property
     def ops(self) -> tuple[mil.Op, ...]:
-        """The multiplications and casts that it is made of."""
+        """The multiplications and casts of the tree."""
         return tuple(node.op for node in self.nodes if node.op is not None)
 
     @property
     def constants(self) -> list[tuple[npt.NDArray[np.float64], int]]:
-        """Its constants, each with its power."""
+        """The constants of the product, each with its power."""
         return [(node.constant, node.power) for node in self.nodes if node.constant is not None]
 
     @property
     def factors(self) -> list[tuple[mil.Var, int]]:
-        """Its factors that are not constant, each with its power."""
+        """The factors of the product that are not constant, each with its power."""
         return [(node.var, node.power) for _, node in self.unknowns()]
 
     def unknowns(self) -> Iterator[tuple[int, Node]]:
@@ -68,7 +68,7 @@ class Product:
         yield from ((i, node) for i, node in enumerate(self.nodes) if node.op is None and node.constant is None)
 
     def ancestors(self, at: int) -> set[int]:
-        """Return the places of a node and of all that it is a part of."""
+        """Return the places of a node and of its ancestors."""
         found = set()
         while at >= 0:
             found.add(at)
@@ -76,7 +76,7 @@ class Product:
         return found
 
     def beside(self, *places: int) -> list[Node]:
-        """Return the largest parts that hold none of the nodes at ``places``: constants and values of their own."""
+        """Return the constants and values that are the largest parts containing none of the nodes at ``places``."""
         paths = set().union(*(self.ancestors(at) for at in places))
         return [node for i, node in enumerate(self.nodes) if i not in paths and node.parent in paths]
 
@@ -98,22 +98,22 @@ def product(op: mil.Op) -> Product:
 
 
 def _opened(var: mil.Var, last: mil.Op) -> mil.Op | None:
-    """Return the op of a product that ``var`` is the result of, if it is looked into."""
+    """Return the op of a product that ``var`` is the result of, if it is followed further."""
     inner = mil.producer(var, "mul", "real_div", "cast")
     if inner is None or not mil.is_float_arithmetic(inner):
         return None
     if inner is not last and not (inner.enclosing_block is last.enclosing_block and mil.is_interior(var)):
         return None
-    # A cast of what is no product itself belongs to the factor: x in float16 is another value than x.
+    # A cast of a value that is not itself a product belongs to the factor: x in float16 is a different value from x.
     return None if inner.op_type == "cast" and _opened(inner.x, last) is None else inner
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """What multiplies a normalised x: gamma over its axes, or a constant ``after`` it; ``drift`` from exactly 1.
+    """The factors of a normalised x: gamma over its axes, or a constant ``after`` it; ``drift`` is the error from 1.
 
-    ``is_rms``: the root is the RMS itself, before any constant; ``is_unit``: the number that the norm is times, gamma
-    aside, is that of an L2 norm.
+    ``is_rms``: the root is the RMS itself, before any constant. ``is_unit``: the number that multiplies the norm,
+    apart from gamma, is that of an L2 norm.
     """
 
     gamma: npt.NDArray[np.float64] | None = None
@@ -126,16 +126,16 @@ class Scaling:
 def scaling(
     constants: list[Node], scale: float, rank: int, sizes: dict[int, int], op: mil.Op, *, is_rms: bool
 ) -> Scaling | Refusal:
-    """Return what the constants of a product, and the scale of its root, make of the normalised x.
+    """Return the scaling of the normalised x by the constants of a product and the scale of its root.
 
     Parameters
     ----------
-    constants: of the product.
-    scale: what is left of the root, 1 where it is the RMS itself.
-    rank: of x.
+    constants: the constants of the product.
+    scale: the number that remains of the root, which is 1 if it is the RMS itself.
+    rank: rank of x.
     sizes: length of each normalised axis.
     op: the product's last op, for a refusal.
-    is_rms: whether the root is the RMS of what was squared, whatever multiplies it.
+    is_rms: whether the root is the RMS of the squared value, whatever multiplies it.
     """
     total = np.full((1,) * rank, scale)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -159,7 +159,7 @@ def scaling(
 
 
 def _narrowed(constant: npt.NDArray[np.float64], rank: int) -> npt.NDArray[np.float64]:
-    """Return a constant of rank ``rank``, with a length of 1 along every axis that its elements do not vary along."""
+    """Return a constant of rank ``rank``, with length 1 along every axis along which its elements do not vary."""
     spread = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
     for axis, n in enumerate(spread.shape):
         first = spread.take([0], axis=axis) if n > 1 else spread

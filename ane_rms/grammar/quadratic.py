@@ -1,12 +1,12 @@
-"""The first production: ``a * sum(x^2) + e``, however a mean and its scale are written.
+"""The first production: ``a * sum(x^2) + e``, in any spelling of a mean and its scale.
 
 A sum is ``reduce_sum``, ``reduce_sum_square``, a ``reduce_mean`` (a = 1/d), each row multiplied by itself as a matrix,
-or a norm squared. Numbers are added, subtracted, multiplied, divided by, or bound it from below:
+or a squared norm. Numbers may be added, subtracted, multiplied or divided by, or may bound it from below:
 
 ``(a * sum + e) * n = (a * n) * sum + e * n``, and likewise for the floor.
 
-Ops that only change how elements are grouped into axes are looked through; whether the reduced axes stand where x has
-them is asked once, of the whole root.
+Ops that only regroup elements into other axes are looked through. Whether the reduced axes are in the same places as in
+x is checked once, for the whole root.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ARITHMETIC = ("add", "sub", "mul", "real_div", "maximum", "minimum", "clip")
 
 
 def refuse(op: mil.Op, reason: str) -> Refusal:
-    """Return that this production broke at ``op``."""
+    """Return a refusal of this production at ``op``."""
     return Refusal(reason, op, "quadratic")
 
 
@@ -85,8 +85,8 @@ def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
 def _row_products(var: mil.Var) -> Quadratic | None:
     """Return the sum of squares where each row of x is multiplied by itself as a matrix, as ``einsum`` is written.
 
-    x's rows stand in ``(..., 1, d)`` and ``(..., d, 1)``, the products in x's shape with or without a last axis of 1.
-    Only reshapes lie between, none of which changes the order of elements.
+    x's rows have the shapes ``(..., 1, d)`` and ``(..., d, 1)``, the products x's shape with or without a last axis of
+    1. Only reshapes are between them, none of which changes the order of elements.
     """
     op = _regrouped(var).op
     if op is None or op.op_type != "matmul":
@@ -105,7 +105,7 @@ def _row_products(var: mil.Var) -> Quadratic | None:
 
 
 def _regrouped(var: mil.Var) -> mil.Var:
-    """Return what ``var`` was before ops that only change how its elements are grouped into axes."""
+    """Return ``var`` before ops that only regroup its elements into other axes."""
     while (op := mil.float_producer(var, *REGROUPING)) is not None:
         var = op.x
     return mil.widened(var)
@@ -133,7 +133,7 @@ def _squared_root(op: mil.Op) -> Quadratic | Refusal | None:
 
 
 def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
-    """Return the quadratic of one plus, times, divided by or floored by a number."""
+    """Return the quadratic that results from adding, multiplying, dividing by or bounding by a number."""
     operand = floored(op) if op.op_type == "clip" else operand_of(op)
     if operand is None:
         return _not_a_number(op)
@@ -169,7 +169,7 @@ VERBS = {
 
 
 def _not_a_number(op: mil.Op) -> Refusal | None:
-    """Say what is wrong with a mean square combined with what is not one number; None if there is no mean square."""
+    """Refuse a mean square that is combined with something other than one number; None without a mean square."""
     if op.op_type == "clip":
         inner = quadratic(op.x)
         if isinstance(inner, Quadratic):

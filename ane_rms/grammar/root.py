@@ -1,8 +1,8 @@
 """The second production: a root of a quadratic, ``number * (scale * sqrt(quadratic) + outside)^(1 or -1)``.
 
-``sqrt``, ``rsqrt``, ``pow`` to 0.5 or -0.5, or ``reduce_l2_norm`` takes it; ``inverse``, a power of -1 or a division of
-a number turns it round, before the root or after. Numbers multiply it, are added outside the root, or bound it from
-below; a power of -1 takes a factor alone:
+``sqrt``, ``rsqrt``, ``pow`` to 0.5 or -0.5, or ``reduce_l2_norm`` takes the root. ``inverse``, a power of -1 or a
+division of a number inverts it, before the root or after. Numbers may multiply it, be added outside the root, or bound
+it from below; to the power of -1 it takes only a factor:
 
 ``(s * r + o) * n = (s * n) * r + o * n``,  ``n / (s * r + o)``,  ``sqrt(n / q) = sqrt(n) / sqrt(q)``.
 """
@@ -21,11 +21,11 @@ from ane_rms.grammar.squares import OTHER_SUMS, holds_mean_square, operands
 
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
-"""What coremltools adds by itself under ``rsqrt`` and to the argument of ``inverse``. Torch's own ops have no such
-term: each is kept only where the user wrote no epsilon, the second as a floor."""
+"""The terms that coremltools adds by itself under ``rsqrt`` and to the argument of ``inverse``. Torch's own ops have
+no such term, so each is kept only if the user wrote no epsilon, the second as a floor."""
 
 NEGLIGIBLE = 1e-5
-"""Of epsilon: a smaller guard of a program that no torch model was read into is left out, and stands in the bound."""
+"""Share of epsilon below which a guard, in a program not read from torch, is omitted and counted in the bound."""
 
 EXPONENTS = {"sqrt": 0.5, "rsqrt": -0.5}
 
@@ -42,7 +42,7 @@ def _exponent(op: mil.Op) -> float | None:
 
 
 def refuse(op: mil.Op, reason: str, found: Root) -> Refusal:
-    """Return that this production broke at ``op``, after ``found`` had matched."""
+    """Return a refusal of this production at ``op``, after ``found`` had matched."""
     return Refusal(reason, op, "root", found.op)
 
 
@@ -68,7 +68,7 @@ def root(var: mil.Var) -> Root | Refusal | None:
 
 
 def _turned(op: mil.Op) -> Root | Refusal | None:
-    """Return the root that an ``inverse``, a power of -1 or a division of a number turns round."""
+    """Return the root that an ``inverse``, a power of -1 or a division of a number inverts."""
     if op.op_type == "inverse":
         return _inverted(op, root(op.x), 1.0, guard=mil.scalar(op.epsilon) or 0.0)
     if op.op_type == "real_div":
@@ -98,7 +98,7 @@ def _taken(op: mil.Op) -> Root | Refusal | None:
 
 
 def _guarded(q: Quadratic, guard: float, op: mil.Op) -> Quadratic:
-    """Return the quadratic with what coremltools adds under ``rsqrt``, unless nobody wrote it."""
+    """Return the quadratic with the term under ``rsqrt``, unless coremltools added it by itself."""
     written = q.epsilon > 0 or q.floor > 0
     if written and _is_default(guard, op):
         if mil.is_from_torch(op):
@@ -109,13 +109,13 @@ def _guarded(q: Quadratic, guard: float, op: mil.Op) -> Quadratic:
 
 
 def _is_default(guard: float, op: mil.Op) -> bool:
-    """Return whether the epsilon of an ``rsqrt`` is the one that coremltools gives it by itself."""
+    """Return whether the epsilon of an ``rsqrt`` is coremltools' default."""
     stored = math.isclose(guard, RSQRT_GUARD, rel_tol=1e-6) or mil.dtype(op.x) == "fp16"
     return stored and guard <= SMALLEST_FP16
 
 
 def _turned_round(var: mil.Var) -> tuple[Quadratic | Refusal | None, float]:
-    """Return (quadratic, n) where ``var`` is ``n / quadratic``."""
+    """Return (quadratic, n) if ``var`` is ``n / quadratic``."""
     op = mil.float_producer(var, "real_div", "inverse", "pow")
     if op is None:
         return None, 1.0
@@ -136,7 +136,7 @@ def _turned_round(var: mil.Var) -> tuple[Quadratic | Refusal | None, float]:
 
 
 def unfollowed(var: mil.Var) -> Refusal:
-    """Return which op between a mean of squares and its root, from ``var`` on, is none that the grammar follows."""
+    """Return the op between a mean of squares and its root, from ``var`` on, that the grammar does not follow."""
     op = mil.base(var).op
     for given in operands(op):
         if not holds_mean_square(given):
@@ -153,7 +153,7 @@ def unfollowed(var: mil.Var) -> Refusal:
 
 
 def spread(found: Root, var: mil.Var) -> bool:
-    """Return whether ``var`` has x's shape, the reduced axes as 1 or as long as x's: it scales x along the others."""
+    """Return whether ``var`` has x's shape, with reduced axes of length 1 or x's: it scales x along the other axes."""
     q = found.quadratic
     shape, expected = mil.shape(var), mil.shape(q.x)
     if len(shape) > len(expected):
@@ -164,7 +164,7 @@ def spread(found: Root, var: mil.Var) -> bool:
 
 
 def _tiled(op: mil.Op) -> Root | Refusal | None:
-    """Look through a ``tile`` that only spreads the reduced axes, as ``expand_as`` does."""
+    """Look through a ``tile`` that only repeats along the reduced axes, as ``expand_as`` does."""
     found, reps = root(op.x), mil.const_value(op.reps)
     if not isinstance(found, Root):
         return found
@@ -185,14 +185,14 @@ def _inverted(op: mil.Op, found: Root | Refusal | None, number: float, guard: fl
     unwritten = math.isclose(guard, INVERSE_GUARD, rel_tol=1e-2) and mil.is_from_torch(op)
     written = guard > SMALLEST_FP16 and not unwritten
     outside = found.outside + (guard if written else 0.0)
-    # Rows of zeros have the guard alone to thank for being zeros: there it stands as a floor.
+    # Only the guard keeps rows of zeros at zero, so it becomes a floor.
     bare = not (written or outside or found.floor or found.quadratic.epsilon or found.quadratic.floor)
     floor = guard if bare else found.floor
     return replace(found, power=-1, number=number, outside=outside, floor=floor, spelling=f"{found.spelling}_inverse")
 
 
 def _adjusted(op: mil.Op) -> Root | Refusal | None:
-    """Return a root plus, times, divided by or floored by a number."""
+    """Return the root that results from adding, multiplying, dividing by or bounding by a number."""
     operand = floored(op) if op.op_type == "clip" else number_operand(op)
     if operand is None:
         bounded = root(op.x) if op.op_type == "clip" else None
@@ -216,7 +216,7 @@ def _adjusted(op: mil.Op) -> Root | Refusal | None:
 
 
 def _shifted(op: mil.Op, found: Root, number: float) -> Root | Refusal:
-    """Return a root plus a number, or bounded by one."""
+    """Return the root that results from adding a number, or bounding by one."""
     if op.op_type == "minimum":
         return refuse(op, "the root is bounded from above by `minimum`", found)
     if found.power != 1:

@@ -1,6 +1,7 @@
-"""Squares, and whether a value is made of a mean or a sum of them.
+"""Recognise squares, and values computed from a mean or a sum of squares.
 
-A square is ``square(x)``, ``pow(x, 2)``, ``x * x`` or that of ``abs(x)``, times a number: ``x * (x / d)`` as well.
+A square is ``square(x)``, ``pow(x, 2)``, ``x * x`` or a square of ``abs(x)``, possibly times a number, as in
+``x * (x / d)``.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 SUMS = ("reduce_mean", "reduce_sum")
 OTHER_SUMS = ("avg_pool", "matmul", "linear", "conv")
-"""Ops that sum along an axis as well, which the grammar does not follow: with constant weights, where they have any."""
+"""Other ops that sum along an axis, with constant weights if any, which the grammar does not follow."""
 SUMS_OF_SQUARES = ("reduce_sum_square", "reduce_l2_norm")
 COMBINING = ("abs", "add", "inverse", "maximum", "minimum", "mul", "real_div", "relu", "select", "sub", "clip")
 MOVING = ("cast", "concat", "expand_dims", "identity", "reshape", "slice_by_index", "slice_by_size", "split", "squeeze")
 LOOKED_THROUGH = frozenset((*COMBINING, *MOVING, "stack", "tile", "transpose"))
-"""Ops between a mean square and its root that leave it one: what combines, bounds, moves or spreads it."""
+"""Ops whose result of a mean square still counts as one: those that combine, bound, move or broadcast it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,12 @@ class Squares:
 
 
 def squared(var: mil.Var, word: str) -> Squares | Refusal | None:
-    """Return x and the factor where ``var`` is ``factor * x^2``.
+    """Return x and the factor if ``var`` is ``factor * x^2``.
 
     Parameters
     ----------
-    var: what is summed.
-    word: how the sentence of a refusal calls the sum, ``mean`` or ``sum``.
+    var: the summed value.
+    word: the word for the sum in a refusal, ``mean`` or ``sum``.
     """
     op = mil.float_producer(var, "square", "mul", "pow", "real_div")
     if op is None:
@@ -76,7 +77,7 @@ def _product_of_two(op: mil.Op, word: str) -> Squares | Refusal:
 
 
 def _without_sign(x: mil.Var) -> mil.Var:
-    """Return what a square of ``x`` is a square of, too: without ``abs``."""
+    """Return ``x`` without ``abs``, which has the same square."""
     magnitude = mil.float_producer(x, "abs")
     return x if magnitude is None else magnitude.x
 
@@ -86,7 +87,7 @@ def _refuse(op: mil.Op, reason: str) -> Refusal:
 
 
 def holds_mean_square(var: mil.Var) -> bool:
-    """Return whether ``var`` is computed from a mean or sum of squares by ops that leave it one."""
+    """Return whether ``var`` is computed from a mean or sum of squares by ops whose result still counts as one."""
     pending, visited = [(var, False)], set[tuple[int, bool]]()
     while pending:
         value, is_summed = pending.pop()
@@ -104,7 +105,7 @@ def holds_mean_square(var: mil.Var) -> bool:
 
 
 def _is_square_of(op: mil.Op, *, is_summed: bool) -> bool:
-    """Return whether ``op`` squares: what is summed after, or the root of a sum."""
+    """Return whether ``op`` squares a value that is summed afterwards, or the root of a sum."""
     is_square = (
         op.op_type == "square"
         or (op.op_type == "pow" and mil.scalar(op.y) == 2)
@@ -117,7 +118,7 @@ def _is_square_of(op: mil.Op, *, is_summed: bool) -> bool:
 
 
 def operands(op: mil.Op) -> Iterator[mil.Var]:
-    """Yield the values that an op works on, without its constants."""
+    """Yield the inputs of an op that are not constants."""
     for given in op.inputs.values():
         for one in given if isinstance(given, (list, tuple)) else (given,):
             if one.val is None:

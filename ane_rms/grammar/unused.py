@@ -1,7 +1,7 @@
-"""Why a root of a mean or sum of squares became part of no norm.
+"""Give the reason why a root of a mean or sum of squares is part of no norm.
 
-Every such root is asked about, so that none is passed over in silence. The root of a variance is none of RMSNorm's:
-that of a LayerNorm, which is not reported.
+Every such root is examined, so that none is ignored silently. The root of a variance belongs to a LayerNorm, not to an
+RMSNorm, and is not reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def unused_root(op: mil.Op) -> Refusal:
 
     Parameters
     ----------
-    op: takes the root of a mean or sum of squares.
+    op: the op that takes the root of a mean or sum of squares.
     """
     found = root(op.outputs[0])
     if found is None:
@@ -33,7 +33,7 @@ def unused_root(op: mil.Op) -> Refusal:
 
 
 def _followed(op: mil.Op, square: str) -> Refusal:
-    """Follow the value of a root that the grammar knows, to the first op that makes no norm of it."""
+    """Follow the value of a recognised root to the first op that does not fit a norm."""
     user = op
     while True:
         users = user.outputs[0].child_ops
@@ -49,7 +49,7 @@ def _followed(op: mil.Op, square: str) -> Refusal:
 
 
 def _ended(before: mil.Op, user: mil.Op, square: str) -> Refusal:
-    """Say what becomes of a root where it leaves the grammar."""
+    """Describe the use of a root that the grammar does not follow."""
     if user.op_type not in ("mul", "real_div") or not mil.is_float_arithmetic(user):
         return Refusal(f"the root of the {square} goes into `{user.op_type}`, not into a product", user, "rms_norm")
     found = root(before.outputs[0])

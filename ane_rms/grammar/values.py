@@ -1,8 +1,8 @@
-"""When two variables are one value: the same variable, or the same computation on the same values.
+"""Decide whether two variables have the same value: the same variable, or the same computation on the same values.
 
 ``x.transpose(1, 2)`` written twice gives two variables of one value, and so do two relus, two negations or two casts.
-The comparison walks both computations side by side, so that its cost is what they have in common. What may differ
-from one evaluation to the next (random numbers, states, ops that hold blocks) is the same only as a variable.
+The comparison walks both computations in parallel, so its cost is proportional to their common part. Ops whose result
+may differ between evaluations (random numbers, states, ops that contain blocks) are the same only as one variable.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ STATEFUL = ("read_state", "coreml_update_state")
 
 
 def same(a: mil.Var, b: mil.Var) -> bool:
-    """Return whether two variables hold the same numbers, whatever float type holds them."""
+    """Return whether two variables have the same numbers, whatever their float types."""
     pending, compared = [(a, b)], set[tuple[int, int]]()
     while pending:
         one, other = (mil.widened(var) for var in pending.pop())
@@ -42,7 +42,7 @@ def same(a: mil.Var, b: mil.Var) -> bool:
 
 
 def _paired(one: mil.Var, other: mil.Var) -> list[tuple[mil.Var, mil.Var]] | None:
-    """Return the operands that must be the same for two results to be; None where they cannot be."""
+    """Return the pairs of operands that must be the same for two results to be the same; None if they cannot be."""
     left, right = one.op, other.op
     if left is None or right is None or left.op_type != right.op_type or not _repeats(left):
         return None
@@ -60,7 +60,7 @@ def _paired(one: mil.Var, other: mil.Var) -> list[tuple[mil.Var, mil.Var]] | Non
 
 
 def _position(var: mil.Var) -> int:
-    """Return which of its op's results a variable is."""
+    """Return a variable's position among its op's results."""
     return next(i for i, one in enumerate(var.op.outputs) if one is var)
 
 
@@ -69,7 +69,7 @@ def _variables(given: Any) -> Iterator[mil.Var]:
 
 
 def _repeats(op: mil.Op) -> bool:
-    """Return whether an op gives the same result for the same inputs, whenever it runs."""
+    """Return whether an op gives the same result for the same inputs in every run."""
     return not (op.blocks or op.op_type in STATEFUL or op.op_type.startswith("random_"))
 
 

@@ -1,6 +1,6 @@
-"""A faster and leaner conversion: the same package, byte by byte, without the copies of weights on the way.
+"""Convert faster and in less memory: the package is the same byte for byte, but weights are not copied on the way.
 
-Where coremltools 9.0 spends a conversion of a language model, and what is done instead:
+The table lists where coremltools 9.0 spends time and memory in converting a language model, and the replacement:
 
 ==============================================  ==================================================================
 up to 5 temporaries of each weight, to see      its smallest and largest element, read in chunks (:mod:`.cast`)
@@ -10,7 +10,7 @@ a float16 copy of each weight in memory         a file, mapped (:mod:`.spill`): 
                                                 process does not hold it
 three comparisons of each weight with itself    none
 three copies of each weight while it is saved   none: the file of weights is written from the mapped one
-a validation of the program after each of       one a pipeline; after passes of others, as ever (:mod:`.validation`)
+a validation of the program after each of       one a pipeline, and one after each foreign pass (:mod:`.validation`)
 about 110 passes
 a description of each type for each question    one a type (:mod:`.type_info`)
 the program as text, six times, for a log       none, unless the log is shown (:mod:`.pipelines`)
@@ -19,15 +19,15 @@ copies of scopes and of lists of inputs,        plain lists (:mod:`.ops_and_valu
 object by object
 ==============================================  ==================================================================
 
-The first is a pass, lent to coremltools' registry in place of its own for as long as the conversion lasts. For the
-others there is no public way: :mod:`.patches` holds each with its reason, and :mod:`ane_rms.coremltools_patches.guard`
-leaves out what was written against another text of coremltools. The conversion is then slower, but equally correct.
+The first is a pass, lent to coremltools' registry in place of its own during the conversion. The others have no public
+interface: :mod:`.patches` contains each with its reason, and :mod:`ane_rms.coremltools_patches.guard` skips those that
+were written for another source of coremltools. The conversion is then slower, but equally correct.
 
     with ane_rms.coremltools_patches.lean.leaner():
         coremltools.convert(...)
 
-It acts in the thread that enters the ``with`` block, and only folders of weights that a conversion in it has made are
-moved.
+It acts in the thread that enters the ``with`` block. Only folders of weights that a conversion in the block has made
+are moved.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ __all__ = ["leaner"]
 
 @contextmanager
 def leaner() -> Iterator[None]:
-    """Have conversions within a ``with`` block do without their copies of weights; afterwards, all is as before."""
+    """Convert without copies of weights inside a ``with`` block; afterwards coremltools is restored."""
     with frozen_garbage(), closing(Spill()) as spill, in_files():
         lent = cast.loan()
         replacements: list[Replacement] = [*patches.all_patches(spill), *memos(), Scopes()]

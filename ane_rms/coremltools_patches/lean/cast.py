@@ -1,8 +1,9 @@
 """coremltools' float16 cast, ``common::add_fp16_cast``, without its copies of each weight.
 
-coremltools asks of each constant whether it holds ``65504 < |v| < 1e38`` (an infinity, or what stands for one in a
-mask, may become float16's). It answers by ``abs``, a comparison, ``where`` (three arrays of int64 for a matrix) and
-indexing. Here the smallest and the largest element decide, and only a chunk that exceeds them is looked at closely.
+coremltools tests whether each constant has an element ``65504 < |v| < 1e38``. (A larger one is an infinity or
+represents one in a mask, and may become float16's infinity.) The test uses ``abs``, a comparison, ``where`` (three
+arrays of int64 for a matrix) and indexing. Here the smallest and the largest element of a chunk decide, and only a
+chunk in which one of them exceeds the limit is examined element by element.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ LARGEST = np.float32(65504)
 """float16's largest number."""
 
 INFINITE = 1e38
-"""From here on coremltools takes a number for an infinity."""
+"""coremltools treats numbers of at least this magnitude as infinities."""
 
 CHECKED_ELEMENTS = 400
-"""coremltools looks for values that became zero only in arrays below this size."""
+"""coremltools checks for values that became zero only in arrays below this size."""
 
 KNOWN = {
     "fp16_overflow": "16442a50be56e0f9",
     "_check_underflow_to_zero": "ca65abdf8aafa58d",
     "is_valid_op": "ebb793ee7b891a4c",
 }
-"""The methods that ours follow, by the digest of their source."""
+"""The methods of coremltools that this cast reproduces, by the digest of their source."""
 
 
 class LeanFP16Cast(quantization.add_fp16_cast):
@@ -45,7 +46,7 @@ class LeanFP16Cast(quantization.add_fp16_cast):
         self._overflows: dict[int, bool] = {}
 
     def __str__(self) -> str:
-        return "add_fp16_cast"  # what the ops' scopes name
+        return "add_fp16_cast"  # the name in the ops' scopes
 
     def apply(self, prog: Any) -> None:
         """Cast in place."""
@@ -53,7 +54,7 @@ class LeanFP16Cast(quantization.add_fp16_cast):
         super().apply(prog)
 
     def fp16_overflow(self, op: Any) -> bool:
-        """Return whether a float32 constant among the op's inputs holds a number that float16 does not."""
+        """Return whether a float32 constant among the op's inputs has a number beyond float16's range."""
         for given in op.inputs.values():
             for var in given if isinstance(given, (list, tuple)) else (given,):
                 if var.op is None or var.op.op_type != "const" or not var.is_tensor_or_scalar_of(dtype="fp32"):
@@ -70,7 +71,7 @@ class LeanFP16Cast(quantization.add_fp16_cast):
 
 
 def overflows(array: np.ndarray) -> bool:
-    """Return whether any element has ``65504 < |v| < 1e38``; NaN has not."""
+    """Return whether any element has ``65504 < |v| < 1e38``, which a NaN does not."""
     found = any(_overflows(chunk) for chunk in chunks(array))
     release(array)
     return found
@@ -84,10 +85,10 @@ def _overflows(chunk: np.ndarray) -> bool:
 
 
 def loan() -> Loan | None:
-    """Return the loan of the lean cast to coremltools' registry of passes, in place of the one that it follows.
+    """Return the loan of the lean cast to coremltools' registry of passes, in place of coremltools' cast.
 
-    It takes its name, for ``ct.convert`` removes the pass by name where float32 is asked for, and gives it its options.
-    Where another cast is registered, or coremltools' is not the one known, there is none.
+    It has the same name, because ``ct.convert`` sets its options, and removes it for float32, by name. There is no loan
+    if another cast is registered, or if coremltools' cast is not the known one.
     """
     if PASS_REGISTRY.passes.get(NAME) not in (quantization.add_fp16_cast, LeanFP16Cast) or not is_known():
         logger.warning(f"ane_rms: {NAME} is not the one known; converting with it as it is")
@@ -96,5 +97,5 @@ def loan() -> Loan | None:
 
 
 def is_known() -> bool:
-    """Return whether coremltools' cast is the one that ours was written against."""
+    """Return whether coremltools' cast is the one that this one was written for."""
     return all(digest(getattr(quantization.FP16ComputePrecision, name)) == known for name, known in KNOWN.items())

@@ -1,8 +1,8 @@
-"""float32 to float16 at memory speed, with the very bits that numpy gives.
+"""Convert float32 to float16 at memory speed, with exactly the bits that numpy gives.
 
 numpy 2.3 converts an element at a time on x86-64: 1.5 ms for a million elements that are in the cache, where torch's
-vectorised conversion takes 0.05 ms. Both round to the nearest, ties to even, and give infinity past 65,520; they differ
-in the bits of a NaN, so an array with one goes numpy's way. torch is used where it is loaded, as it is wherever a torch
+vectorised conversion takes 0.05 ms. Both round to the nearest, ties to even, and give infinity past 65,520. They differ
+in the bits of a NaN, so numpy converts arrays with a NaN. torch is used if it is loaded, as it is whenever a torch
 model is converted.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 
 def float16_of(array: np.ndarray) -> np.ndarray:
-    """Return ``array.astype(np.float16, order="C")`` of a float32 array, bit by bit, without its warnings."""
+    """Return ``array.astype(np.float16, order="C")`` of a float32 array, bit for bit, without numpy's warnings."""
     torch = sys.modules.get("torch")
     if torch is None or not array.flags.c_contiguous or not array.flags.aligned or not array.size:
         return _by_numpy(array)
@@ -32,7 +32,7 @@ def _by_numpy(array: np.ndarray) -> np.ndarray:
 
 
 def _writable(array: np.ndarray) -> np.ndarray:
-    """Return an array's elements in one axis, as torch takes them without a warning; they are read only."""
+    """Return an array's elements as a flat array that torch takes without a warning; it is only read."""
     if array.flags.writeable:
         return array.reshape(-1)
     memory = (ctypes.c_float * array.size).from_address(array.ctypes.data)

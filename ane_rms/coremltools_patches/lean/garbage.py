@@ -1,9 +1,9 @@
-"""Keep Python's garbage collector from walking, again and again, over all that was there before a conversion.
+"""Keep Python's garbage collector from repeatedly traversing the objects that existed before a conversion.
 
-A process that has imported torch and transformers holds millions of objects. coremltools collects garbage at the end of
-each conversion, and the conversion's own objects set off full collections on the way: a fifth of the time of a small
-model's. While a lean conversion runs, what was there before is frozen (:func:`gc.freeze`), so that collections look at
-the conversion's objects alone. The collector belongs to the process: the first conversion freezes, the last one thaws.
+A process that has imported torch and transformers has millions of objects. coremltools collects garbage at the end of
+each conversion, and the conversion's own objects trigger full collections on the way, which take a fifth of the time
+for a small model. While a lean conversion runs, earlier objects are frozen (:func:`gc.freeze`), so that collections
+traverse only the conversion's objects. A process has one collector: the first conversion freezes, the last one thaws.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _frozen = False
 
 @contextmanager
 def frozen_garbage() -> Iterator[None]:
-    """Freeze the objects that are there within a ``with`` block, unless somebody has frozen objects already."""
+    """Freeze existing objects during a ``with`` block, unless other code has frozen objects already."""
     global _running, _frozen  # noqa: PLW0603 - a process has one collector
     with _lock:
         _running += 1

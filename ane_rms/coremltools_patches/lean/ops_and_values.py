@@ -1,4 +1,4 @@
-"""Answer quickly what coremltools asks of each op and value of a program, over and over."""
+"""Speed up the questions that coremltools repeatedly asks about each op and value of a program."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def patches() -> list[Patch]:
 
 def _flattened_inputs(op: Any) -> list[Any]:
     flat: list[Any] = []
-    for given in op._input_vars.values():  # noqa: SLF001 - what the property ``inputs`` reads
+    for given in op._input_vars.values():  # noqa: SLF001 - the property ``inputs`` reads it
         if isinstance(given, (list, tuple)):
             flat.extend(given)
         elif given is not None and not isinstance(given, InternalVar):
@@ -51,7 +51,7 @@ def _propagate_if_any(original: Any) -> Any:
     checked: dict[int, Any] = {}
 
     def propagate(block: Any) -> None:
-        # The first time empties what an earlier conversion left; from then on, only a compressed weight fills a set.
+        # The first call empties the sets of an earlier conversion. After that, only compressed weights fill a set.
         plain = isinstance(block, Function) and not _compressed(block)
         if not plain or checked.get(id(block)) is not block:
             original(block)
@@ -64,7 +64,7 @@ def _propagate_if_any(original: Any) -> Any:
 
 
 def _compressed(block: Any) -> bool:
-    """Return whether a block holds an op of a compressed weight."""
+    """Return whether a block contains an op of a compressed weight."""
     operations = block.operations
     ops = operations.op_to_node if isinstance(operations, CacheDoublyLinkedList) else operations
     kinds = set(map(type, ops))
@@ -76,28 +76,28 @@ def _compressed(block: Any) -> bool:
 
 
 HOLDING_BLOCKS = ("cond", "while_loop")
-"""The types of op that hold blocks."""
+"""The types of op that contain blocks."""
 
 
 class Scopes:
-    """The replacement of the property ``Var.scopes``: setting it copies lists of names without :mod:`copy`."""
+    """Replaces the property ``Var.scopes``; its setter copies lists of names without :mod:`copy`."""
 
     owner: Any = Var
     attribute = "scopes"
     known = "476dfad4bf3adb14"
 
     def objection(self, original: Any) -> str:
-        """Return why the property is not to be replaced; "" if it is."""
+        """Return why the property must not be replaced; "" if it may be."""
         if isinstance(original, property) and digest(original.fset) == self.known:
             return ""
         return "Var.scopes is not the one known; converting without this: scopes of values are copied object by object"
 
     def inert(self, original: Any, key: Key) -> Any:  # noqa: ARG002 - the copy is the same in every thread
-        """Return the property with the quick copy."""
+        """Return the property with the faster copy."""
 
         def set_scopes(var: Any, scopes: Any) -> None:
             if var.op is None:
-                original.fset(var, scopes)  # which raises
+                original.fset(var, scopes)  # raises
             var.op.scopes = _copied(scopes)
 
         return property(original.fget, set_scopes, original.fdel, original.__doc__)
@@ -108,7 +108,7 @@ class Scopes:
 
 
 def _copied(scopes: Any) -> Any:
-    """Return what :func:`copy.deepcopy` gives for a dictionary of lists of names."""
+    """Return the same as :func:`copy.deepcopy` for a dictionary of lists of names."""
     kind = type(scopes)
     if kind not in (dict, defaultdict) or not all(
         type(names) is list and all(name is None or type(name) in (str, int) for name in names)

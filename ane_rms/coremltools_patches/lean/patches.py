@@ -1,4 +1,4 @@
-"""The functions of coremltools that a lean conversion replaces, each with the reason."""
+"""List the functions of coremltools that a lean conversion replaces, each with the reason."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def all_patches(spill: Spill) -> list[Patch]:
-    """Return the patches, for float16 weights that go to ``spill``."""
+    """Return the patches; float16 weights are written to ``spill``."""
     written: set[str] = set()
     return [
         *Validation().patches(),
@@ -90,7 +90,7 @@ def _infer_const(original: Any) -> Any:
             and self._output_vars is not None
             and self._output_vars[0].sym_val is value
         ):
-            self._output_vars[0]._sym_type = self.type_inference()  # noqa: SLF001 - all that the original changes
+            self._output_vars[0]._sym_type = self.type_inference()  # noqa: SLF001 - the only change the original makes
             return
         original(self, overwrite_output)
 
@@ -125,12 +125,12 @@ def _note_folder(written: set[str], original: Any) -> Any:
 
 def _move_weights(written: set[str], original: Any) -> Any:
     def create_mlpackage(proto_spec: Any, weights_dir: str | None = None, package_path: str | None = None) -> Any:
-        if weights_dir not in written:  # somebody's own folder, which is copied
+        if weights_dir not in written:  # a user's own folder, which is copied
             return original(proto_spec, weights_dir, package_path)
         folder = Path(weights_dir)
         with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
             files = [shutil.move(path, aside) for path in sorted(folder.iterdir())]
-            created = original(proto_spec, weights_dir, package_path)  # which copies a folder without files
+            created = original(proto_spec, weights_dir, package_path)  # copies a folder without files
             into = ct.libmodelpackage.ModelPackage(created).findItemByNameAuthor(WEIGHTS_DIR_NAME, AUTHOR).path()
             for path in files:
                 shutil.move(path, into)

@@ -1,4 +1,4 @@
-"""Run a pass pipeline without writing the program out as text before and after, which only a debugger's log shows."""
+"""Run a pass pipeline without formatting the program as text before and after, which only a debug log shows."""
 
 from __future__ import annotations
 

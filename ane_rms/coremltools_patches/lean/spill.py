@@ -1,9 +1,9 @@
-"""Arrays that live in a file instead of in memory.
+"""Store arrays in a file instead of in memory.
 
-A conversion holds every weight twice: as PyTorch's float32, and as the float16 it becomes. The second is written to a
-temporary file as it is made, a chunk at a time, and mapped: an array like any other, whose pages are read when touched
-and can be let go again, which :meth:`Spill.release` does. The file has no name any more once it is open; it is gone
-when the last array is.
+A conversion has every weight twice: as PyTorch's float32, and as the float16 that it becomes. The second is written to
+a temporary file as it is made, a chunk at a time, and mapped. The mapping is an ordinary array whose pages are read
+when accessed and can be released again by :meth:`Spill.release`. The open file has no name, and disappears with the
+last array.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Spill:
         self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def close(self) -> None:
-        """Take no more arrays. Those there stay readable: their mappings keep the file."""
+        """Accept no more arrays. Existing ones stay readable, because their mappings keep the file."""
         self._maps.clear()
         self._of.clear()
         if self._file is not None:
@@ -40,22 +40,22 @@ class Spill:
         return isinstance(array, np.ndarray) and array.dtype == np.float32 and array.size >= SMALLEST_ELEMENTS
 
     def float16(self, array: np.ndarray) -> np.ndarray:
-        """Return ``array.astype(np.float16)``, shape ``array.shape``, in the file; the same array again for the same.
+        """Return ``array.astype(np.float16)``, shape ``array.shape``, in the file; one result for one array.
 
-        Rounding and infinities are those of ``astype``; numpy's warning that a number became one is left out.
+        Rounding and infinities are those of ``astype``, without numpy's warning about overflow.
         """
         known = self._of.get(id(array))
         if known is None:
-            # Both are kept, so that no other array can have this one's id.
+            # Both are kept alive, so that no other array can get this one's id.
             known = self._of[id(array)] = (array, self._write(array))
         return known[1]
 
     def release(self, array: np.ndarray) -> None:
-        """Let go of the pages of an array of this file; the next touch reads them again."""
+        """Release the pages of an array of this file; the next access reads them again."""
         base: Any = array
         while isinstance(base, (np.ndarray, memoryview)):
             base = base.base if isinstance(base, np.ndarray) else base.obj
-        if id(base) in self._maps and hasattr(base, "madvise"):  # an array of another file may hold unwritten changes
+        if id(base) in self._maps and hasattr(base, "madvise"):  # an array of another file may have unwritten changes
             base.madvise(mmap.MADV_DONTNEED)
 
     def _write(self, array: np.ndarray) -> np.ndarray:
@@ -63,7 +63,7 @@ class Spill:
             self._file = tempfile.TemporaryFile(prefix="ane_rms_lean_")  # noqa: SIM115 - closed by close
         self._end += -self._end % mmap.ALLOCATIONGRANULARITY  # a mapping begins at a page
         self._file.seek(self._end)
-        for chunk in chunks(array):  # the cast has looked: what overflows stands for an infinity
+        for chunk in chunks(array):  # the cast has checked that overflows represent infinities
             self._file.write(float16_of(chunk).data)
         self._file.flush()
         size_bytes = array.size * np.dtype(np.float16).itemsize

@@ -1,8 +1,8 @@
-"""Remember what coremltools asks of its types a hundred thousand times, and what never changes.
+"""Cache constant properties of coremltools' types, which it queries a hundred thousand times.
 
-Each question whether a type is a tensor, a list or a float builds a new object that describes the type, and for a
-tensor one for each of its dimensions. The answers depend on the type alone, which is a class; so the functions that
-remember them may act in every thread.
+Each query whether a type is a tensor, a list or a float builds a new object that describes the type, and for a tensor
+one for each of its dimensions. The answers depend only on the type, which is a class, so the caching functions may act
+in every thread.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ KNOWN = {
     "is_dict": "9c1c612860f51026",
     "builtin_to_string": "62517cb5fe6e8b4d",
 }
-"""The functions that are remembered, with the digest of the source of each."""
+"""The functions whose results are cached, with the digest of the source of each."""
 
 PACKAGE = "coremltools."
 
 
 @dataclass(frozen=True, slots=True)
 class Memo:
-    """A function of one type that is asked once for each."""
+    """A function of a type that is called once for each type."""
 
     owner: Any
     attribute: str
     answers: dict[type, Any]
-    """What has been answered, shared by the modules that have imported the function."""
+    """The cached results, shared by the modules that have imported the function."""
 
     def objection(self, original: Any) -> str:
         """Return why the function is not to be replaced; "" if it is."""
@@ -52,12 +52,12 @@ class Memo:
         return f"{self.attribute} is not the one known; converting without this: each type is asked once"
 
     def inert(self, original: Any, key: Key) -> Any:  # noqa: ARG002 - the answers are the same in every thread
-        """Return the function that remembers."""
+        """Return the caching function."""
         answers = self.answers
 
         @functools.wraps(original)
         def ask(t: Any) -> Any:
-            if type(t) is not type:  # a value of the type, or what cannot be a key
+            if type(t) is not type:  # a value of the type, or an object that cannot be a key
                 return original(t)
             try:
                 return answers[t]
@@ -74,7 +74,7 @@ class Memo:
 
 @functools.cache
 def _places(attribute: str) -> tuple[Any, ...]:
-    """Return the modules of coremltools that hold a function of types under its name."""
+    """Return the modules of coremltools that have a function of types under its name."""
     function = getattr(types, attribute, None) or getattr(type_mapping, attribute)
     return tuple(
         module

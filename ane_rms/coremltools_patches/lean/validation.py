@@ -1,4 +1,4 @@
-"""Validate a program where it may have changed for the worse, not after each of about 110 passes."""
+"""Validate a program only after passes that may have broken it, not after each of about 110 passes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from ane_rms.coremltools_patches.guard import Patch
 
 TRUSTED = ("coremltools.", "ane_rms.")
-"""Where the passes come from that are not checked one by one."""
+"""The packages whose passes are trusted and not validated one by one."""
 
 
 class Validation:
-    """Validates a program after each pass that is not trusted, and at the end of a pipeline that had any pass."""
+    """Validates a program after each untrusted pass, and at the end of a pipeline with at least one pass."""
 
     def __init__(self) -> None:
         self._trusted = False
         self._valid: Any = None
-        """The program that was valid when it was last looked at; None once a pass has run."""
+        """The program that the last validation found valid; None after a pass has run."""
 
     def patches(self) -> list[Patch]:
         """Return the replacements."""
@@ -51,7 +51,7 @@ class Validation:
     def _validate_less(self, original: Any) -> Any:
         def validate(program: Any, check_essential_scope: bool | None = False) -> None:  # noqa: FBT001, FBT002 - theirs
             if self._trusted:
-                self._trusted = False  # by one validation: the next is of a pipeline's end
+                self._trusted = False  # for one validation: the next is that of a pipeline's end
                 return
             if self._valid is program and not check_essential_scope:
                 return
