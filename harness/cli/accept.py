@@ -1,4 +1,4 @@
-"""``accept``: take a worse level of a figure as the new one, with a reason."""
+"""``accept``: accept a worse level of a figure, with a reason."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def bench(given: BenchOptions) -> None:
 
 
 def _options(given: BenchOptions) -> Options:
-    """Return what is converted and measured."""
+    """Return the options for conversion and measurement."""
     from harness.cli import selection
     from harness.errors import check_name
     from harness.plan import shapes
@@ -90,7 +90,7 @@ def _options(given: BenchOptions) -> Options:
 
 
 def _settings(given: BenchOptions) -> Settings:
-    """Return how it is measured."""
+    """Return the settings of the measurement."""
     from harness.bench.outcome import Settings
     from harness.bench.session import choose_executor
     from harness.cli import quantities
@@ -116,7 +116,7 @@ def _units(names: str | None) -> tuple[str, ...]:
 
 
 def _machine_marks() -> tuple[str, ...]:
-    """Return what every row of this machine must say."""
+    """Return the marks for every row of this machine."""
     import platform
 
     from harness.runtime.diagnosis import neural_engine
@@ -127,11 +127,11 @@ def _machine_marks() -> tuple[str, ...]:
 
 
 def _refuse_spoilt() -> None:
-    """Raise where the machine's state spoils every measurement before it began.
+    """Raise if the machine's state would spoil every measurement.
 
     Raises
     ------
-    RuntimeUnavailableError: naming what is in the way.
+    RuntimeUnavailableError: naming the obstacle.
     """
     from harness.bench.condition import STRICT, condition, marks
     from harness.errors import RuntimeUnavailableError
@@ -148,7 +148,7 @@ def _measure(
     settings: Settings,
     folder: RunFolder,
 ) -> list[Record]:
-    """Measure what is to be measured one by one, each record appended as soon as it is there."""
+    """Measure the subjects one by one, and append each record as soon as it is made."""
     from harness.bench.session import Bench
     from harness.cli.progress import progress
 
@@ -160,7 +160,7 @@ def _measure(
                     folder.append(record)
                     records.append(record)
                 bar.advance()
-    except KeyboardInterrupt:  # said when the bar is off the terminal
+    except KeyboardInterrupt:  # printed once the bar is off the terminal
         say(f"ane-harness: interrupted; {len(records)} rows are kept: {folder.records}", err=True)
         raise typer.Exit(130) from None
     return records

@@ -11,7 +11,7 @@ import typer
 from harness.cli import options
 
 SHAPES = ("prefill", "decode")
-"""Shapes whose predicts are all alike, and so can be timed; the default one first."""
+"""Shapes whose predicts are all alike, so that they can be timed; the default one first."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""``cache``: what conversions are kept, and how to be rid of them."""
+"""``cache``: list and remove the packages kept by runs."""
 
 from __future__ import annotations
 

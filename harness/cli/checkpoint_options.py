@@ -1,4 +1,4 @@
-"""The options of ``run`` that say whose weights: a checkpoint and its prompts, instead of the zoo's seeded models."""
+"""The options of ``run`` for a checkpoint and its prompts, which replace the zoo's seeded models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FITNESS = "harness.export.fitness:handle"
 """Handler of the child process that checks a checkpoint."""
 FITNESS_SECONDS = 600.0
-"""Longer than this no check of names and shapes takes."""
+"""Time limit for the check of names and shapes, far above its duration."""
 
 
 def given_weights(
@@ -28,7 +28,7 @@ def given_weights(
     allow_pickle: bool,
     trust_remote_code: bool,
 ) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """Return the checkpoint and the prompts asked for; None and none without ``--checkpoint``.
+    """Return the checkpoint and the prompts asked for; None and no prompts without ``--checkpoint``.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def check_fitness(found: Checkpoint, prompts: tuple[str, ...]) -> None:
 
     Raises
     ------
-    CheckpointError: in one line, naming what does not.
+    CheckpointError: in one line, naming the part that does not fit.
     """
     import msgspec
 

@@ -1,4 +1,4 @@
-"""``compare``: what got worse between two runs, or between the expected state and a run."""
+"""``compare``: judge a run against another run or against the expected state."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def compare(
         verdicts = judge(before, now, Rules(across_machines, noise_floor))
         left = unasked(before, now)
         sides = f"{_titled(before)} against {_titled(now)}"
-        del before, now  # by now they are garbage, and need no collector
+        del before, now  # freed here by reference counts, without the collector
     shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]
     if shown or form != "github":
         say(FORMATS[form](shown))

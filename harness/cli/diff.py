@@ -1,4 +1,4 @@
-"""``diff``: where two models part on the same input."""
+"""``diff``: find the first op at which two models differ on the same input."""
 
 from __future__ import annotations
 

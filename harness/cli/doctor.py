@@ -1,4 +1,4 @@
-"""``doctor``: what this machine can do, and what is missing."""
+"""``doctor``: report what this machine can do, and what is missing."""
 
 from __future__ import annotations
 

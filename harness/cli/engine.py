@@ -1,4 +1,4 @@
-"""``engine``: what each generation of Neural Engine is predicted to do with a program."""
+"""``engine``: predict how each generation of Neural Engine treats a program."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _predictions(
 
 
 def _probe(keys: list[str], executor: str | None, form: str, *, named: bool) -> None:
-    """Print what every probe gives beside what is published."""
+    """Print each probe's result beside the published one."""
     from harness.bench.probing import run
     from harness.bench.session import choose_executor
     from harness.engine.probes import family_of_chip

@@ -1,4 +1,4 @@
-"""``expect``: what a run would change in the committed expectations, and writing it."""
+"""``expect``: show what a run would change in the committed expectations, and write it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def expect(
 
 
 def _lines(proposal: Proposal) -> Iterator[str]:
-    """Yield what is said of one model."""
+    """Yield the lines on one model."""
     if not (proposal.changes or proposal.changed or proposal.kept):
         yield f"{proposal.model}: as expected"
         return

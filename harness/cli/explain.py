@@ -1,4 +1,4 @@
-"""``explain``: every norm site of a zoo model or of a package, fused or not, and why."""
+"""``explain``: list every norm site of a zoo model or a package, whether it is fused, and why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fleet``: the machines a run's models can be sent to."""
+"""``fleet``: start and show the machines to which a run's models can be sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 
 WORKERS_LOST = 3
-"""Workers that may be lost with a job in hand before the losses count as its doing."""
+"""Number of lost workers after which a job counts as the cause."""
 
 Address = Annotated[
     str, typer.Argument(help="The scheduler's address, for example tcp://mini-1.local:8786.", metavar="ADDRESS")
@@ -106,7 +106,7 @@ def _row(worker: dict, in_hand: int) -> list[str]:  # type: ignore[type-arg]
 
 
 def _become(module: str, *arguments: str) -> None:
-    """Turn this process into another Python module's.
+    """Replace this process with one that runs another Python module.
 
     Raises
     ------

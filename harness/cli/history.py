@@ -1,4 +1,4 @@
-"""``history``: since which night a figure is at another level, and what else changed then."""
+"""``history``: show since which night a figure is at another level, and what else changed then."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``list``: the zoo."""
+"""``list``: list the models of the zoo."""
 
 from __future__ import annotations
 

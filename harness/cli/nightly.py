@@ -1,4 +1,4 @@
-"""``nightly``: a finished run judged, for people, for the page of a build, and for its server."""
+"""``nightly``: judge a finished run, for people, for a build's page, and for a build server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``placement``: where Core ML plans to run each op of a zoo model's variants, or of a package."""
+"""``placement``: show where Core ML plans to run each op of a zoo model's variants, or of a package."""
 
 from __future__ import annotations
 

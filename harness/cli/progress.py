@@ -1,4 +1,4 @@
-"""A progress bar on stderr, shown on a terminal only: what is being done, how far, how long."""
+"""A progress bar on stderr, shown on a terminal only, with the present step, the progress and the time."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What the code at work calls."""
+    """The interface that working code calls."""
 
     _progress: Progress
     _task: TaskID
 
     def say(self, text: str) -> None:
-        """Show what is being done now."""
+        """Show the present step."""
         self._progress.update(self._task, description=escape(text))
 
     def advance(self) -> None:
-        """One more is done."""
+        """Count one more as done."""
         self._progress.advance(self._task)
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Bar]:
-    """Give a bar that is full after ``total`` advances."""
+    """Show a bar that is full after ``total`` advances."""
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),

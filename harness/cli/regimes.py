@@ -1,4 +1,4 @@
-"""``regimes``: the error of one norm by lowering, numeric policy and input regime."""
+"""``regimes``: measure the error of one norm by lowering, numeric policy and input regime."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.cli import options
 from harness.cli.output import say
 
 POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32,ane-m1,ane-m5"
-"""Policies measured where none is named."""
+"""Policies measured if none is named."""
 
 
 def regimes(

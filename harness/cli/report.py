@@ -1,4 +1,4 @@
-"""``report``: one HTML file about a run, for people to look at."""
+"""``report``: write one HTML file about a run, for people."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FINE = ("ok", "skipped")
 """Statuses that fail no run."""
 HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
-"""Options of how a run is done and shown, not of what it measures: a resumed run takes only these."""
+"""Options that change how a run is done and shown, not its measurements: a resumed run takes only these."""
 
 
 @takes(RunOptions)
@@ -54,7 +54,7 @@ def run(given: RunOptions) -> None:
 
 
 def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
-    """Return the plan of a new run and its folder, where the plan is kept so that the run can be resumed."""
+    """Return the plan of a new run and its folder; the folder keeps the plan so that the run can be resumed."""
     import msgspec
 
     from harness.cli import selection
@@ -109,7 +109,7 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
 
 
 def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunFolder]:
-    """Return the plan and the folder of a run to be continued."""
+    """Return the plan and the folder of a run to resume."""
     import msgspec
 
     from harness.errors import ArgumentError, RecordError
@@ -144,7 +144,7 @@ def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractCon
 
 
 def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], seconds: float) -> list[Record]:
-    """Do what is still to do, each record appended as soon as it is there; return all, and write the table."""
+    """Run the remaining cases and append each record as soon as it is made; write the table and return all records."""
     from harness.cli.progress import progress
     from harness.plan.run_plan import record as blank
     from harness.plan.run_plan import row_of
@@ -168,7 +168,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
                 folder.append(record)
                 records[row_of(record)] = record
                 bar.advance()
-    except KeyboardInterrupt:  # said when the bar is off the terminal
+    except KeyboardInterrupt:  # printed once the bar is off the terminal
         again = f"continue with: ane-harness run --resume {folder.run_id}"
         say(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
         raise typer.Exit(130) from None
@@ -178,7 +178,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
 
 
 def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
-    """Say on stderr what is not ok, and exit with a code if anything is; with 2 if there was nothing but to skip."""
+    """Print on stderr which rows are not ok; exit with ``code`` if one failed, or with 2 if all were skipped."""
     ok = sum(record.status == "ok" for record in records)
     say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
     for record in records:

@@ -1,4 +1,4 @@
-"""What commands are asked for by name: models, variants, lowerings, policies; checked before heavy imports."""
+"""Check names given to commands (models, variants, lowerings, policies) before heavy imports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def listed(kind: str, given: str | None, known: Iterable[str]) -> list[str]:
-    """Return the names of an option that takes several, separated by commas, each known to exist."""
+    """Return the names of an option that takes several, separated by commas, and check that each exists."""
     from harness.errors import check_name
 
     known = list(known)
@@ -34,14 +34,14 @@ def variants(given: list[str]) -> list[str]:
 
 
 def lowerings(given: str | None, *, every: bool = False) -> list[str]:
-    """Return the lowerings named; if none is, all or the default one."""
+    """Return the lowerings named; if none is named, all or the default one."""
     from harness.plan.lowerings import lowerings as known
 
     return listed("lowering", given, known()) or list(known() if every else known()[:1])
 
 
 def frontend(given: str) -> str:
-    """Return the frontend named, known to exist."""
+    """Return the frontend named, after checking that it exists."""
     from harness.errors import check_name
     from harness.plan.run_plan import FRONTENDS
 
@@ -56,7 +56,7 @@ def policy(given: str | None) -> str:
 
 
 def compressions(given: str | None, policy: str) -> tuple[str, ...]:
-    """Return the compressions asked for, none at all first."""
+    """Return the compressions asked for, preceded by no compression."""
     from harness.convert.compression import SCHEMES
     from harness.errors import ArgumentError
     from harness.interpreter.precision import POLICIES
@@ -70,7 +70,7 @@ def compressions(given: str | None, policy: str) -> tuple[str, ...]:
 
 
 def rescale(given: str | None, aim: str) -> str:
-    """Return the rescale asked for, or "" for what is usual of each model."""
+    """Return the rescale asked for, or "" for the default of each model."""
     from harness.errors import ArgumentError, check_name
     from harness.zoo.rescale_choice import AIMS, parse
 
@@ -82,7 +82,7 @@ def rescale(given: str | None, aim: str) -> str:
 
 
 def one_target(target: str | None, checkpoint: str | None) -> str:
-    """Return the one model that a command was given: a target, or a checkpoint.
+    """Return the one model given to a command: a target, or a checkpoint.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def one_target(target: str | None, checkpoint: str | None) -> str:
 
 
 def specs(weights: Checkpoint | None, keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]:
-    """Return the models to be run: the checkpoint's one entry, or models of the zoo."""
+    """Return the models to run: the checkpoint's one entry, or models of the zoo."""
     if weights is None:
         return select(keys, tier)
     from harness.zoo.catalog import load_zoo
@@ -110,7 +110,7 @@ def select(keys: list[str], tier: str) -> tuple[list[ModelSpec], list[Unusable]]
 
     Raises
     ------
-    ZooFileError: where nothing usable was asked for, or a file beside the models named is bad.
+    ZooFileError: if nothing usable was asked for, or a file of a model not named is bad.
     """
     from harness.plan.run_plan import Unusable
     from harness.zoo import catalog
@@ -135,7 +135,7 @@ def others(asked: Sequence[ModelSpec | Unusable]) -> tuple[str, ...]:
 
 
 def new_folder(out: Path) -> RunFolder:
-    """Begin a run below a results folder; a clock that is behind the newest one is said."""
+    """Begin a run below a results folder; report a clock that is behind the newest run."""
     from harness.records.run_files import RunFolder
 
     return RunFolder.new(out, warn=lambda text: say(text, err=True))
@@ -155,14 +155,14 @@ class Notes:
 
 
 def load_side(name: str, results: Path, told: Callable[[str], None]) -> Side:
-    """Return what a name stands for; a half-written last line, and files left out, are said on stderr."""
+    """Return the records or baselines of a name; report half-written last lines and files left out on stderr."""
     from harness.records.lookup import find
 
     return find(name, results, told)
 
 
 def keys_of(models: list[str] | None, tier: str | None) -> frozenset[str] | None:
-    """Return the keys of the models that a command is restricted to; None for no restriction.
+    """Return the keys of the models to which a command is restricted; None for no restriction.
 
     Raises
     ------

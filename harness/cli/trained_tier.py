@@ -1,4 +1,4 @@
-"""The tier ``trained``: zoo models with the trained weights that were fetched for them."""
+"""The tier ``trained``: zoo models whose trained weights were fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def with_weights(specs: Sequence[ModelSpec]) -> tuple[list[ModelSpec], dict[str, Checkpoint]]:
-    """Return the models whose trained weights are fetched, at their published size, and the weights by key.
+    """Return the models whose trained weights were fetched, at their published size, and the weights by key.
 
     The others are named on stderr with the command that fetches them.
 

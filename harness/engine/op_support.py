@@ -27,7 +27,7 @@ STATEFUL = ("read_state", "coreml_update_state", "write_state")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What an op's verdict needs beside the op.
+    """The context that an op's verdict needs.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why an op leaves the engine; ``certain`` is False where it may."""
+    """The reason why an op leaves the engine; ``certain`` is False if it only may."""
 
     text: str
     certain: bool = True
@@ -163,7 +163,7 @@ def _of_affine(op: Op, family: Family, types: Mapping[str, ValueType]) -> Iterat
 
 
 def varies(argument: Argument | None) -> bool:
-    """Return whether an argument's elements differ; a value known at run time alone may."""
+    """Return whether an argument's elements may differ; True for a value known only at run time."""
     if argument is None:
         return False
     if isinstance(argument, Constant) and isinstance(argument.value, torch.Tensor):

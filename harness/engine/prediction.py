@@ -1,4 +1,4 @@
-"""Predict what a family would do with a function: which ops it takes, what breaks, how long it takes.
+"""Predict how a family treats a function: the ops it takes, the values that break, and the time.
 
 Every figure is a prediction from the published measurements of `harness.engine.families`, and is labelled so.
 """
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def predict(function: Function, key: str, subject: str, peaks: hazards.Peaks | None = None) -> Prediction:
-    """Return what a family is predicted to do with a function.
+    """Return the prediction of a family for a function.
 
     Parameters
     ----------
     function: the function that runs.
     key: the family's key, for example ``m1``.
-    subject: what the prediction is of, for its reader.
-    peaks: what a calibration saw; None for none.
+    subject: the program's name, for the reader.
+    peaks: the peaks of a calibration; None for none.
     """
     data = load()
     family = data.families[key]
@@ -82,7 +82,7 @@ def by_value(function: Function, key: str) -> dict[str, str]:
 
 
 def is_weight(op: Op, data: EngineData) -> bool:
-    """Return whether an op makes a weight of its compressed form before the program runs."""
+    """Return whether an op is a constant, or decompresses a weight before the program runs."""
     support = data.support.ops.get(op.op_type)
     return op.op_type == "const" or (support is not None and support.kind == "weight")
 
@@ -168,7 +168,7 @@ class _Tally:
             self.by_class[self.data.support.ops[op.op_type].kind] += spent
 
     def absences(self) -> Iterator[Absence]:
-        """Yield what leaves or may, the certain and the frequent first."""
+        """Yield the ops that leave or may leave, the certain and the frequent first."""
         ordered = sorted(self._found.items(), key=lambda one: (not one[0][2], -len(one[1]), one[0]))
         for (op_type, text, certain), names in ordered:
             yield Absence(op_type, text, len(names), certain, names[0])

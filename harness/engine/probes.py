@@ -1,6 +1,6 @@
 """The rules of the engine model that name a value, each as a small MIL program that any Mac can run.
 
-A probe has one float16 input ``x`` and one output. What is published for it may differ by family; sources are those of
+A probe has one float16 input ``x`` and one output. The published result may differ by family; the sources are those of
 `harness.engine.families`.
 """
 
@@ -32,9 +32,9 @@ class Probe:
     name: in words.
     build: builds the program's body from ``x``.
     x: the input, a list of rows.
-    published: what the published work says comes out, where it says it of every family measured.
-    source: who says it.
-    by_family: what differs, by family.
+    published: the published result, if it is the same for every family measured.
+    source: the publication.
+    by_family: results that differ, by family.
     measured_on: the families it was measured on.
     """
 
@@ -52,13 +52,13 @@ class Probe:
         return np.array(self.x, np.float16)
 
     def expected(self, family: str) -> tuple[float, ...]:
-        """Return what is published, or derived, for a family."""
+        """Return the published or derived result for a family."""
         return self.by_family.get(family, self.published)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The values that a probe gave, or why there are none."""
+    """The values that a probe returned, or the reason why there are none."""
 
     probe: Probe
     values: tuple[float, ...]
@@ -85,7 +85,7 @@ def _conv(x: Any) -> Any:
 
 
 def _with(name: str, **constants: Any) -> Callable[[Any], Any]:
-    """Return what builds one op of ``x`` and constants."""
+    """Return a builder of one op of ``x`` and constants."""
 
     def build(x: Any) -> Any:
         from coremltools.converters.mil.mil import Builder as mb

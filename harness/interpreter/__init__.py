@@ -4,7 +4,7 @@
 policy (``precision``), op by op, and lets listeners look at every value. ``core`` is the loop, ``ops`` holds
 one function an op, ``from_mil`` and ``from_proto`` load programs into the IR of ``program``.
 
-Names are loaded when first asked for: who only needs those of the policies does not wait for coremltools.
+Names are imported on first use: code that only needs the policies' names does not wait for coremltools.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Prepare a function for a policy: find implementations, convert constants, decide when values die.
 
-Everything that can be known before the first input is known here, so that an unsupported op is an error at
-load time and the loop has nothing to decide.
+Everything that does not depend on an input is decided here, so that an unsupported op is an error at load time
+and the loop has nothing to decide.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class Step:
     Parameters
     ----------
     op: the op.
-    implementation: what evaluates it; ``None`` for control flow.
-    constants: arguments known by now, converted for the implementation.
+    implementation: the function that evaluates it; ``None`` for control flow.
+    constants: arguments known at load time, converted for the implementation.
     references: the other arguments: the name, or names, of the values they will have.
     blocks: nested blocks, ready to run.
     dead: names no later step reads.
-    context: what the implementation is given if it asks.
+    context: passed to the implementation if it asks for it.
     """
 
     op: Op
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BoundBlock:
-    """A block ready to run; a constant output is held under the policy already."""
+    """A block ready to run; a constant output is already held under the policy."""
 
     inputs: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -67,7 +67,7 @@ def bind(function: Function, policy: Precision) -> BoundBlock:
     ------
     UnsupportedOpError: for the first op without an implementation.
     ExecutorError: for an op whose parameters are not the implementation's.
-    PackageError: where something is read that nothing before it defines.
+    PackageError: if an op reads a value that no op before it defines.
     """
     _check_names(function.body, {item.value.name for item in function.inputs} | {v.name for v in function.states})
     return _bind_block(function.body, policy, function.name)
@@ -97,7 +97,7 @@ def _bind_block(block: Block, policy: Precision, place: str) -> BoundBlock:
 
 
 def _check_names(block: Block, known: set[str]) -> None:
-    """Hold every value that is read to those defined before it, in the block or around it."""
+    """Check that every value that is read is defined before it, in the block or around it."""
     known |= {value.name for value in block.inputs}
     for op in block.ops:
         for argument in op.inputs.values():
@@ -115,7 +115,7 @@ def _check_names(block: Block, known: set[str]) -> None:
 
 
 def hold(constant: Constant, policy: Precision) -> Any:
-    """Return a constant as the policy stores it; a large one is left as it is where that loses nothing."""
+    """Return a constant as the policy stores it; a large one is left as it is if that loses nothing."""
     value = constant.value
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return value
@@ -177,7 +177,7 @@ def _check_arity(op: Op, parameters: Mapping[str, Parameter], place: str) -> Non
 
 
 def _check_blocks(op: Op, place: str) -> None:
-    """Hold what the blocks of ``cond`` and ``while_loop`` take and hand over to what the op does."""
+    """Check the inputs and outputs of the blocks of ``cond`` and ``while_loop`` against those of the op."""
     argument = op.inputs.get("pred" if op.op_type == "cond" else "loop_vars")
     if argument is None or len(op.blocks) != 2:
         raise PackageError(f"corrupted: {place} has not the input and the two blocks it needs")

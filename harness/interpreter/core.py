@@ -1,9 +1,9 @@
 """The loop: evaluate the ops of a block in order.
 
 Per op: fetch its inputs, widen the floats, evaluate the formula, round the result once to the type it is held
-in, tell the listeners, drop what nothing will read again. Names are SSA names; a nested block sees the values
+in, tell the listeners, drop values that no later op reads. Names are SSA names; a nested block sees the values
 around it. ``cond`` and ``while_loop`` are here because they run blocks; every other op is a function in
-``ops/``. What each step needs was prepared by ``binding``.
+``ops/``. ``binding`` has prepared the data of each step.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Environment: TypeAlias = dict[str, Any]
 
 CANNOT = (RuntimeError, ValueError, IndexError, TypeError, ArithmeticError)
-"""What torch raises for arguments an op cannot take."""
+"""The exceptions that torch raises for arguments an op cannot take."""
 
 
 def run_block(block: BoundBlock, env: Environment, listeners: Sequence[Listener]) -> tuple[Any, ...]:

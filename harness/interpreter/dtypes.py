@@ -102,7 +102,7 @@ def wrap(value: torch.Tensor, dtype: DType) -> torch.Tensor:
 def from_numpy(array: np.ndarray, dtype: DType) -> torch.Tensor:
     """Hold a numpy array as a tensor of ``dtype``'s storage type, without a copy where both agree.
 
-    A read-only array is copied, because torch refuses to vouch for one.
+    A read-only array is copied, because torch warns about sharing its memory.
     """
     if array.dtype != dtype.numpy:
         array = array.astype(dtype.numpy)
@@ -114,7 +114,7 @@ def from_numpy(array: np.ndarray, dtype: DType) -> torch.Tensor:
 
 
 def to_numpy(value: torch.Tensor, dtype: DType) -> np.ndarray:
-    """Return a tensor as a numpy array of the declared type, always a copy the caller may write to."""
+    """Return a tensor as a numpy array of the declared type, always a copy that the caller may change."""
     array: np.ndarray = value.detach().numpy()
     with np.errstate(over="ignore"):  # a wide result beyond a float16 output is inf
         return array.astype(dtype.numpy)

@@ -19,7 +19,7 @@ KNOTS = 33
 
 
 def product(numerics: Numerics, value: torch.Tensor) -> torch.Tensor:
-    """Return what the accumulator puts out for the exact results of a product, still to be rounded.
+    """Return the accumulator's output for the exact results of a product, before rounding.
 
     A result that rounds to the ceiling is at the ceiling: half a unit of float16's last place below it.
     """
@@ -46,12 +46,12 @@ def under_root(numerics: Numerics, value: torch.Tensor) -> torch.Tensor:
 
 
 def norm_epsilon(numerics: Numerics, epsilon: float) -> float:
-    """Return the epsilon of a normalisation as that adds it."""
+    """Return the epsilon of a normalisation as the engine adds it."""
     return 0.0 if numerics.pessimistic and epsilon < numerics.root_floor else epsilon
 
 
 def sliced(numerics: Numerics, value: torch.Tensor) -> torch.Tensor:
-    """Return float16 values as a slice of the last axis that begins past 0 hands them on."""
+    """Return float16 values as a slice of the last axis that begins past 0 passes them on."""
     limit = numerics.slice_limit
     if limit is None or value.dtype != torch.float16 or value.numel() == 0:
         return value
@@ -62,7 +62,7 @@ def sliced(numerics: Numerics, value: torch.Tensor) -> torch.Tensor:
 
 
 def sigmoid(numerics: Numerics, x: torch.Tensor) -> torch.Tensor:
-    """Return sigmoid by its table; past the table's ends, 0 and 1."""
+    """Return sigmoid by its table; beyond the table's ends it is 0 and 1."""
     first, last = numerics.sigmoid_domain
     values = _sigmoid_knots(first, last)
     place = (x - first) * ((KNOTS - 1) / (last - first))
@@ -73,7 +73,7 @@ def sigmoid(numerics: Numerics, x: torch.Tensor) -> torch.Tensor:
 
 
 def without_nan(value: torch.Tensor) -> torch.Tensor:
-    """Return a value whose NaNs are +0; their presence shows in a sum, which costs less than a look at each."""
+    """Return a value with NaNs replaced by +0; a sum shows if there are any, which is cheaper than testing each."""
     total = float(value.sum()) if value.is_floating_point() else 0.0
     return value.nan_to_num(0.0, torch.inf, -torch.inf) if total != total else value  # noqa: PLR0124 - NaN
 

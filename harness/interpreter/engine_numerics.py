@@ -1,4 +1,4 @@
-"""The arithmetic of a generation of Neural Engine, as others measured it: read from ane_rms/neural_engine.json.
+"""The published arithmetic of a generation of Neural Engine, read from ane_rms/neural_engine.json.
 
 Every figure there names its source and says whether it was measured on that generation or derived. The rules that the
 executor follows, and their sources (G is arXiv 2606.22283, F is ANEForge):
@@ -13,7 +13,7 @@ executor follows, and their sources (G is arXiv 2606.22283, F is ANEForge):
 - ``sigmoid`` is a table of 33 knots over a published domain (G 3). The other tables' domains are not published, and
   those functions are exact here.
 
-Left out, since what is published does not settle it: the first stage of sums, in tiles of four; partial sums that pass
+Left out, since publications do not settle them: the first stage of sums, in tiles of four; partial sums that pass
 the ceiling and come back; the order in which ``reduce_sum`` adds (pairwise here); a 1x1 convolution of one channel,
 which G reports to pass 60,000; the tables' small bias at 0 and their sentinels at infinities.
 """
@@ -38,7 +38,7 @@ def data_path() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Numerics:
-    """How one generation computes.
+    """The arithmetic of one generation.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class Numerics:
     root_floor: the magnitude below which a value under a square root counts as zero.
     narrow_sum: whether ``reduce_sum`` sums in float16.
     sigmoid_domain: the ends of sigmoid's table.
-    pessimistic: whether what is not published is taken at its worst: an epsilon below ``root_floor`` counts as zero
-        inside the normalisations, subnormal operands of products as well, ``split`` along the last axis is as a slice
-        is, and ``reduce_sum`` is one running sum.
+    pessimistic: whether unpublished behaviour is assumed to be the worst: an epsilon below ``root_floor`` counts as
+        zero inside the normalisations, subnormal operands of products as well, ``split`` along the last axis acts as a
+        slice, and ``reduce_sum`` is one running sum.
     """
 
     product_ceiling: float

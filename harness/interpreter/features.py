@@ -1,4 +1,4 @@
-"""Check what ``predict`` is given against what a function takes, and hand back what it promises.
+"""Check the inputs of ``predict`` against the function's declaration, and return outputs of the declared types.
 
 The conversions are those of ``MLModel.predict``: any real array is accepted for a float input and converted,
 an integer input takes any array that holds integers of its range.
@@ -122,7 +122,7 @@ def _accepts(item: Input, shape: tuple[int, ...]) -> bool:
 
 
 def describe(item: Input) -> str:
-    """Spell what an input takes: ``fp16 (1, 1..128, 64)``."""
+    """Return the values that an input takes, as text: ``fp16 (1, 1..128, 64)``."""
     return f"{item.value.type.dtype.name} {_shapes(item)}"
 
 

@@ -45,7 +45,7 @@ def load_program(program: Any) -> Program:
 
 
 class _Loader:
-    """Gives every variable of one function a name of its own and every constant one object."""
+    """Give every variable of one function a name of its own and every constant one object."""
 
     def __init__(self) -> None:
         self.names: dict[int, str] = {}

@@ -53,11 +53,11 @@ def load_package(package: Package) -> Program:
 
 
 DAMAGED = (LookupError, TypeError, ValueError, OverflowError, StopIteration, AttributeError)
-"""What reading a damaged specification may raise: a field that is missing, empty, or of another kind."""
+"""The exceptions of reading a damaged specification: a field is missing, empty, or of another kind."""
 
 
 class _Loader:
-    """Carries what every part of a load needs: the package and its open weight files."""
+    """The state that every part of a load needs: the package and its open weight files."""
 
     def __init__(self, package: Package) -> None:
         self.package = package

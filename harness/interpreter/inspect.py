@@ -1,8 +1,8 @@
-"""Look inside a run: where two programs part, what overflowed, and every value saved to a file.
+"""Inspect a run: find where two programs part and what overflowed, and save every value to a file.
 
-Two models are run on the same input. Ops are paired by the name of what they produce; where the programs share
-hardly a name, in order by op type and shape. A value only one program has is passed over.
-For every pair the relative L2 deviation ``|b - a| / |a|`` is taken in float64. "Where they part" is the first
+Two models are run on the same input. Ops are paired by the names of their results or, if the programs share hardly
+any name, in order by op type and shape. A value that only one program has is skipped.
+For every pair the relative L2 deviation ``|b - a| / |a|`` is computed in float64. The programs part at the first
 pair, in the first model's order, that deviates by more than a tolerance.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 SHARED = 4
-"""Programs of which a quarter of the values share their names are compared by name alone."""
+"""Programs that share the name of one value in this many, or more, are compared only by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Deviation:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What ``compare`` found.
+    """The result of ``compare``.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Comparison:
 
 
 class Recorder:
-    """A listener that keeps every tensor (float ones only, unless asked for all) with its statistics."""
+    """A listener that keeps every tensor (only float ones, unless asked for all) with its statistics."""
 
     def __init__(self, *, floats_only: bool = True) -> None:
         self.floats_only = floats_only
@@ -104,7 +104,7 @@ class Recorder:
         self._seen: defaultdict[str, int] = defaultdict(int)
 
     def __call__(self, op: Op, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
-        """Keep what an op produced; a value made again in a loop is numbered."""
+        """Keep an op's results; a value made again in a loop is numbered."""
         for name, value in outputs.items():
             if not isinstance(value, torch.Tensor) or (self.floats_only and not value.is_floating_point()):
                 continue
@@ -153,7 +153,7 @@ def _collapsed_rows(value: torch.Tensor, inputs: list[torch.Tensor]) -> int:
 
 
 def record(model: ReferenceModel, data: Mapping[str, Any], *, state: Any = None, floats_only: bool = True) -> Recorder:
-    """Run a model once and return what its ops produced, in the order they ran."""
+    """Run a model once and return its ops' results, in the order of execution."""
     recorder = Recorder(floats_only=floats_only)
     with model.listening(recorder):
         model.predict(data, state)
@@ -186,10 +186,10 @@ def compare(
 
 
 def pair(left: list[Record], right: list[Record]) -> list[tuple[Record, Record]]:
-    """Pair the values of two runs: by name and shape, or, where hardly a name is shared, in order by type and shape.
+    """Pair the values of two runs by name and shape or, if hardly any name is shared, in order by type and shape.
 
-    The endings that coremltools' float16 cast adds to names count for nothing. The second way is for packages of
-    different tools; in programs of one tool it would pair values that have nothing to do with each other.
+    The endings that coremltools' float16 cast adds to names are ignored. The second way is for packages of different
+    tools; in programs of one tool it would pair unrelated values.
     """
     by_name = {(_plain(r.name), r.statistics.shape): r for r in right}
     matched = {id(a): by_name.pop(key) for a in left if (key := (_plain(a.name), a.statistics.shape)) in by_name}
@@ -208,7 +208,7 @@ def pair(left: list[Record], right: list[Record]) -> list[tuple[Record, Record]]
 
 
 def _plain(name: str) -> str:
-    """Return a name without what coremltools' float16 cast appends."""
+    """Return a name without the ending that coremltools' float16 cast appends."""
     base, separator, number = name.partition("#")
     return base.removesuffix("_cast_fp16").removesuffix("_to_fp16") + separator + number
 

@@ -25,7 +25,7 @@ NEWEST_SPECIFICATION = 10
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A model specification and where its weights are."""
+    """A model specification and the folder of its weights."""
 
     spec: Any
     model_folder: Path | None
@@ -149,6 +149,6 @@ def _messages() -> Any:
 
 
 def package_path(target: str) -> Path | None:
-    """Return the path of the package that ``MODEL|PACKAGE`` names on a command line, or None where it is a zoo key."""
+    """Return the path of the package that ``MODEL|PACKAGE`` names on a command line, or None for a zoo key."""
     path = Path(target)
     return path if path.suffix == ".mlpackage" or exists(path) else None

@@ -1,16 +1,16 @@
-"""Numeric policies: in what floats are stored, computed and accumulated.
+"""Numeric policies: the types in which floats are stored, computed and accumulated.
 
 An op under a policy is three steps. Its stored inputs are widened to ``compute``; its formula runs there, and
 sums inside it (reductions, the mean and variance of a normalisation, the products of a matmul or convolution,
-the denominator of a softmax) run in ``accumulate``; its result is rounded **once** to what ``store`` says.
+the denominator of a softmax) run in ``accumulate``; its result is rounded **once** to the type of ``store``.
 Integers and booleans are exact under every policy.
 
 What this means for RMSNorm in float16: ``mul(x, x)`` is an op, so its result is rounded to float16 and
 becomes inf from ``|x| = 256`` on, whatever it was computed in. ``layer_norm`` is one op: the squares inside
 it stay in ``compute`` and only the normalised result is rounded.
 
-``fp16`` is what a device with a wide accumulator gives, ``fp16-sequential`` and ``fp16-blocked`` bracket what one
-with a narrow accumulator could. The policies ``ane-m1`` to ``ane-m5`` predict a generation of Neural Engine from
+``fp16`` models a device with a wide accumulator; ``fp16-sequential`` and ``fp16-blocked`` bracket a device with a
+narrow one. The policies ``ane-m1`` to ``ane-m5`` predict a generation of Neural Engine from
 published measurements: ``engine_numerics`` has the rules and their sources.
 """
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from harness.interpreter.engine_numerics import Numerics
 
 FLOATS = {"fp16": "float16", "fp32": "float32", "fp64": "float64"}
-"""Names of torch's float types; torch itself is imported once a policy is applied, so that its name is known before."""
+"""Names of torch's float types; torch is imported only when a policy is applied, so that names can be checked first."""
 
 STORES = ("program", *FLOATS)
 COMPUTES = ("fp32", "fp64")
@@ -42,7 +42,7 @@ ACCUMULATES = ("fp32", "fp64", "fp16-sequential", "fp16-blocked")
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """How floats are treated; integers are exact under every policy.
+    """The treatment of floats; integers are exact under every policy.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class Precision:
         return dtype.storage
 
     def widen(self, value: torch.Tensor) -> torch.Tensor:
-        """Bring a float to the compute type; anything else passes."""
+        """Convert a float to the compute type; return anything else unchanged."""
         return value.to(self.compute_dtype) if value.is_floating_point() else value
 
     def stored(self, value: torch.Tensor, dtype: DType) -> torch.Tensor:
@@ -121,7 +121,7 @@ class Precision:
         return result
 
     def entered(self, value: torch.Tensor, dtype: DType) -> torch.Tensor:
-        """Round a value that enters the engine (an input, a constant, a cast from float32): there NaN reads as +inf."""
+        """Round a value that enters the engine (an input, a constant, a cast from float32), where NaN reads as +inf."""
         result = self.stored(value, dtype)
         if self.engine is not None and result.dtype == _float("fp16"):
             infinity = float("inf")
@@ -153,7 +153,7 @@ POLICIES: Registry[Precision] = Registry("precision", UnknownNameError)
 ``fp64``
     Everything in float64: the yardstick the others are measured against.
 ``fp32``
-    Every float, whatever the program declares, stored and computed in float32: what the program means.
+    Every float, whatever the program declares, stored and computed in float32: the program's meaning.
 ``fp16``
     Floats stored in the program's own types, computed and accumulated in float32, rounded once an op.
 ``fp16-sequential``
@@ -164,7 +164,7 @@ POLICIES: Registry[Precision] = Registry("precision", UnknownNameError)
 ``ane-m1`` ... ``ane-m5``
     As ``fp16``, with the arithmetic of that generation of Neural Engine: a prediction, not a measurement.
 ``ane-m1-pessimistic`` ... ``ane-m5-pessimistic``
-    The same, with what is not published taken at its worst: a result that is fine under both does not depend on it.
+    The same, with unpublished behaviour assumed at its worst: a result that is fine under both does not depend on it.
 
 The float16 accumulators apply to float16 results only: a float32 op inside the program keeps a float32 sum.
 """

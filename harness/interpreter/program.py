@@ -1,11 +1,11 @@
-"""The neutral IR both loaders produce and the loop evaluates.
+"""The neutral IR that both loaders produce and the loop evaluates.
 
 It is MIL without its builders: functions of blocks of ops in SSA form. Constants are not ops here: a loader
 turns every ``const`` into one ``Constant`` that all its readers share, so a weight exists once however many
 ops, blocks or functions read it.
 
-Nothing here depends on coremltools, so a program from a live ``Program``, from an ``.mlpackage`` and from
-hand-written tests look the same to everything downstream.
+Nothing here depends on coremltools, so programs from a live ``Program``, an ``.mlpackage`` and hand-written
+tests look the same to all code that reads them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ValueType:
     Parameters
     ----------
     dtype: element type; for a list, that of its elements.
-    shape: declared shape, or ``None`` where even the rank is open.
+    shape: declared shape, or ``None`` if even the rank is open.
     kind: ``tensor``, ``list``, ``state`` or ``dictionary``: a classifier's probabilities by label.
     """
 
@@ -75,7 +75,7 @@ Argument: TypeAlias = "Ref | Constant | tuple[Ref | Constant, ...]"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """A straight line of ops; ``outputs`` are what it hands to the op or function that owns it."""
+    """A straight line of ops; ``outputs`` are the values it passes to the op or function that owns it."""
 
     inputs: tuple[Value, ...]
     ops: tuple[Op, ...]
@@ -92,7 +92,7 @@ class Op:
     inputs: argument by parameter name; several values under one parameter are a tuple.
     outputs: the values it defines, in order.
     blocks: nested blocks: the branches of ``cond``, condition and body of ``while_loop``.
-    attributes: what the package says beside the inputs (the op's own name, for instance).
+    attributes: the package's data beside the inputs (the op's own name, for instance).
     opset: the version its semantics follow, as the iOS number: 15, 16, 17, 18 ...
     """
 
@@ -105,7 +105,7 @@ class Op:
 
     @property
     def name(self) -> str:
-        """The name of the first output (the op's own name where there is none): unique in a function."""
+        """The name of the first output (the op's own name if it has none), unique in a function."""
         return self.outputs[0].name if self.outputs else self.attributes.get("name", self.op_type)
 
 
@@ -119,7 +119,7 @@ class FlexibleShape:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """An input of a function, and what its model description adds to the declared type."""
+    """An input of a function, with the additions of its model description to the declared type."""
 
     value: Value
     flexible: FlexibleShape | None = None
@@ -131,7 +131,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Function:
-    """A function: its inputs and states, its body, and the names and types of what it returns."""
+    """A function: its inputs and states, its body, and the names and types of its results."""
 
     name: str
     inputs: tuple[Input, ...]
@@ -143,7 +143,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """Every function of a model, the one that runs by default, and where it all came from."""
+    """Every function of a model, the default function, and the model's source."""
 
     functions: Mapping[str, Function]
     default: str

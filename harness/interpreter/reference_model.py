@@ -85,8 +85,8 @@ class ReferenceModel:
     def evaluate(self, data: Mapping[str, Any], state: State | None = None) -> dict[str, torch.Tensor]:
         """Run the function once and return its results as the policy stores them.
 
-        Under ``fp64`` and ``fp32`` these have not been rounded to a float16 output type, as those of
-        ``predict`` have.
+        Under ``fp64`` and ``fp32`` these are not rounded to a float16 output type, unlike those of
+        ``predict``.
         """
         results = self._run(data, state)
         return {value.name: result for value, result in zip(self.function.outputs, results, strict=True)}
@@ -124,7 +124,7 @@ class ReferenceModel:
 
 
 def load(model: Any) -> Program:
-    """Load anything ``ReferenceModel`` takes into the IR.
+    """Load any model that ``ReferenceModel`` takes into the IR.
 
     Raises
     ------

@@ -1,15 +1,15 @@
-"""Where op implementations register, and how a function's annotations say what it takes.
+"""The registry of op implementations, whose annotations declare the form of their arguments.
 
 An implementation is one function, named and documented by the op::
 
     @impl("reduce_mean")
     def reduce_mean(ctx: Context, x: Tensor, axes: Ints | None = None, keep_dims: bool = False) -> Tensor:
 
-Its parameters are MIL's, its defaults MIL's defaults, and its annotations say in what form an argument is
-wanted: ``Tensor``, ``Tensors`` (a MIL tuple), ``int``, ``float``, ``bool``, ``str``, ``Ints``, ``Bools``,
+Its parameters are MIL's, its defaults MIL's defaults, and its annotations say in which form it takes an
+argument: ``Tensor``, ``Tensors`` (a MIL tuple), ``int``, ``float``, ``bool``, ``str``, ``Ints``, ``Bools``,
 ``Strs``, ``List`` and ``StateCell``. Float tensors arrive in the policy's compute type unless the op only
 moves data (``moves=True``), and the loop rounds what is returned to the declared type: an implementation
-holds the formula and nothing else. ``ctx``, where it is asked for, carries the sums and products that a
+holds the formula and nothing else. ``ctx``, if a function asks for it, has the sums and products that a
 policy may accumulate in float16.
 
 Where opset versions differ in meaning, each has its own function: ``@impl("gather", since=17)``.
@@ -51,12 +51,12 @@ CONTROL_FLOW = ("cond", "while_loop")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an implementation may need beside its arguments: the op, the policy, and sums under it."""
+    """The context of an implementation beside its arguments: the op, the policy, and sums under it."""
 
     op: Op
     policy: Precision
     engine: Numerics | None = None
-    """The Neural Engine's arithmetic, where the policy has one and the op's results are float16."""
+    """The Neural Engine's arithmetic, if the policy has one and the op's results are float16."""
 
     @classmethod
     def of(cls, op: Op, policy: Precision) -> Context:
@@ -66,7 +66,7 @@ class Context:
 
     @property
     def order(self) -> str | None:
-        """The float16 accumulation order, or ``None`` where the sums of this op are wide.
+        """The float16 accumulation order, or ``None`` if the sums of this op are wide.
 
         Narrow sums belong to float16 results: a float32 op of a mixed program keeps a float32 accumulator.
         """
@@ -101,7 +101,7 @@ class Context:
         return x if self.engine is None else engine_arithmetic.operand(self.engine, x)
 
     def product(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the results of a product as the engine's accumulator puts them out; without an engine, as they are."""
+        """Return the results of a product as the engine's accumulator returns them; without an engine, as they are."""
         if self.engine is None or not value.is_floating_point():
             return value
         return engine_arithmetic.product(self.engine, value)
@@ -115,17 +115,17 @@ class Context:
         return epsilon if self.engine is None else engine_arithmetic.norm_epsilon(self.engine, epsilon)
 
     def sliced(self, value: torch.Tensor) -> torch.Tensor:
-        """Return what a slice of the last axis that begins past 0 hands on; without an engine, what it took."""
+        """Return the output of a slice of the last axis that begins past 0; without an engine, its input."""
         return value if self.engine is None else engine_arithmetic.sliced(self.engine, value)
 
     def divisor(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a divisor: on an engine a zero has no sign."""
+        """Return a divisor; on an engine a zero loses its sign."""
         return value if self.engine is None else value + 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of an implementation: how an argument is converted for it, and whether it must be given."""
+    """A parameter of an implementation: the conversion of its argument, and whether it is required."""
 
     convert: Callable[[Any], Any]
     required: bool
@@ -183,7 +183,7 @@ def impl(op_type: str, *, since: int = 13, moves: bool = False) -> Callable[[For
     ----------
     op_type: MIL's name of the op.
     since: the first iOS version whose semantics it has.
-    moves: whether it only moves or compares stored values, so that widening its inputs would be waste.
+    moves: whether it only moves or compares stored values, so that its inputs need not be widened.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""State: what a stateful model keeps between one ``predict`` and the next."""
+"""The state that a stateful model keeps between one ``predict`` and the next."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A slice as torch can take it, which has no negative steps: slices, then axes to flip and to drop."""
+    """A slice for torch, which has no negative steps: slices, then axes to flip and to drop."""
 
     slices: tuple[slice, ...]
     flipped: Ints

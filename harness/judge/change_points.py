@@ -1,20 +1,21 @@
-"""Change points of a series over nights: since which night it is at another level.
+"""Find the change points of a series over nights: the nights since which it is at another level.
 
-Nights differ by themselves, and some are off altogether, so no night is judged by its neighbour. Three detectors, since
-each misses what the others see:
+Nights vary by themselves, and some are far off, so no night is judged by its neighbour alone. There are three
+detectors, since each misses changes that the others find:
 
-A fit of a piecewise constant function (:mod:`harness.judge.step_fit`) sees several steps at once and rarely a false
-one, but it is slow to believe a small step among noisy nights. A single night far off counts for it as two steps, so
-such nights are first brought to their neighbours' median (Hampel's filter).
+A fit of a piecewise constant function (:mod:`harness.judge.step_fit`) finds several steps at once and rarely a false
+one, but it needs many nights to accept a small step among noisy ones. It would take a single night far off for two
+steps, so such nights are first replaced by their neighbours' median (Hampel's filter).
 
-A scan of ranks fills the gap: for each night, Mann and Whitney's standardised statistic of the nights before against
-those from it on; its largest value is compared with what shuffled nights reach (:data:`CRITICAL`). Ranks do not mind
-nights that are far off, and the level of false alarms is known whatever the noise's distribution.
+A scan of ranks fills the gap: for each night, it computes Mann and Whitney's standardised statistic of the nights
+before against those from it on, and compares the largest value with the value that shuffled nights reach
+(:data:`CRITICAL`). Nights that are far off do not affect ranks, and the rate of false alarms is known for any
+distribution of the noise.
 
-The last few nights are too few for either if the step is small. They are a level of their own where all of them, but
-for one of four or more, are beyond :data:`FAR` standard deviations of the nights before, on one side.
+The last few nights are too few for either if the step is small. They are a level of their own if all of them, or all
+but one of four or more, lie beyond :data:`FAR` standard deviations of the nights before, on one side.
 
-A step counts where it is at least :data:`LEAST_NIGHTS` nights from the next one and larger than the floor.
+A step counts if it is at least :data:`LEAST_NIGHTS` nights from the next one and larger than the floor.
 """
 
 from __future__ import annotations
@@ -35,25 +36,25 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating[Any]]
 
 FLOOR = 0.02
-"""Steps below this share are not told: medians of nights move by as much without any change of the program."""
+"""Steps below this share are not reported: medians of nights move by as much without any change of the program."""
 LEAST_NIGHTS = 3
-"""A level is one where at least so many nights are on it."""
+"""Least number of nights on a level."""
 FEWEST = 10
-"""Below this number of nights nothing is said."""
+"""Series of fewer nights have no change points."""
 FEWEST_BEFORE = 8
-"""The last nights are compared with at least so many before them."""
+"""Least number of nights before the last ones, for a comparison with them."""
 RECENT = 10
-"""The most nights at the end that are looked at as a level of their own; from there on the ranks see it."""
+"""Largest number of nights at the end that are tested as a level of their own; the scan of ranks finds longer ones."""
 FAR = 2.75
-"""Standard deviations, as the median absolute deviation of the nights before tells them for normal noise."""
+"""Standard deviations, estimated from the median absolute deviation of the nights before, for normal noise."""
 
 CRITICAL = {
     12: (2.717, 2.882), 16: (2.910, 3.123), 24: (3.045, 3.396), 32: (3.128, 3.472), 48: (3.262, 3.619),
     64: (3.331, 3.735), 96: (3.400, 3.821), 128: (3.463, 3.864), 192: (3.511, 3.897), 256: (3.556, 3.980),
     512: (3.618, 4.024), 1024: (3.663, 4.132),
 }  # fmt: skip
-"""By number of nights: what the largest statistic of shuffled nights exceeds once in 100 and once in 500 times, by
-simulation. Once in 100 is where a closer look is worth its time; once in 500 is believed."""
+"""By number of nights, the values that the largest statistic of shuffled nights exceeds once in 100 and once in 500
+times, by simulation. The first is the threshold for a closer look; beyond the second a change is accepted."""
 LOOK, BELIEVE = 0, 1
 
 
@@ -83,7 +84,7 @@ def change_points_of(many: Sequence[Sequence[float]], floor: float = FLOOR) -> l
 
 
 def _closer(series: Array, floor: float) -> list[int]:
-    """Return the change points of one series that may have some."""
+    """Return the change points of one series that passed the screening."""
     found = steps(_hampel(series))
     found = sorted({*found, *_scan(series, found)})
     start = found[-1] if found else 0
@@ -92,12 +93,12 @@ def _closer(series: Array, floor: float) -> list[int]:
 
 
 def _hampel(series: Array, reach: int = 3, limit: float = 4.0) -> Array:
-    """Return the series with nights that are far from their neighbours brought to the neighbours' median.
+    """Return the series in which nights far from their neighbours are replaced by the neighbours' median.
 
     Parameters
     ----------
     reach: nights on each side that count as neighbours.
-    limit: how far is far, in standard deviations as the median absolute deviation tells them for normal noise.
+    limit: distance that counts as far, in standard deviations estimated from the median absolute deviation.
     """
     padded = np.concatenate([np.full(reach, np.nan), series, np.full(reach, np.nan)])
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1)
@@ -111,7 +112,7 @@ def _hampel(series: Array, reach: int = 3, limit: float = 4.0) -> Array:
 def _recent(series: Array) -> npt.NDArray[np.intp]:
     """Return, row by row, how many of the last nights are a level of their own; 0 if none are.
 
-    Of several numbers of nights for which this holds, the one that parts the nights best by absolute deviations.
+    Among several such numbers of nights, the one that separates the nights best by absolute deviations is chosen.
     """
     rows, n = series.shape
     most = np.zeros(rows, dtype=int)
@@ -134,7 +135,7 @@ def _doubtful(series: Array, floor: float) -> npt.NDArray[np.bool_]:
     n = series.shape[1]
     doubtful = _apart(series, floor)
     if n < 24:
-        return doubtful  # too few for ranks to show a short level; the fit is quick on them
+        return doubtful  # too few nights for ranks to show a short level; the fit is quick on them
     left = np.flatnonzero(doubtful)
     doubtful[:] = False
     doubtful[left] = _recent(series[left]) > 0
@@ -157,8 +158,8 @@ def _apart(series: Array, floor: float) -> npt.NDArray[np.bool_]:
 
 
 def _two_levels(series: Array, floor: float) -> npt.NDArray[np.bool_]:
-    """Return, row by row, whether the largest rank statistic asks for a closer look, and parts two levels."""
-    ranks = series.argsort(axis=1, kind="stable").argsort(axis=1) + 1.0  # ties in order of nights: more doubt, not less
+    """Return, row by row, whether the largest rank statistic justifies a closer look, and separates two levels."""
+    ranks = series.argsort(axis=1, kind="stable").argsort(axis=1) + 1.0  # ties by night: rather too many candidates
     largest, sizes = _largest(ranks)
     look = largest > _critical(series.shape[1], LOOK)
     for row in np.flatnonzero(look):
@@ -169,7 +170,7 @@ def _two_levels(series: Array, floor: float) -> npt.NDArray[np.bool_]:
 
 
 def _scan(series: Array, known: list[int]) -> list[int]:
-    """Return the change points that ranks show in the stretches between known ones."""
+    """Return the change points that the scan of ranks finds in the stretches between known ones."""
     edges = [0, *known, len(series)]
     found: list[int] = []
     for start, end in pairwise(edges):
@@ -204,7 +205,7 @@ def _critical(nights: int, level: int) -> float:
 
 
 def _levels(series: Array, points: list[int], floor: float) -> list[int]:
-    """Return the points between levels that are long enough and far enough apart, the least step dropped first."""
+    """Return the points between levels that are long and far apart enough; the smallest step is dropped first."""
     points = list(points)
     while points:
         edges = [0, *points, len(series)]

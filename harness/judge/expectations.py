@@ -1,7 +1,7 @@
-"""What a run would change in the expected state, model by model.
+"""The changes that a run would make to the expected state, model by model.
 
-Only rows that a comparison tells apart from their expectation are replaced: a metric that moved within its tolerance
-keeps its figure, so that a diff shows what happened and nothing else.
+Only rows that a comparison distinguishes from their expectation are replaced: a metric that moved within its tolerance
+keeps its figure, so that a diff shows only real changes.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
     from harness.records.verdicts import Verdict
 
 NEVER_EXPECTED = ("timed out", "killed", "out of memory", "skipped")
-"""Ends of a row that tell of a machine or a day, and cannot be what is expected of the model."""
+"""Statuses that depend on a machine or a day, and cannot be expected of the model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a run would change in one model's baseline."""
+    """The changes that a run would make to one model's baseline."""
 
     model: str
     changed: list[Verdict] = field(default_factory=list)
-    """What differs from the expectation, each with its sentence."""
+    """The differences from the expectation, each with its sentence."""
     added: list[str] = field(default_factory=list)
     """Titles of rows that have no expectation yet."""
     kept: list[str] = field(default_factory=list)
-    """Titles of rows that the run does not have, or that did not come to an end: their expectation stays."""
+    """Titles of rows that are absent from the run or did not finish; their expectation stays."""
     baseline: Baseline | None = None
     """The baseline to be written; None if nothing changes, or if nothing of the model is left."""
     remove: bool = False
-    """Whether the model's file is to go: pruning, and the run was asked for the model and has no row of it."""
+    """Whether to remove the model's file: when pruning, if the run was asked for the model and has no row of it."""
 
     @property
     def changes(self) -> bool:
@@ -52,13 +52,13 @@ class Proposal:
 
 
 def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False) -> list[Proposal]:
-    """Return what a run would change, a proposal a model, in their order.
+    """Return the changes of a run as one proposal for each model, in their order.
 
     Parameters
     ----------
     run: the records to expect from now on.
     previous: the baselines so far, by model.
-    prune: whether rows and models that the run was asked for and does not have are given up.
+    prune: whether to remove rows and models that the run was asked for and does not have.
     """
     records = {record.row: record for record in run.records}
     verdicts: dict[str, list[Verdict]] = {}
@@ -119,7 +119,7 @@ def _with(proposal: Proposal, baseline: Baseline) -> Proposal:
 
 
 def expectation(record: Record) -> Expectation:
-    """Return what a record would have us expect."""
+    """Return the expectation that a record gives."""
     return Expectation(
         **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
         metrics={name: _rounded(record.metrics[name]) for name in tolerances() if name in record.metrics},
@@ -129,7 +129,7 @@ def expectation(record: Record) -> Expectation:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Round to 4 significant digits, of the distance from 1 where the value is near it: less noise in diffs."""
+    """Round to 4 significant digits, or near 1 to those of the distance from 1, so that diffs have less noise."""
     if value is None or not math.isfinite(value):
         return None
     if 0.9 < value < 1:
@@ -138,7 +138,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def _expected(record: Record) -> Expectation:
-    """Return what is expected of a row; a device's metrics are left out, since they are its silicon's."""
+    """Return the expectation of a row; a device's metrics are left out, since they depend on the device."""
     found = expectation(record)
     return found if record.executor == "reference" else msgspec.structs.replace(found, metrics={})
 

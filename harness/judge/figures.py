@@ -1,4 +1,4 @@
-"""The traits of any figure of a record: a count, a metric, or a time. Which way is better, and how it is shown."""
+"""The traits of a record's figures (counts, metrics, times): which direction is better, and how they are shown."""
 
 from __future__ import annotations
 

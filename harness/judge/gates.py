@@ -1,4 +1,4 @@
-"""Gates: what must be exactly as before, and what may differ by a stated tolerance. Each difference is a verdict.
+"""Gates: some figures must be exactly as before, others may differ by a stated tolerance. Each difference is a verdict.
 
 Counts of the same program are not noisy, so one norm less, or one op more, is a finding by itself.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """One row on both sides: what a run recorded, or what a baseline expects."""
+    """One row on both sides: as a run recorded it, or as a baseline expects it."""
 
     base: Expectation | Record
     candidate: Expectation | Record
@@ -44,14 +44,14 @@ _gated = attrgetter("status", "outcome", *COUNTS, "metrics", "sites")
 
 AS_BEFORE = "status, counts, ops and precision as before"
 RANK = {"ok": 0, "wrong": 1}
-"""How bad a status is; all others are 2: nothing was measured."""
+"""How bad a status is; all others are 2, since nothing was measured."""
 
 
 def judge(pair: Pair, tolerances: Mapping[str, Tolerance]) -> list[Verdict]:
-    """Return every difference that a gate sees; one ``unchanged`` if there is none."""
+    """Return every difference that a gate finds, or one ``unchanged`` if there is none."""
     base, candidate = pair.base, pair.candidate
     if isinstance(base, Record) and isinstance(candidate, Record) and _gated(base) == _gated(candidate):
-        return [pair.verdict("unchanged", "gates", AS_BEFORE)]  # most rows are, to the last digit
+        return [pair.verdict("unchanged", "gates", AS_BEFORE)]  # most rows are equal, to the last digit
     found = [*_status(pair)]
     if RANK.get(pair.candidate.status, 2) < 2 and RANK.get(pair.base.status, 2) < 2:
         found += [*_outcome(pair), *_norms(pair), *_ops(pair), *_metrics(pair, tolerances)]
@@ -69,7 +69,7 @@ def _status(pair: Pair) -> Iterator[Verdict]:
 
 
 def _outcome(pair: Pair) -> Iterator[Verdict]:
-    """Judge how good the output is, where both sides have one."""
+    """Judge the outcome, if both sides have one."""
     before, now = pair.base.outcome, pair.candidate.outcome
     if not before or not now or before == now:
         return
@@ -95,7 +95,7 @@ def _norms(pair: Pair) -> Iterator[Verdict]:
             kind = "regression" if now is None or now < before else "suspicious"
             yield pair.verdict(kind, name, f"{_count(now)} {what}, {before} before", base=before, candidate=now)
     if base.missed is not None and base.missed != candidate.missed and base.fused == candidate.fused:
-        # In a program that nothing was fused in, the sites that stand are what is found, neither good nor bad.
+        # If nothing was fused in a program, its unfused sites are neither good nor bad.
         worse = candidate.missed is None or candidate.missed > base.missed
         kind = "suspicious" if not base.lowering else "regression" if worse else "improvement"
         new = _named(pair, set(_modules(candidate, fused=False)) - set(_modules(base, fused=False)))
@@ -109,9 +109,9 @@ def _norms(pair: Pair) -> Iterator[Verdict]:
 
 
 def _sites(pair: Pair) -> Iterator[Verdict]:
-    """Judge which norms are fused: a verdict for each one lost or won.
+    """Judge which norms are fused, with a verdict for each norm lost or gained.
 
-    Sites are told by their torch module, where it is known: the names of values change with coremltools.
+    Sites are identified by their torch module, if known, since the names of values change with coremltools.
     """
     before, now = _fused(pair.base), _fused(pair.candidate)
     lost, won = list((before - now).elements()), list((now - before).elements())
@@ -174,7 +174,7 @@ def _count(value: int | None) -> str:
 
 
 def _ops(pair: Pair) -> Iterator[Verdict]:
-    """Judge the numbers of ops: more is worse; fewer is better, unless it is because norms were lost."""
+    """Judge the numbers of ops: more is worse; fewer is better, unless norms were lost."""
     base, candidate = pair.base, pair.candidate
     plain = (candidate.ops_before or 0) - (base.ops_before or 0)
     for name, what in (
@@ -187,10 +187,10 @@ def _ops(pair: Pair) -> Iterator[Verdict]:
             continue
         more = 0 if now is None else now - before
         if name == "ops_before" and more == (candidate.ops_after or 0) - (base.ops_after or 0):
-            continue  # said of ops_after
+            continue  # reported for ops_after
         lost = (candidate.fused or 0) < (base.fused or 0)
         if lost and (name == "norm_ops" or more < 0):
-            continue  # said of the norms
+            continue  # reported for the norms
         kind = "regression" if now is None or more > 0 else "improvement"
         which = "more" if more > 0 else "fewer"
         because = f"; plain ct.convert makes as many {which}" if name == "ops_after" and plain == more else ""

@@ -1,6 +1,6 @@
-"""Figures that end: a value that is not finite any more, a row that fails, a row that no run has any more.
+"""Find figures that go missing: a value is no longer finite, a row fails, or no run has the row any more.
 
-A level has a value, so nothing that looks for levels sees these. A figure that had a value and has none is a change,
+A level has a value, so a search for levels does not find these. A figure that had a value and has none is a change,
 from the night it went missing; so is its return.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NO_ROW = "the run has no such row"
 ABSENT_NIGHTS = 2
-"""A row is gone when as many runs that could have it, the newest ones, have not: one may have been interrupted."""
+"""A row is gone if this many of the newest runs that could have it do not: a single one may have been interrupted."""
 CASE = ("model", "variant", "lowering", "compression", "compute_units")
 """Fields of :data:`harness.records.schema.ROW` that differ between the rows of one run."""
 _WEIGHTS = ROW.index("checkpoint")
@@ -34,7 +34,7 @@ _OTHERS = [ROW.index(name) for name in ROW if name not in CASE]
 def turns(series: Series) -> list[tuple[Point, Point]]:
     """Return the points between which a figure went missing or came back, the last of before and the first of after.
 
-    Wall times are left out: a step that was not needed, since its package was cached, has none.
+    Wall times are left out: a step that was skipped because its package was cached has none.
     """
     if series.measure.startswith("seconds."):
         return []
@@ -45,7 +45,7 @@ def turns(series: Series) -> list[tuple[Point, Point]]:
 
 
 def sentence(series: Series, last: Point, night: Point) -> str:
-    """Say that a figure is missing, or there again."""
+    """Return a sentence that a figure is missing, or present again."""
     if night.value is not None:
         again = f"{text(series.measure, night.value)} again since {night.run_id}"
         return f"{series.title}: {series.measure} {again}, missing before"
@@ -54,7 +54,7 @@ def sentence(series: Series, last: Point, night: Point) -> str:
 
 
 def kind(series: Series, night: Point) -> str:
-    """Return the kind of such a change: a time that was not taken is in doubt, a figure that is missing is worse."""
+    """Return the kind of such a change: a missing time is in doubt, any other missing figure is worse."""
     if night.value is not None:
         return "improvement"
     return "suspicious" if series.unit == "s" and not night.why else "regression"
@@ -94,14 +94,14 @@ def with_absences(
     rows: Mapping[str, set[tuple[str, ...]]],
     others: Callable[[str], Iterable[str] | None],
 ) -> list[Series]:
-    """Return the series, with a point without a value for each run that could have a row that is gone, and has not.
+    """Return the series with an empty point for each run that could have a row that is gone, and does not.
 
     Parameters
     ----------
     series: as for :func:`ended`.
     ended: its result.
     rows: the rows of each run, by its id.
-    others: gives the models that a run was not asked for, by its id; None where nobody said.
+    others: returns the models that a run was not asked for, by its id; None if unknown.
     """
     others = cache(others)
     blank = {run_id: {_blank(row) for row in found} for run_id, found in rows.items()}
@@ -116,7 +116,7 @@ def with_absences(
 
 
 def _could_have(row: tuple[str, ...], rows: set[tuple[str, ...]], others: Iterable[str] | None) -> bool:
-    """Whether a run that has other rows could have had this one: it has rows that were made in the same way."""
+    """Return whether a run could have had this row: it has other rows that were made in the same way."""
     if others is not None:
         return row[0] not in others and any(one[1:] == row[1:] for one in rows)
     like = [row[at] for at in _OTHERS]
@@ -124,7 +124,7 @@ def _could_have(row: tuple[str, ...], rows: set[tuple[str, ...]], others: Iterab
 
 
 def _blank(row: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a row without which weights it is of: new weights do not make a row that is gone."""
+    """Return a row's identity without its weights: new weights do not make the old row a missing one."""
     return (*row[:_WEIGHTS], "weights" if row[_WEIGHTS] else "", *row[_WEIGHTS + 1 :])
 
 

@@ -1,6 +1,6 @@
 """A finished run judged once: its verdicts, the history of its figures, the newest errors by regime.
 
-The Markdown page, the HTML report and the JUnit file are drawn from one :class:`Night`, so that they agree.
+The Markdown page, the HTML report and the JUnit file are made from one :class:`Night`, so that they agree.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """Everything that is shown of a finished run."""
+    """Everything that a finished run's reports show."""
 
     run: Side
     base: Side | None
     """Records or baselines the run is judged against; None if there is nothing to compare with."""
     verdicts: list[Verdict] | None
-    """Worst first: the comparison, and the figures that stand at a worse level; None if there was nothing to judge."""
+    """Worst first: the comparison, and the figures at a worse level; None if there was nothing to judge."""
     series: list[Series]
     """The history of the figures over all runs."""
     regimes: tuple[str, list[Error]] | None
     """The newest run that measured the error by regime, and its errors."""
     stands: list[Standing]
-    """Figures of this run that stand at a worse level than on the nights before, accepted or not."""
+    """Figures of this run at a worse level than on the nights before, accepted or not."""
     predictions: list[Prediction] = field(default_factory=list)
-    """What the engine model predicts for programs, as far as it was asked into the same results; never measured."""
+    """Predictions of the engine model that are in the same results folder; never measurements."""
 
     @property
     def title(self) -> str:
@@ -87,7 +87,7 @@ def judge_night(
     base: records or baselines to judge against, likewise.
     results: the results folder, whose runs are the history.
     told: called with a sentence about each file or line that is left out.
-    models: keys of the models whose history is wanted; None for all.
+    models: keys of the models whose history is read; None for all.
 
     Raises
     ------

@@ -1,6 +1,6 @@
-"""Figures over nights, read from the runs' files by duckdb, with the nights they changed and what else changed then.
+"""Figures over nights, read from the runs' files by duckdb, with their changes and what else changed those nights.
 
-Only the columns asked for are read, and duckdb groups them by row: a hundred thousand records take a second. A series
+Only the needed columns are read, and duckdb groups them by row: a hundred thousand records take a second. A series
 is one row of one definition on one machine; times and counts of other machines are other series.
 """
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 DEFAULT = ("predict", "rel_l2", "fused", "ops_after")
-"""Figures shown where none is named."""
+"""Figures shown if none is named."""
 MACHINE = ("os", "machine", "chip", "cores")
 """Fields of the environment that tell machines apart."""
 DEFAULTS = {**dict.fromkeys(ROW, ""), "shape": "prefill", "definition": ""}
-"""What older records mean by leaving a field of the row out."""
+"""The values of row fields that older records leave out."""
 WHY_CHARACTERS = 160
 """Characters shown of the reason why a row has no figure."""
 
@@ -52,8 +52,8 @@ def history(
     models: keys of models; none for all.
     measures: a count (``fused``), a metric (``rel_l2``), a sampled time (``predict``: the median of its samples), or a
         step's wall time (``seconds.convert``); none for :data:`DEFAULT`.
-    damaged: told of each half-written last line, and of files that are left out because they are no records or cannot
-        be read; without it, a file that cannot be read is an error.
+    damaged: called with a sentence about each half-written last line, and each file that is left out because it is not
+        a record file or cannot be read; without it, a file that cannot be read is an error.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def _of_row(
     row = dict(zip(ROW, keys, strict=False))
     title = title_of(*(row[name] for name in ("model", "variant", "lowering", "shape", "compression")))
     machine = ", ".join(filter(None, keys[len(ROW) + 1 :]))
-    nights = {point[1]: point for point in points}.values()  # of a row that a run has twice, retried, the last counts
+    nights = {point[1]: point for point in points}.values()  # if a run has a row twice, after a retry, the last counts
     whys = ["" if night[2] in ("ok", None) else f"{night[2]}: {night[3] or ''}"[:WHY_CHARACTERS] for night in nights]
     for number, measure in enumerate(measures, 4):
         if all(night[number] is None for night in nights):
@@ -162,7 +162,7 @@ def _with_absences(series: Sequence[Series], connection: DuckDBPyConnection, res
 
 
 def _others(results: Path, run_id: str) -> tuple[str, ...] | None:
-    """Return the models that a run was not asked for; None where nobody said."""
+    """Return the models that a run was not asked for; None if unknown."""
     try:
         return read_asked(results / "runs" / f"{run_id}.jsonl").others
     except RecordError:  # the plan is not needed to read records
@@ -170,7 +170,7 @@ def _others(results: Path, run_id: str) -> tuple[str, ...] | None:
 
 
 def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> list[Series]:
-    """Return the series with their changes, and what was between the nights."""
+    """Return the series with their changes, and the other changes between the nights."""
     from harness.judge.change_points import change_points_of
 
     present = [[point for point in one.points if point.value is not None] for one in series]
@@ -211,7 +211,7 @@ def _change(series: Series, last: Point, night: Point, levels: tuple[float, floa
 
 
 def _turn(series: Series, last: Point, night: Point, between: Between) -> Change:
-    """Return the change of a series whose figure goes missing, or is there again."""
+    """Return the change of a series whose figure goes missing, or is present again."""
     beside, commits = between.between(last.run_id, night.run_id)
     sentence = missing_figures.sentence(series, last, night) + _beside(beside)
     kind = missing_figures.kind(series, night)

@@ -1,4 +1,4 @@
-"""What else changed between two runs: commits, versions, the machine."""
+"""Find what else changed between two runs: commits, versions, the machine."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Between:
-    """What else changed between two runs of a table of records, see `harness.judge.record_table`."""
+    """The other changes between two runs of a table of records, see `harness.judge.record_table`."""
 
     def __init__(self, connection: DuckDBPyConnection) -> None:
         self._connection = connection
         self._commits: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def between(self, last: str, night: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Return what differs between the environments of two runs, and the commits between, newest first."""
+        """Return the differences between the environments of two runs, and the commits between, newest first."""
         old, new = self._environment(last), self._environment(night)
         if old is None or new is None:
             return (), ()
@@ -33,7 +33,7 @@ class Between:
         return tuple(differences(old, new, len(commits))), commits
 
     def _environment(self, run: str) -> Environment | None:
-        """Return the environment of a run; None where its record holds none that can be read."""
+        """Return the environment of a run; None if its record holds none that can be read."""
         found = self._connection.execute("SELECT environment FROM records WHERE run_id = ? LIMIT 1", [run]).fetchone()
         try:
             return msgspec.json.decode(found[0], type=Environment) if found else None
@@ -41,7 +41,7 @@ class Between:
             return None
 
     def _log(self, old: str, new: str) -> tuple[str, ...]:
-        """Return the commits between two, newest first, where this checkout has them."""
+        """Return the commits between two, newest first, if this checkout has them."""
         if (old, new) not in self._commits:
             folder = Path(__file__).parent
             words = ("git", "-C", str(folder), "log", "--format=%h %s", f"{old}..{new}", "--")

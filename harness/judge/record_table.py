@@ -1,6 +1,6 @@
-"""The records of all runs as a table of duckdb, of the columns that some figures need.
+"""The records of all runs as a duckdb table of the columns that some figures need.
 
-One odd file never costs the others: what cannot be read is told in a sentence, and the rest is the table.
+An unreadable file does not affect the others: it is reported in a sentence, and the table holds the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COLUMNS = {
     "environment": "JSON",
 }
 _RECORD = "run_id IS NOT NULL AND time IS NOT NULL AND model IS NOT NULL AND environment IS NOT NULL"
-"""What every record has, of whichever version."""
+"""The fields that records of every version have."""
 
 
 def _column(measure: str) -> tuple[str, str, str]:
@@ -59,19 +59,19 @@ def load(
     measures: Sequence[str],
     damaged: Callable[[str], None] | None = None,
 ) -> None:
-    """Read what some measures need of all files into the table ``records``, a column for each measure.
+    """Read the columns that some measures need from all files into the table ``records``, a column for each measure.
 
     Parameters
     ----------
     connection: where the table is made.
     files: of records.
     measures: names of figures, see `harness.judge.nightly_series.history`.
-    damaged: told of each half-written last line, and of each file with a part that cannot be read; without it, a file
-        that cannot be read is an error.
+    damaged: called with a sentence about each half-written last line, and each file with a part that cannot be read;
+        without it, a file that cannot be read is an error.
 
     Raises
     ------
-    RecordError: if nothing can be read; without ``damaged``, for the first file that cannot be read whole.
+    RecordError: if nothing can be read; without ``damaged``, for the first file that cannot be read completely.
     """
     import duckdb
 
@@ -91,7 +91,7 @@ def load(
 
 
 def _query(wanted: dict[str, tuple[str, str, str]]) -> str:
-    """Return the query of the columns and figures wanted from files given as its parameter."""
+    """Return the query for the columns and figures from files given as its parameter."""
     columns = dict(COLUMNS)
     structs: dict[str, list[str]] = {}
     for column, kind, _ in wanted.values():
@@ -111,7 +111,7 @@ def _query(wanted: dict[str, tuple[str, str, str]]) -> str:
 def _load_one_by_one(
     connection: DuckDBPyConnection, query: str, names: Sequence[str], damaged: Callable[[str], None]
 ) -> None:
-    """Read file by file, which tells which one cannot be read."""
+    """Read file by file, to find the one that cannot be read."""
     import duckdb
 
     made, first = False, ""
@@ -135,9 +135,9 @@ def _first_line(error: Exception) -> str:
 def _check(
     connection: DuckDBPyConnection, files: Sequence[Path], damaged: Callable[[str], None] | None
 ) -> RecordError | None:
-    """Read once more, line by line, what duckdb could not read or does not know: that names the line, or the remedy.
+    """Read a file that duckdb could not read or does not know again, line by line, to name the line or the remedy.
 
-    The first error is raised, or told and returned.
+    The first error is raised, or reported and returned.
     """
     unread, newest = connection.execute(
         f"SELECT count(*) FILTER (NOT ({_RECORD})), max(schema_version) FROM records"  # noqa: S608 - constants
@@ -158,7 +158,7 @@ def _check(
 
 
 def _whole(path: Path) -> bool:
-    """Whether the last line of a file has its line end."""
+    """Return whether the last line of a file is complete."""
     with path.open("rb") as stream:
         stream.seek(0, 2)
         if not stream.tell():
@@ -168,7 +168,7 @@ def _whole(path: Path) -> bool:
 
 
 def check_models(connection: DuckDBPyConnection, models: Sequence[str]) -> None:
-    """Raise UnknownNameError for a model that no record is of."""
+    """Raise UnknownNameError for a model that no record has."""
     if models:
         found = [name for (name,) in connection.execute("SELECT DISTINCT model FROM records").fetchall()]
         for model in models:

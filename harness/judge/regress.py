@@ -1,4 +1,4 @@
-"""Baseline against candidate: rows matched, gates and times judged, one verdict a figure.
+"""Compare a baseline with a candidate: match rows, judge gates and times, give one verdict for each figure.
 
 Gates (:mod:`harness.judge.gates`) hold on any machine. Times compare only between measurements of one machine in one
 condition, by :mod:`harness.judge.times`; a change is a ``regression`` or an ``improvement`` only where the test is
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from harness.records.lookup import Side
 
 IDENTITY = ("model", "variant", "lowering", "shape", "compression")
-"""Fields that say that two rows are about the same thing. Where others of :data:`ROW` differ, they do not compare."""
+"""Fields that say that two rows have the same subject. If other fields of :data:`ROW` differ, they do not compare."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -41,14 +41,14 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def record(self) -> Record | None:
-        """The record, if it is not a baseline's."""
+        """The record; None for a baseline's row."""
         return self.about if isinstance(self.about, Record) else None
 
 
 def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Verdict]:
     """Return the verdicts, worst first, in the order of the rows within a kind.
 
-    Where a side has a row more than once, the last counts.
+    If a side has a row more than once, the last counts.
     """
     rules = rules or Rules()
     before, now = rows_of(base), rows_of(candidate)
@@ -71,8 +71,8 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
 def asked(rows: Iterable[tuple[str, ...]], run: Side) -> set[tuple[str, ...]]:
     """Return those of the rows that a run was asked for.
 
-    A run that was given some models, or some variants, does not miss the others. What it was asked of a model, each
-    model that it was asked for has a row of, whatever became of it.
+    A run that was given some models, or some variants, does not miss the others. Each model that it was asked for has a
+    row for each variant asked for, whatever its status.
     """
     if run.others is None:
         return set(rows)
@@ -81,7 +81,7 @@ def asked(rows: Iterable[tuple[str, ...]], run: Side) -> set[tuple[str, ...]]:
 
 
 def unasked(base: Side, candidate: Side) -> int:
-    """Return how many rows of the base the candidate was not asked for, and has not."""
+    """Return the number of rows of the base that the candidate was not asked for and does not have."""
     if candidate.others is None:
         return 0
     absent = rows_of(base).keys() - rows_of(candidate).keys()
@@ -100,7 +100,7 @@ def rows_of(side: Side) -> dict[tuple[str, ...], Row]:
 def _matched(
     before: dict[tuple[str, ...], Row], now: dict[tuple[str, ...], Row]
 ) -> tuple[list[tuple[Row, Row]], list[tuple[Row, Row]], list[Row], list[Row]]:
-    """Return pairs that compare, pairs about the same thing but measured in another way, and what only one side has."""
+    """Return pairs that compare, pairs of the same subject measured differently, and rows that only one side has."""
     left = dict(now)
     both, alone = [], []
     for key, row in before.items():
@@ -133,7 +133,7 @@ _fields = attrgetter(*IDENTITY)
 def _judge(
     base: Row, candidate: Row, rules: Rules, times: list[Times], beside: tuple[dict[tuple[str, ...], Record], ...]
 ) -> list[Verdict]:
-    """Judge the gates of a row, and put its times aside for judging all together."""
+    """Judge the gates of a row, and collect its times, which are judged all together."""
     pair = Pair(base.about, candidate.about, base.key)
     was, now = base.about.definition, candidate.about.definition
     if was and now and was != now:
@@ -147,7 +147,7 @@ def _judge(
     if why and rules.across_machines and machine(old) != machine(new):
         why, label = "", "across machines"
     if why and new.executor != "reference":
-        tolerances = {}  # a device computes as its silicon does
+        tolerances = {}  # a device's precision depends on the device
     found = gates.judge(pair, tolerances)
     if why:
         return [*found, pair.verdict("not comparable", "times", why)]
@@ -176,7 +176,7 @@ def _not_comparable(base: Row, candidate: Row) -> Verdict:
 
 
 def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Verdict]:
-    """One verdict for a model that is gone as a whole, one for each row of a model that is not."""
+    """Yield one verdict for a model that is missing entirely, or one for each missing row of a model."""
     gone: dict[str, list[Row]] = {}
     for row in rows:
         gone.setdefault(row.about.model, []).append(row)

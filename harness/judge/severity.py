@@ -1,7 +1,8 @@
-"""The one order and the one count of verdicts, shared by tables, pages, JUnit files and headlines.
+"""The order and the count of verdicts, shared by tables, pages, JUnit files and headlines.
 
-Within a kind of verdict, what is worse stands first: a row that is gone or whose process was killed, then a wrong row,
-a norm that is not fused, an output that is not finite, precision, time, ops; and of one sort the larger change first.
+Within a kind of verdict, the worse comes first: a row that is gone or whose process was killed, then a wrong row, a
+norm that is not fused, an output that is not finite, precision, time, ops. Within one sort, the larger change comes
+first.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 GONE, WRONG, UNFUSED, NOT_FINITE, PRECISION, TIME, OPS = range(7)
 JUDGED = ("regression", "suspicious", "improvement", "accepted", "unchanged")
-"""Kinds of verdicts that say that a figure was judged."""
+"""Kinds of verdicts that mean that a figure was judged."""
 NORMS = ("fused", "missed", "norms_executed", "norms_expected")
 
 
@@ -42,7 +43,7 @@ def severity(verdict: Verdict) -> int:
 
 
 def size(verdict: Verdict) -> float:
-    """Return how large a change is, as the magnitude of the logarithm of its ratio; 0 where there is no ratio."""
+    """Return the size of a change as the magnitude of the logarithm of its ratio; 0 if there is no ratio."""
     before, now = verdict.base, verdict.candidate
     if not isinstance(before, (int, float)) or not isinstance(now, (int, float)) or not before or not now:
         return 0.0
@@ -62,7 +63,7 @@ def tally(verdicts: Iterable[Verdict], kind: str) -> tuple[int, int]:
 
 
 def worse_in_words(verdicts: Iterable[Verdict], kind: str = "regression", said: str = "got worse") -> str:
-    """Return ``2 rows got worse in 3 figures``; empty where none did."""
+    """Return ``2 rows got worse in 3 figures``; empty if none did."""
     rows, figures = tally(verdicts, kind)
     return f"{plural(rows, 'row')} {said} in {plural(figures, 'figure')}" if figures else ""
 

@@ -1,8 +1,8 @@
-"""Changes that stand: figures that went to a worse level and have not come back, night after night.
+"""Standing changes: figures that went to a worse level and have not come back.
 
-A comparison with the run before sees a slowdown on its first night alone; from then on both sides have it. Here the
+A comparison with the run before finds a slowdown on its first night only; from then on both sides have it. Here the
 levels of a series are followed from the oldest: the best level that lasted some nights is the reference, and a later
-level that is worse than it stands as a regression until the figure comes back or the level is accepted
+level that is worse remains a regression until the figure comes back or the level is accepted
 (:mod:`harness.records.accepted`). An accepted level is the reference from then on.
 """
 
@@ -60,17 +60,17 @@ class Standing:
 
 
 def night_of(time: str) -> str:
-    """Return the date of an ISO 8601 time: people tell nights by their dates."""
+    """Return the date of an ISO 8601 time, by which people know a night."""
     return time[:10]
 
 
 def standing(series: Iterable[Series], accepted: Sequence[Accepted] = ()) -> list[Standing]:
-    """Return what stands at the last point of each series, in the order of the series.
+    """Return the standing changes at the last point of each series, in the order of the series.
 
     Parameters
     ----------
     series: with their changes, oldest point first.
-    accepted: entries; where several are about one figure, the last counts.
+    accepted: entries; if several are about one figure, the last counts.
     """
     entries = {(one.row, one.measure, one.machine): one for one in accepted}
     found = []
@@ -95,14 +95,14 @@ def _last(series: Series, entry: Accepted | None) -> Standing | None:
     if not steps:
         return None
     first, best, level = steps[0]
-    sign = 1.0 if (level > best) == (first.kind == "regression") else -1.0  # of the direction that is worse
+    sign = 1.0 if (level > best) == (first.kind == "regression") else -1.0  # a change for the worse
     left, covered = None, None
     at = {point.run_id: number for number, point in enumerate(series.points)}
     ends = [at.get(change.night.run_id, 0) for change, _, _ in steps[1:]] + [len(series.points)]
     for (change, _, level), end in zip(steps, ends, strict=True):
         if not worse(best, level, sign, series.unit):
             lasted = end - at.get(change.night.run_id, 0) >= LEAST_NIGHTS
-            better = lasted and worse(level, best, sign, series.unit)  # one good night is not a level to be held
+            better = lasted and worse(level, best, sign, series.unit)  # a single good night is not a reference level
             best, left, covered = level if better else best, None, None
             continue
         left = left or change
@@ -127,7 +127,7 @@ def covers(entry: Accepted, after: float, sign: float, unit: str) -> bool:
 def with_standing(
     verdicts: Iterable[Verdict], stands: Sequence[Standing], accepted: Sequence[Accepted] = ()
 ) -> list[Verdict]:
-    """Return a comparison's verdicts with those of what stands, each figure once.
+    """Return the verdicts of a comparison together with those of standing changes, each figure once.
 
     A figure that the comparison itself calls a regression keeps that verdict, unless the level is accepted.
     """

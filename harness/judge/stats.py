@@ -1,19 +1,20 @@
-"""Two-sample statistics of times: is one slower, by how much, and how sure is that.
+"""Two-sample statistics of times: whether one is slower, by how much, and with what confidence.
 
-Two designs, told apart by the records:
+There are two designs, and the records say which applies:
 
 *Paired*: base and candidate were measured alternately in one session, sample ``i`` of one beside sample ``i`` of the
-other. Whatever drifts (heat, clocks, other work) moves both, and cancels in ``r_i = candidate_i / base_i``. The
+other. Drift (heat, clocks, other work) moves both, and cancels in ``r_i = candidate_i / base_i``. The
 effect is ``median(r)``. The test is Mann and Whitney's U within blocks of :data:`BLOCK` neighbouring pairs, summed
 (van Elteren, 1960): neighbours share the drift, and an outlier costs a block's worth of ranks, where in Wilcoxon's
 signed rank the few largest differences, the outliers, weigh most.
 
 *Unpaired*: two sessions. The effect is ``median(candidate) / median(base)``, the test Mann and Whitney's U. Sessions
-differ by themselves, so the noise floor is wider; see :mod:`harness.judge.regress`.
+vary by themselves, so the noise floor is wider; see :mod:`harness.judge.regress`.
 
-The intervals are the percentile bootstrap's. For a median its distribution needs no drawing: the median of ``m`` values
-drawn from ``v_1 <= ... <= v_n`` is at most ``v_k`` with probability ``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron,
-The Jackknife, the Bootstrap and Other Resampling Plans, 1982, section 10.3), so they are exact and without a seed.
+The intervals are those of the percentile bootstrap. For a median its distribution is known without sampling: the
+median of ``m`` values drawn from ``v_1 <= ... <= v_n`` is at most ``v_k`` with probability
+``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982,
+section 10.3), so the intervals are exact and need no seed.
 ``m`` is ``n``, or ``n - 1`` for an even ``n``, where the median would fall between two values.
 
 Probabilities of many rows are corrected by Holm's procedure (1979): it bounds the probability of *any* false finding,
@@ -40,15 +41,15 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.floating[Any]]
 
 ALPHA = 0.01
-"""Probability, at most, that a comparison without any change shows a significant one in any of its rows."""
+"""Largest probability that a comparison without any change shows a significant one in any of its rows."""
 CONFIDENCE = 0.99
-"""Of the intervals, each by itself."""
+"""Confidence of each interval by itself."""
 FEWEST = 10
 """Below this number of samples a median's interval is hardly narrower than the range of the samples."""
 
 
 BLOCK = 3
-"""Pairs that are ranked together. Fewer lose power, more let the session's drift between them."""
+"""Number of pairs that are ranked together. Fewer lose power; more let the session's drift in between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Effect(NamedTuple):
     high: float
     """Interval of the ratio."""
     p: float
-    """Two-sided probability, by itself, of a difference as large between equals."""
+    """Two-sided probability of a difference as large between equals, not corrected for other rows."""
 
 
 def effects(rows: Sequence[Samples]) -> list[Effect]:
@@ -87,7 +88,7 @@ def _effects(rows: Sequence[Samples]) -> Iterable[Effect]:
     """Return the effects in rows of the same design and numbers of samples."""
     base, candidate = np.log([row.base for row in rows]), np.log([row.candidate for row in rows])
     *logarithms, p = (_paired if rows[0].paired else _unpaired)(base, candidate)
-    with np.errstate(over="ignore"):  # the largest of times over the least is more than a float holds
+    with np.errstate(over="ignore"):  # the largest time over the smallest may exceed the range of a float
         ratios = [np.exp(one).tolist() for one in logarithms]
     return map(Effect, *ratios, p.tolist())
 
@@ -101,7 +102,7 @@ def medians(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _chunks(kinds: Sequence[Hashable]) -> list[list[int]]:
-    """Return the indices of what is of one kind together, :data:`CHUNK` at most."""
+    """Return the indices of items of one kind together, at most :data:`CHUNK` each."""
     groups: dict[Hashable, list[int]] = {}
     for index, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(index)
@@ -111,7 +112,7 @@ def _chunks(kinds: Sequence[Hashable]) -> list[list[int]]:
 CHUNK = 2048
 """Rows computed at once: enough to amortise the calls, few enough for memory."""
 THREADS = min(os.cpu_count() or 1, 4)
-"""Chunks computed beside each other: numpy sorts, which is most of it, without holding up other threads."""
+"""Number of chunks computed in parallel: sorting takes most of the time, and numpy releases the lock for it."""
 
 
 def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
@@ -141,7 +142,7 @@ def _weights(n: int) -> Array:
 
 
 def _likely(values: Array) -> tuple[Array, Array]:
-    """Return the sorted values that a resample's median may reasonably be, and their probabilities."""
+    """Return the sorted values that are not negligibly improbable as a resample's median, and their probabilities."""
     weights = _weights(values.shape[-1])
     kept = weights > 1e-6
     return values[:, kept], weights[kept]
@@ -164,7 +165,7 @@ def _blocked(base: Array, candidate: Array) -> Array:
     """Return two-sided probabilities of U summed over blocks of neighbours."""
     rows, n = base.shape
     total, variance = np.zeros(rows), np.zeros(rows)
-    whole = max(n // BLOCK - 1, 0) * BLOCK  # what is left over joins the last block
+    whole = max(n // BLOCK - 1, 0) * BLOCK  # a remainder joins the last block
     for start, end in pairwise([*range(0, whole + 1, BLOCK), n]):
         deviation, spread = _u(base[:, start:end], candidate[:, start:end])
         total += deviation
@@ -173,9 +174,9 @@ def _blocked(base: Array, candidate: Array) -> Array:
 
 
 def _u(x: Array, y: Array) -> tuple[Array, Array]:
-    """Return, row by row, how far Mann and Whitney's U of y is from its mean among equals, and its variance there.
+    """Return, row by row, the distance of Mann and Whitney's U of y from its mean among equals, and its variance there.
 
-    The variance is that of the ranks themselves, so that it is less where there are ties.
+    The variance is that of the ranks themselves, so that ties make it smaller.
     """
     m, n = x.shape[1], y.shape[1]
     ranks = midranks(np.concatenate([x, y], axis=1))
@@ -194,7 +195,7 @@ def _two_sided(deviation: Array, variance: Array) -> Array:
 def midranks(values: Array) -> Array:
     """Return the ranks, from 1, within each row of (rows, n); equal values share the mean of theirs.
 
-    ``scipy.stats.rankdata`` does the same; to import it takes longer than a whole comparison.
+    ``scipy.stats.rankdata`` does the same, but importing it takes longer than a whole comparison.
     """
     order = np.argsort(values, axis=1)
     ordered = np.take_along_axis(values, order, axis=1)
@@ -210,9 +211,9 @@ def midranks(values: Array) -> Array:
 
 @cache
 def needed_samples(comparisons: int, *, paired: bool) -> int:
-    """Return how many samples a side needs for a change to be found significant among so many comparisons.
+    """Return the number of samples a side needs for a change to be significant among so many comparisons.
 
-    Even samples that are wholly apart have a smallest probability, which must be below ``ALPHA / comparisons``.
+    Even samples that do not overlap have a smallest probability, which must be below ``ALPHA / comparisons``.
     """
     n = FEWEST
     while True:
@@ -223,9 +224,9 @@ def needed_samples(comparisons: int, *, paired: bool) -> int:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Return probabilities corrected for their number, in the order given: significant where at most :data:`ALPHA`.
+    """Return probabilities corrected for their number, in the order given: significant if at most :data:`ALPHA`.
 
-    The smallest is multiplied by their number, the next by one less, and so on; none may fall below one before it.
+    The smallest is multiplied by their number, the next by one less, and so on; none may fall below the one before it.
     """
     values: Any = np.asarray(p, dtype=float)
     order = np.argsort(values, kind="stable")

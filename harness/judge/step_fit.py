@@ -31,7 +31,7 @@ CORRELATIONS = np.linspace(-0.95, 0.95, 39)
 
 
 def steps(series: Array) -> list[int]:
-    """Return the index of the first value of each piece but the first, ascending.
+    """Return the index of the first value of each piece except the first, ascending.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def steps(series: Array) -> list[int]:
 
 
 class _Costs:
-    """The sum of absolute deviations of a piece from its median, each computed once."""
+    """The sums of absolute deviations of pieces from their medians, each computed once."""
 
     def __init__(self, series: Array) -> None:
         self._series = series
@@ -87,7 +87,7 @@ def _potts(series: Array, penalties: Array) -> list[list[int]]:
 
 
 def _edges(begin: npt.NDArray[np.intp], n: int) -> list[int]:
-    """Return the edges of a partition given by where the piece that ends at each index begins."""
+    """Return the edges of a partition, given the beginning of the piece that ends at each index."""
     edges = [n]
     while edges[-1]:
         edges.append(int(begin[edges[-1]]))
@@ -111,7 +111,7 @@ def _merged(cost: _Costs, edges: list[int], penalty: float) -> list[int]:
 
 
 def _residual(series: Array, edges: list[int]) -> float:
-    """Return the sum of absolute residuals, less what neighbours explain of each other, and a floor above zero."""
+    """Return the sum of absolute residuals after removing the correlation of neighbours, plus a floor above zero."""
     levels = np.array([np.median(series[a:b]) for a, b in pairwise(edges)])
     error = series - np.repeat(levels, np.diff(edges))
     innovations = np.abs(error[1:] - CORRELATIONS[:, None] * error[:-1]).sum(axis=1)

@@ -1,9 +1,9 @@
-"""Times of two runs: what is compared with what, and the verdict on it.
+"""Compare the times of two runs, and judge them.
 
-Three designs, the better first. *Pairs*: base and candidate were measured alternately, in one session. *Controlled*:
-two sessions, in each of which the row was measured alternately with the plain conversion of the same model (``off``);
-what is compared is the ratio to it, so that a slower night, which slows both, cancels. *Sessions*: neither; a wider
-floor.
+There are three designs, the better first. *Pairs*: base and candidate were measured alternately, in one session.
+*Controlled*: two sessions, in each of which the row was measured alternately with the plain conversion of the same
+model (``off``); the ratios to it are compared, so that a slower night, which slows both, cancels. *Sessions*: neither
+of these; the noise floor is wider.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from harness.records.verdicts import Verdict
 
 PAIRED_FLOOR = 0.01
-"""Noise floor of interleaved pairs, as a share: what code placement and memory layout alone change."""
+"""Noise floor of interleaved pairs, as a share: code placement and memory layout alone change times by as much."""
 SESSION_FLOOR = 0.03
 """Noise floor between two sessions on one machine, which differ by clocks, heat and other work."""
 CONTROL_FLOOR = 0.02
-"""Noise floor between two sessions of a row against the plain conversion beside it: what hits both cancels."""
+"""Noise floor between two sessions of a row against the plain conversion beside it: common disturbances cancel."""
 RESOLUTION = 0.05
 """A slowdown of this share must be excluded before a time is called unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a comparison is made."""
+    """The settings of a comparison."""
 
     across_machines: bool = False
-    """Whether times of different machines are compared, and labelled."""
+    """Whether times of different machines are compared, with a label."""
     floor: float | None = None
     """Noise floor for all times; None for the design's own."""
 
@@ -55,7 +55,7 @@ def controls(records: Iterable[Record]) -> dict[tuple[str, ...], Record]:
 
 
 def control_of(record: Record, found: dict[tuple[str, ...], Record], name: str) -> Record | None:
-    """Return the plain conversion measured beside a record; None where there is none, or it is that itself."""
+    """Return the plain conversion measured beside a record; None if there is none, or if the record is that itself."""
     one = found.get(_session(record)) if record.pair and record.variant != CONTROL else None
     return one if one is not None and one.status == "ok" and one.samples.get(name) else None
 
@@ -64,7 +64,7 @@ _machine = attrgetter("os", "machine", "chip", "cores", "memory_bytes")
 
 
 def machine(record: Record) -> tuple[str, ...]:
-    """Return what tells machines apart, the operating system's build among it."""
+    """Return the fields that tell machines apart, including the operating system's build."""
     one = record.environment
     return (one.os, one.machine, one.chip, f"{one.cores} cores", f"{one.memory_bytes / 2**30:.0f} GiB")
 
@@ -114,7 +114,7 @@ class Times(msgspec.Struct, frozen=True):
         return PAIRED_FLOOR if self.paired else CONTROL_FLOOR if self.controlled else SESSION_FLOOR
 
     def samples(self) -> Samples:
-        """Return what is tested: times, or their ratios to the control's."""
+        """Return the samples to test: times, or their ratios to the control's."""
         from harness.judge.stats import Samples
 
         if self.controls is not None and not self.paired:
@@ -149,7 +149,7 @@ def _clean(values: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def judge_times(times: Sequence[Times], rules: Rules) -> Iterator[Verdict]:
-    """Judge all times of a comparison together, since the correction is for their number."""
+    """Judge all times of a comparison together, since the correction depends on their number."""
     from harness.judge import stats
 
     samples = [one.samples() for one in times]
@@ -201,7 +201,7 @@ def _time_verdict(
 
 
 def kind_of(effect: Effect, floor: float) -> tuple[str, str]:
-    """Return the kind of a time's verdict, and what the sentence adds."""
+    """Return the kind of a time's verdict, and the addition to its sentence."""
     from harness.judge.stats import ALPHA
 
     significant = effect.p <= ALPHA

@@ -39,11 +39,11 @@ class Accepted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: str
     """Id of the first run at the accepted level."""
     reason: str
-    """Why it is accepted, in the words of whoever did."""
+    """The reason, in the words of the person who accepted it."""
     time: str
     """When it was accepted, ISO 8601, UTC."""
     machine: str = ""
-    """The machine of a time or a count over nights; empty where the figure does not depend on it."""
+    """The machine of a time or a count over nights; empty if the figure does not depend on it."""
 
 
 def read(folder: Path) -> list[Accepted]:

@@ -1,7 +1,7 @@
 """The expected state: ``results/baselines/<model>.json``, committed, one file a model so that a diff reads by model.
 
-A baseline holds what does not depend on the machine: counts, ops, statuses, sites, and the precision of the reference
-executor with a stated tolerance. Times are never in it; they are compared between runs.
+A baseline holds the figures that do not depend on the machine: counts, ops, statuses, sites, and the precision of the
+reference executor with a stated tolerance. Times are never in it; they are compared between runs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 BASELINE_VERSION = 1
 LIMIT_BYTES = 64_000_000
-"""Largest file read; a model's baseline is some kilobytes a row."""
+"""Size of the largest file read; a model's baseline has some kilobytes per row."""
 
 COUNTS: dict[str, bool | None] = {
     "norms_expected": True,
@@ -35,7 +35,7 @@ COUNTS: dict[str, bool | None] = {
     "ops_after": False,
     "norm_ops": False,
 }
-"""Fields of a record that must be exactly as expected, with whether more is better; None where it is neither."""
+"""Fields of a record that must be exactly as expected, with whether more is better; None if it is neither."""
 
 
 class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,7 +46,7 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What is expected of one row. In the file, a field at its default is left out."""
+    """The expectation of one row. In the file, a field at its default is left out."""
 
     model: str
     variant: str
@@ -71,7 +71,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     ops_after: int | None = None
     norm_ops: int | None = None
     metrics: dict[str, float | None] = {}
-    """None where the metric was not finite."""
+    """None if the metric was not finite."""
     fused_sites: dict[str, str] = {}
     """Torch module, or "", by the value's name in the program."""
     missed_sites: dict[str, str] = {}
@@ -83,7 +83,7 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
     @property
     def outcome(self) -> str:
-        """How good the expected output is, decided from the expected metrics."""
+        """The outcome of the expected output, decided from the expected metrics."""
         return outcome_of(self.metrics)
 
     @property
@@ -99,7 +99,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str]
     """Versions of the packages it was made with, for the reader."""
     tolerances: dict[str, Tolerance]
-    """By metric; may be edited in the file, and stays as edited."""
+    """Tolerances by metric; they may be edited in the file, and stay as edited."""
     rows: tuple[Expectation, ...]
     baseline_version: int = BASELINE_VERSION
 
@@ -141,12 +141,12 @@ def read_folder(
     odd: Callable[[str], None] | None = None,
     unreadable: Callable[[str, RecordError], None] | None = None,
 ) -> dict[str, Baseline]:
-    """Return the baselines of a folder by model; none where there is no such folder.
+    """Return the baselines of a folder by model; none if there is no such folder.
 
     Parameters
     ----------
     folder: where the files are.
-    odd: called with a sentence about each file that is left out because it is no baseline by its name or kind.
+    odd: called with a sentence about each file that is left out because its name or kind is not that of a baseline.
     unreadable: called with the model and the error of each file that cannot be read; without it, the first is raised.
 
     Raises
@@ -170,7 +170,7 @@ def read(path: Path) -> Baseline:
 
     Raises
     ------
-    RecordError: naming the file, if it cannot be read or is none.
+    RecordError: naming the file, if it cannot be read or is not a baseline.
     """
     try:
         return decode(limited_read.read(path, LIMIT_BYTES), str(path))
@@ -184,7 +184,7 @@ def write(folder: Path, baseline: Baseline) -> Path:
     Raises
     ------
     OutputError: if the folder cannot be written.
-    RecordError: if the model's key is invalid: it comes from a record, which may be anyone's.
+    RecordError: if the model's key is invalid; the record it comes from may have been written by anyone.
     """
     path = _path(folder, baseline.model)
     atomic.write(path, encode(baseline))

@@ -41,7 +41,7 @@ def version(package: str) -> str:
 
 
 def project_version() -> str:
-    """Return the version of this project; of a checkout that is not installed, the one its source states."""
+    """Return the version of this project; for a checkout that is not installed, the one its source states."""
     source = (ane_rms_folder() / "__init__.py").read_text(encoding="utf-8")
     stated = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     return version("ane-rms") or (stated[1] if stated else "unknown")

@@ -2,7 +2,7 @@
 
 A results folder is synchronised, copied to other file systems and edited by hand, which leaves files beside ours:
 ``._name`` (macOS' AppleDouble), ``name (conflicted copy).json``, links whose target stayed behind. Hidden files are
-nobody's records and are passed over; any other odd file is told in a sentence, and the rest is read.
+skipped silently; any other odd file is reported in a sentence, and the rest is read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RUN_ID = re.compile(r"\d{8}(T\d{6}(\.\d{1,6})?Z)?")
 """A run's id: its date and time, ``20260131T235959.123456Z``; by hand, the date alone."""
 
 MODEL_KEY = re.compile(r"\w[\w.\-]*")
-"""A model's key, after which its baseline is named."""
+"""A model's key, which is the name of its baseline's file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Listing:
 
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
-    """A sentence for each file that looks like one of them and is none."""
+    """A sentence for each file that looks like one of them but is not."""
 
 
 def runs(results: Path) -> Listing:
@@ -86,7 +86,7 @@ def _listing(folder: Path, suffix: str, pattern: re.Pattern[str], named: str) ->
 
 
 def _oddity(path: Path) -> str:
-    """Return why a path cannot be one of our files; "" if it can."""
+    """Return the reason why a path cannot be one of our files; "" if it can."""
     try:
         mode = path.stat().st_mode
     except OSError as error:
@@ -95,7 +95,7 @@ def _oddity(path: Path) -> str:
 
 
 def tell(listing: Listing, told: Callable[[str], None] | None) -> tuple[Path, ...]:
-    """Return the files of a listing, having told its notes to whoever wants them."""
+    """Return the files of a listing, after passing on its notes."""
     for note in listing.notes:
         if told:
             told(note)

@@ -30,12 +30,12 @@ class Side:
     records: list[Record] = field(default_factory=list)
     baselines: dict[str, Baseline] = field(default_factory=dict)
     others: tuple[str, ...] | None = None
-    """Models that a run was not asked for; None where nobody said, and every row of a base is expected in it."""
+    """Models that a run was not asked for; None if unknown, and then every row of a base is expected in it."""
     unreadable: dict[str, str] = field(default_factory=dict)
-    """Why a model's baseline cannot be read, by model; whoever needs that model's baseline is to refuse."""
+    """The reason why a baseline cannot be read, by model; a caller that needs that baseline must refuse."""
 
     def only(self, models: Collection[str] | None) -> Side:
-        """Return the side with these models alone; all of it for None."""
+        """Return the side with these models only; all of it for None."""
         if models is None:
             return self
         return replace(
@@ -59,7 +59,7 @@ def find(name: str, results: Path, damaged: Callable[[str], None] | None = None)
 
     Raises
     ------
-    RecordError: if nothing answers to the name, or what does cannot be read.
+    RecordError: if the name stands for nothing, or for something that cannot be read.
     """
     if name == BASELINES:
         return _folder(name, results / "baselines", damaged)
@@ -84,7 +84,7 @@ def find(name: str, results: Path, damaged: Callable[[str], None] | None = None)
 
 
 def check_readable(base: Side, other: Side, told: Callable[[str], None]) -> None:
-    """Refuse to judge a model whose baseline cannot be read; tell of those that the other side has no row of.
+    """Refuse to judge a model whose baseline cannot be read; report those that the other side has no row of.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def check_readable(base: Side, other: Side, told: Callable[[str], None]) -> None
 
 
 def runs(results: Path, damaged: Callable[[str], None] | None = None) -> list[Path]:
-    """Return the files of all runs, oldest first; `damaged` is told of each file that is left out."""
+    """Return the files of all runs, oldest first; `damaged` is called for each file that is left out."""
     return list(listing.tell(listing.runs(results), damaged))
 
 
@@ -135,7 +135,7 @@ def _folder(name: str, folder: Path, damaged: Callable[[str], None] | None) -> S
 def _at_revision(revision: str, results: Path, damaged: Callable[[str], None] | None) -> Side:
     """Return the baselines committed at a git revision.
 
-    git is asked for names separated by NUL: in lines, it quotes those that are not ASCII.
+    git lists names separated by NUL, since in lines it quotes those that are not ASCII.
     """
     if revision.startswith("-") or _git(results, "rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
         raise RecordError(

@@ -1,4 +1,4 @@
-"""The parts of a record about the machine: its versions, its condition, and where it plans to run a program."""
+"""The parts of a record about the machine: its versions, its condition, and the planned placement of a program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine: str
     """Processor architecture, for example ``arm64``."""
     chip: str
-    """The processor's name where the system tells it."""
+    """The processor's name, if the system reports it."""
     cores: int
     memory_bytes: int
     versions: dict[str, str]
@@ -39,7 +39,7 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Placement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where Core ML plans to run a program: planned, not traced."""
+    """The devices on which Core ML plans to run a program: planned, not traced."""
 
     ops: dict[str, int] = {}
     """Number of ops by preferred device: ``ane``, ``gpu``, ``cpu``, or ``unknown``."""

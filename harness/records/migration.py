@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 only added fields; each has a default that is true of what version 1 measured."""
+    """Version 2 only added fields; the default of each is true for records of version 1."""
     return record
 
 
@@ -26,7 +26,7 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
 
 
 STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1, 2: _from_2}
-"""From a version to the next."""
+"""Migrations from a version to the next."""
 
 
 class _Version(msgspec.Struct):
@@ -67,7 +67,7 @@ def decode(line: bytes) -> Record:
 
 
 def _current(line: bytes) -> Record | None:
-    """Return the record of a line of the current version, decoded in one pass; nearly all lines are such."""
+    """Return the record of a line of the current version, decoded in one pass; nearly all lines have that version."""
     if b'"schema_version"' not in line:
         return None
     try:

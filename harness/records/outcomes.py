@@ -1,16 +1,16 @@
-"""How good a program's output is, in one word, and whether that word makes its row wrong.
+"""The outcome, one word for the quality of a program's output, and whether it makes the program's row wrong.
 
-The output is compared with the logits of the same model in float32 PyTorch. The first that applies is the outcome:
+The output is compared with the logits of the same model in float32 PyTorch. The outcome is the first that applies:
 
 ============  =========================================================================================
 not finite    a logit is NaN or infinite
 collapsed     a row of logits is all zeros; or the error is nearly as long as the logits; or hardly a
               next token agrees and the distributions have little in common
 degraded      the error, the divergence or the number of changed next tokens exceeds float16's rounding
-fine          what rounding to float16 explains
+fine          rounding to float16 explains the error
 ============  =========================================================================================
 
-This is the one place that decides, for runs, benchmarks, comparisons and expectations alike.
+Runs, benchmarks, comparisons and expectations all use this module's decision.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 NOT_FINITE, COLLAPSED, DEGRADED, FINE = "not finite", "collapsed", "degraded", "fine"
 
 OUTCOMES = (FINE, DEGRADED, COLLAPSED, NOT_FINITE)
-"""Every outcome, the best first. A row that executed nothing has none: the empty text."""
+"""Every outcome, the best first. A row that executed nothing has the empty text."""
 
 FINE_REL_L2 = 0.1
-"""Largest relative L2 error that is fine. Float16 gives 1e-3 to 8e-3 on the models of the zoo, 2e-2 where a router
+"""Largest relative L2 error that is fine. Float16 gives 1e-3 to 8e-3 on the models of the zoo, 2e-2 if a router
 chooses other experts, and a Neural Engine that accumulates in float16 several times that. A row of zeros gives 1."""
 
 FINE_KL = 0.1
@@ -50,7 +50,7 @@ COLLAPSED_KL = 1.0
 
 
 def outcome_of(metrics: Mapping[str, float | None]) -> str:
-    """Return one of :data:`OUTCOMES`, or "" where nothing was compared.
+    """Return one of :data:`OUTCOMES`, or "" if nothing was compared.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def is_fault(outcome: str, *, plain: bool, compressed: bool) -> bool:
     """Return whether an outcome makes a row wrong.
 
     A program that is not finite is always wrong. A collapse of a program whose norms are primitives (``plain``: the
-    variants ``off`` and ``cpu``, and a lowering that builds primitives) is the finding that such a row is made for. A
-    compressed program may be degraded: the loss is the compression's. Everything else is what a user would ship, and
-    must be fine.
+    variants ``off`` and ``cpu``, and a lowering that builds primitives) is the finding that such a row exists for. A
+    compressed program may be degraded, since compression loses precision. Every other program is one that a user would
+    ship, and must be fine.
     """
     if outcome == NOT_FINITE:
         return True

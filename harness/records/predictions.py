@@ -1,6 +1,6 @@
-"""What the engine model predicts for a program on one family: a prediction, never a record of a run.
+"""The engine model's prediction for a program on one family; it is never a record of a run.
 
-It is kept in files of its own beside the tables of runs; no reader of records reads them.
+Predictions are kept in files of their own beside the tables of runs, which no reader of records reads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Absence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str
     count: int
     certain: bool
-    """Whether the source says that it leaves; False where it may."""
+    """Whether the source says that it leaves; False if it only may."""
     first: str
     """The name of the first such op."""
 
@@ -38,7 +38,7 @@ class Hazard(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     op_type: str
     reason: str
     peak: float | None = None
-    """Largest magnitude seen in calibration; None where none ran."""
+    """Largest magnitude in calibration; None without a calibration."""
 
 
 class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,9 +48,9 @@ class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The program: a model with its variant, or a package."""
     family: str
     basis: str
-    """``measured`` or ``derived``: what the family's figures rest on."""
+    """``measured`` or ``derived``: the basis of the family's figures."""
     ops: int
-    """Ops but for constants and compressed weights."""
+    """Number of ops, without constants and compressed weights."""
     on_engine: int
     may_leave: int
     leave: int
@@ -72,13 +72,13 @@ class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Estimated seconds of one call on the engine, dispatches included."""
     low_s: float
     high_s: float
-    """The same less and plus the published median error."""
+    """The estimate minus and plus the published median error."""
     by_class_s: dict[str, float]
     """Seconds by class of op; ``dispatch`` is the floor of every island."""
     without_estimate: dict[str, int]
     """Ops on the engine that have no estimate, by type."""
     executor: str = "prediction"
-    """Never an executor that records know."""
+    """The executor's name, which records do not accept."""
 
 
 def write(results: Path, name: str, predictions: Sequence[Prediction]) -> Path:
@@ -91,7 +91,7 @@ def write(results: Path, name: str, predictions: Sequence[Prediction]) -> Path:
 def read_all(results: Path, odd: Callable[[str], None]) -> list[Prediction]:
     """Return the predictions kept below a results folder, in the order of their files' names.
 
-    `odd` is called with a sentence about each file that does not hold what :func:`write` writes.
+    `odd` is called with a sentence about each file that :func:`write` cannot have written.
     """
     found: list[Prediction] = []
     for path in listing.tell(listing.tables(results, SUFFIX), odd):

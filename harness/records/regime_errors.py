@@ -21,7 +21,7 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     lowering: str
     policy: str
     by_regime: dict[str, float | None]
-    """None where it is not finite, which JSON cannot hold."""
+    """None if it is not finite, which JSON cannot hold."""
     predicted_s: float | None = None
     """Under a policy of the Neural Engine, the seconds that the engine model predicts for the norm on that family."""
 

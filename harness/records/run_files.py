@@ -1,7 +1,7 @@
 """Records on disk: append-only JSON lines under ``results/runs``, tables under ``results/tables``.
 
 A run is two files: ``runs/<id>.json``, its plan, written once; and ``runs/<id>.jsonl``, its records, each appended as
-soon as it exists. A killed run loses the record being made and nothing else, and can be resumed from the two files.
+soon as it exists. A killed run loses only the record being made, and can be resumed from the two files.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _ID = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
 _ID_FORM = "%Y%m%dT%H%M%S.%fZ"
 PLAN_LIMIT_BYTES = 64 << 20
 LINE_LIMIT_BYTES = 16 << 20
-"""Largest line read; a record is some kilobytes."""
+"""Size of the longest line read; a record has some kilobytes."""
 
 
 class Asked(msgspec.Struct, frozen=True):
     """The part of a run's plan that comparisons need."""
 
     others: tuple[str, ...] | None = None
-    """Models of the zoo that the run was not asked for; None where nobody said."""
+    """Models of the zoo that the run was not asked for; None if unknown."""
 
 
 class RunFolder:
@@ -124,7 +124,7 @@ class RunFolder:
         atomic.write(self.plan, plan)
 
     def write_asked(self, others: tuple[str, ...]) -> None:
-        """Keep which models of the zoo were not asked for, of a run that is never continued and needs no more plan."""
+        """Write which models of the zoo were not asked for, as the only plan of a run that cannot be resumed."""
         self.write_plan(msgspec.json.encode(Asked(others)))
 
     def read_plan(self) -> bytes:
@@ -146,8 +146,8 @@ class RunFolder:
 
         Raises
         ------
-        OutputError: if the disk is full, for example; what was appended before is then intact. Also for a record that
-            nothing registered has made: results hold measurements, never what a test's stand-in for a device said.
+        OutputError: if the disk is full, for example; the records appended before are then intact. Also for a record of
+            an executor that is not registered: results hold measurements, never figures of a test's stand-in.
         """
         check_origin(record)
         line = msgspec.json.encode(record) + b"\n"
@@ -191,11 +191,11 @@ class RunFolder:
 
 
 def read_asked(records: Path) -> Asked:
-    """Return what the run that left a file of records was asked for, as the plan beside it says.
+    """Return the comparison's part of the plan beside a file of records.
 
     Raises
     ------
-    RecordError: if what lies beside it cannot be read.
+    RecordError: if the plan cannot be read.
     """
     plan = records.with_suffix(".json")
     try:
@@ -211,7 +211,7 @@ def read_asked(records: Path) -> Asked:
 def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[Record]:
     """Yield the records of one file, in order.
 
-    A last line without its line end is what a killed run leaves: it is skipped, and ``damaged`` is told in a sentence.
+    A killed run leaves a last line without its line end: it is skipped, and ``damaged`` is called with a sentence.
 
     Raises
     ------

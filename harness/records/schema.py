@@ -15,18 +15,18 @@ from harness.records.machine import Condition, Environment, Placement
 SCHEMA_VERSION = 3
 
 STATUSES = ("ok", "wrong", "failed", "timed out", "killed", "out of memory", "skipped")
-"""What became of a row: ``ok``; ``wrong``, a check did not hold; ``failed``, an error; ``timed out``, past its time
+"""The status of a row: ``ok``; ``wrong``, a check did not hold; ``failed``, an error; ``timed out``, past its time
 limit; ``killed``, its process ended by a signal; ``out of memory``, past its memory limit; ``skipped``, never tried.
-All but ``ok`` give a reason."""
+All but ``ok`` have a reason."""
 
 EXECUTORS = ("reference", "coreml", "coreml-remote")
-"""What may have run a program whose record is kept: `harness.records.run_files` refuses all others."""
+"""The executors whose records are kept: `harness.records.run_files` refuses all others."""
 
 PREDICTING = "ane-"
 """The beginning of policies that predict a Neural Engine: their rows are the reference executor's alone."""
 
 DEVICE_SYSTEMS = ("macOS", "iphone", "ipad")
-"""What the environment of a record begins with whose executor is not ``reference``."""
+"""The beginning of a record's environment if its executor is not ``reference``."""
 
 
 class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -38,14 +38,14 @@ class SiteRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Path of the torch module, where known."""
     fused: bool
     spelling: str
-    """How the program spelled it; for a miss, the op that takes the root."""
+    """The spelling in the program; for a miss, the op that takes the root."""
     shape: tuple[int | str, ...]
     axes: tuple[int, ...] = ()
     epsilon: float | None = None
     has_gamma: bool | None = None
     deviation_bound: float | None = None
     reason: str = ""
-    """Why it is not fused."""
+    """The reason why it is not fused."""
 
 
 class RescaledRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,7 +54,7 @@ class RescaledRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     """The value nearest to its ceiling, or furthest beyond it."""
     factor: float
-    """A power of two; 1 where the values were left as they are."""
+    """A power of two; 1 if the values were left as they are."""
     values: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
     """Constants that took the factor."""
@@ -69,7 +69,7 @@ class RescaledRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is known of a converted model without running it, kept in the cache beside the package.
+    """The facts about a converted model that need no run, kept in the cache beside the package.
 
     Each field is the record's of the same name.
     """
@@ -90,12 +90,12 @@ class Facts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a checkpoint's row reads and continues a text, beside float32 PyTorch."""
+    """The reading of a text and its continuation by a checkpoint's row, beside float32 PyTorch."""
 
     tokens: int
     """Length of the text."""
     perplexity: float | None
-    """None where it is infinite."""
+    """None if it is infinite."""
     perplexity_float32: float | None
     agreement: float
     """Share of next tokens that are float32 PyTorch's, 0 to 1."""
@@ -120,11 +120,11 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: str
     compute_units: str
     compute_precision: str
-    """``FLOAT16`` or ``FLOAT32``: what the program computes in."""
+    """``FLOAT16`` or ``FLOAT32``: the program's compute precision."""
     executor: str
-    """What ran the program: ``reference`` is this project's interpreter, never a device."""
+    """The executor of the program: ``reference`` is this project's interpreter, never a device."""
     policy: str
-    """The executor's precision policy; one that begins with ``ane-`` makes of the row a prediction."""
+    """The executor's precision policy; one that begins with ``ane-`` makes the row a prediction."""
     lowering: str
     seed: int
     sequence_length: int
@@ -134,11 +134,11 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shape: str = "prefill"
     """``prefill``, ``decode``, ``flexible`` or ``both``: how the program takes its tokens."""
     compression: str = ""
-    """How the weights were compressed after conversion; empty for not at all."""
+    """The compression of the weights after conversion; empty for none."""
     checkpoint: str = ""
     """Path or hub id, with its revision, of the weights; empty for random ones."""
     definition: str = ""
-    """Digest of what was measured: zoo entry, its published numbers, inputs. Rows with other digests do not compare."""
+    """Digest of the subject: zoo entry, its published numbers, inputs. Rows with different digests do not compare."""
     reason: str = ""
     norms_expected: int | None = None
     """The zoo file's formula."""
@@ -157,24 +157,24 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     norm_bytes: int | None = None
     """Bytes that these ops read and write, op by op, in float16."""
     rescale: str = ""
-    """How the model was to be rescaled: ``off``, ``auto`` with its aim, or a power of two."""
+    """The rescale asked for: ``off``, ``auto`` with its aim, or a power of two."""
     rescaled: tuple[RescaledRecord, ...] = ()
-    """What was scaled to fit float16, and what could not be."""
+    """The regions that were scaled to fit float16, and those that could not be."""
     peaks: dict[str, float] = {}
-    """Largest magnitudes in calibration, of what norms read and matrix products give, by the value's name."""
+    """Largest magnitudes in calibration, of norms' inputs and matrix products' results, by the value's name."""
     warnings: tuple[str, ...] = ()
-    """Guard rails that fused norms touch, each with the site's name."""
+    """Warnings about fused norms, each with the site's name."""
     metrics: dict[str, float | None] = {}
     """Precision of the logits against the float32 PyTorch model; see ``harness.measure.metrics``. JSON has no NaN or
     infinity: in a file these are null, read as None."""
     text: TextRecord | None = None
-    """How it reads a text, where that was asked for."""
+    """The reading of a text, if that was asked for."""
     outcome: str = ""
-    """How good the output is, one of ``harness.records.outcomes.OUTCOMES``; empty where nothing was executed."""
+    """The outcome, one of ``harness.records.outcomes.OUTCOMES``; empty if nothing was executed."""
     seconds: dict[str, float] = {}
     """Wall time of the steps, in seconds: export, convert, execute."""
     peak_memory_bytes: dict[str, int] = {}
-    """Peak resident memory of the process by step, in bytes, where it was measured."""
+    """Peak resident memory of the process by step, in bytes, if it was measured."""
     cached: bool = False
     """Whether the package came from the cache: ``seconds`` then times its loading."""
     samples: dict[str, tuple[float, ...]] = {}
@@ -188,16 +188,16 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """State of the machine after it."""
     placement: Placement | None = None
     marks: tuple[str, ...] = ()
-    """What a reader must know of this row: ``on battery``, ``throttled``, ``retried``, ..."""
+    """Marks on the row: ``on battery``, ``throttled``, ``retried``, ..."""
     log: str = ""
-    """The end of what the row's process printed, where it did not end well."""
+    """The end of the output of the row's process, if it did not end well."""
     worker: str = ""
     """Name of the machine of a fleet that made the row; empty for this one."""
     schema_version: int = SCHEMA_VERSION
 
     @property
     def row(self) -> tuple[str, ...]:
-        """What the row is of: two records of different runs with equal rows are a measurement and its repetition."""
+        """The row's identity: two records of different runs with equal identities repeat one measurement."""
         return row_of(self)
 
     @property
@@ -225,7 +225,7 @@ ROW = (
     "executor",
     "policy",
 )
-"""Names of the fields that say what a row is of."""
+"""Names of the fields that form a row's identity."""
 _fields = attrgetter(*ROW)
 _AT_CHECKPOINT = ROW.index("checkpoint")
 
@@ -233,8 +233,8 @@ _AT_CHECKPOINT = ROW.index("checkpoint")
 def row_of(about: object) -> tuple[str, ...]:
     """Return the identity of a record's or an expectation's row.
 
-    A checkpoint is known by its content: its place in the row holds the digest of what was measured, where there is
-    one, so that neither a folder that was moved nor another spelling of its path makes another row.
+    A checkpoint is identified by its content: its place in the row holds the digest of the subject, if there is one, so
+    that a folder that was moved or another spelling of its path does not make another row.
     """
     found: tuple[str, ...] = _fields(about)
     definition = getattr(about, "definition", "")

@@ -11,13 +11,13 @@ class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     run_id: str
     time: str
     value: float | None
-    """A count, a metric, or a median in seconds; None where the run has none, or one that is not finite."""
+    """A count, a metric, or a median in seconds; None if the run has none, or one that is not finite."""
     why: str = ""
-    """Why there is no value, where more is known than that: the row's status and reason, or that it is not there."""
+    """The reason for a missing value, if known: the row's status and reason, or that the row is absent."""
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A change point: from one night on the figure is at another level."""
+    """A change point: the night from which on the figure is at another level."""
 
     kind: str
     """``regression``, ``improvement``, or ``suspicious`` for a figure that is neither better nor worse."""
@@ -26,15 +26,15 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last: Point
     """The last at the level before."""
     before: float | None
-    """Median of the level before; None where the figure was missing."""
+    """Median of the level before; None if the figure was missing."""
     after: float | None
-    """Median of the new level; None where the figure is missing from this night on."""
+    """Median of the new level; None if the figure is missing from this night on."""
     sentence: str
     """What happened, naming row, night and figures."""
     between: tuple[str, ...] = ()
     """What else changed between the two nights: ``commit 01234567ab to 89abcdef01``, ``torch 2.12 to 2.13``."""
     commits: tuple[str, ...] = ()
-    """The commits between, newest first, each with its subject, where the checkout has them."""
+    """The commits between, newest first, each with its subject, if the checkout has them."""
 
 
 class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

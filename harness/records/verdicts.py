@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 KINDS = ("regression", "suspicious", "improvement", "accepted", "not comparable", "insufficient data", "unchanged")
-"""What a verdict can be, in the order of the tables:
+"""The kinds of verdicts, in the order of the tables:
 
-- ``regression``: worse, beyond the gate or the statistics' doubt;
+- ``regression``: worse, beyond the gate's tolerance or with statistical certainty;
 - ``suspicious``: a time changed significantly but within the noise floor, or beyond it but not significantly; or
   something that is neither better nor worse changed. Worth a look, never a failure;
-- ``improvement``: better; an expectation to bring up to date;
+- ``improvement``: better; the expectation should be updated;
 - ``accepted``: worse, and accepted with a reason in ``results/baselines/accepted.jsonl``;
 - ``not comparable``: another machine, condition, definition or policy, or nothing to compare with;
 - ``insufficient data``: too few samples, or too noisy ones, to tell;
@@ -27,17 +27,17 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     title: str
     """The row in words; see :attr:`harness.records.schema.Record.title`."""
     measure: str
-    """What was judged: ``row``, ``status``, ``fused``, ``ops_after``, ``rel_l2``, ``predict`` ..., or ``gates`` for all
-    that must be equal."""
+    """The figure judged: ``row``, ``status``, ``fused``, ``ops_after``, ``rel_l2``, ``predict`` ..., or ``gates`` for
+    all that must be equal."""
     sentence: str
     """What happened, naming model, site and figures."""
     row: tuple[str, ...] = ()
-    """The row's identity, :attr:`harness.records.schema.Record.row`; empty where a whole model is meant."""
+    """The row's identity, :attr:`harness.records.schema.Record.row`; empty for a whole model."""
     base: float | str | None = None
     """The figure before: a count, a metric, or a median in seconds."""
     candidate: float | str | None = None
     ratio: float | None = None
-    """For a time: how many times the candidate's is of the base's; above 1 is slower."""
+    """For a time, the ratio of the candidate's to the base's; above 1 is slower."""
     interval: tuple[float, float] | None = None
     """The interval of that ratio, at :data:`harness.judge.stats.CONFIDENCE`."""
     p: float | None = None
@@ -47,7 +47,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: str = ""
     """The norm site in question."""
     label: str = ""
-    """What must be said beside any figure: ``across machines``."""
+    """A note to show beside the figure: ``across machines``."""
 
 
 def worst(verdicts: list[Verdict]) -> str:

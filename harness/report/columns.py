@@ -1,7 +1,7 @@
-"""The columns of a results table. Every output format iterates over :data:`COLUMNS`; a new one is added here alone.
+"""The columns of a results table. Every output format iterates over :data:`COLUMNS`; a new column is added only here.
 
-A column that says the same usual thing in every row is left out where people read the table (:func:`shown`), so that
-options few runs use cost the others no width.
+A column that has its usual value in every row is left out of tables for people (:func:`shown`), so that rarely used
+options take no width in the other tables.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Column:
     value: Callable[[Record], Any]
     spec: str = ""
     usual: str | None = None
-    """Left out of a table all of whose records have this value, as text."""
+    """The value, as text, for which a column is left out if all records have it."""
 
     def text(self, record: Record) -> str:
         """Return the value as shown in a table's cell; a value that is not there is a dash."""
         return cell(self.shown(self.value(record)))
 
     def shown(self, value: Any) -> str:
-        """Return a value of this column, once read, as it is shown."""
+        """Return a value of this column as it is shown."""
         return "-" if value is None or value == "" else format(value, self.spec)
 
 
@@ -46,7 +46,7 @@ def metric_column(name: str) -> Column:
 
 
 def _metric_columns() -> Iterator[Column]:
-    """Yield the column of each metric, that of the first one followed by its mean over prompts."""
+    """Yield the column of each metric; that of the first is followed by its mean over prompts."""
     for name, found in METRICS.items():
         if found.in_tables:
             yield metric_column(name)
@@ -61,12 +61,12 @@ def _mean_column(name: str) -> Column:
 
 
 def _policy(record: Record) -> str:
-    """Return the policy, with a word where it predicts a device."""
+    """Return the policy, with a note if it predicts a device."""
     return f"{record.policy} (predicted)" if record.policy.startswith(PREDICTING) else record.policy
 
 
 def _rescale(record: Record) -> str:
-    """Return the factors that a record's values were scaled by; ``none`` where what was asked for changed nothing."""
+    """Return the factors that a record's values were scaled by; ``none`` if a rescale changed nothing."""
     if record.rescale in ("", "off"):
         return ""
     factors = dict.fromkeys(one.factor for one in record.rescaled if one.factor != 1)
@@ -98,7 +98,7 @@ COLUMNS = (
 
 
 def shown(records: Sequence[Record], columns: Sequence[Column]) -> tuple[Column, ...]:
-    """Return the columns that say something of these records."""
+    """Return the columns that carry information about these records."""
     return tuple(
         column
         for column in columns

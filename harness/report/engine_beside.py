@@ -1,4 +1,4 @@
-"""The engine model's prediction beside Core ML's plan and beside measured times, where both are of the same program."""
+"""Tables of the engine model's prediction beside Core ML's plan and beside measured times of the same program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def beside_plan(name: str, family: str, ops: Sequence[PlannedOp], predicted: Mapping[str, str]) -> str:
-    """Return how many ops are planned and predicted on the engine, and a row for each op where the two part.
+    """Return the numbers of ops planned and predicted on the engine, and a row for each op on which the two differ.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def beside_plan(name: str, family: str, ops: Sequence[PlannedOp], predicted: Map
 
 
 def beside_times(records: Sequence[Record], predictions: Mapping[str, Prediction]) -> str:
-    """Return a table of measured medians and predicted times, of the rows on the engine that have both.
+    """Return a table of measured medians and predicted times for the rows on the engine that have both.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Predictions of the engine model as text: a summary a program and family, what leaves, what breaks, the time."""
+"""Predictions of the engine model as text: a summary for each program and family, with ops, hazards and time."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ HEADERS = ("row", "figure", "nights", "since", "before", "now", "verdict", "betw
 
 
 class Format(Protocol):
-    """Renders series: those with a change, or all."""
+    """Render series: those with a change, or all."""
 
     def __call__(self, series: Sequence[Series], *, everything: bool = ...) -> str:
         """Return the table."""
@@ -33,7 +33,7 @@ FORMATS: Registry[Format] = Registry("format", UnknownNameError)
 
 
 def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
-    """Return a line for each change, the latest first; then, if asked for, one for each series without any."""
+    """Return a line for each change, the latest first, followed if asked by one for each series without a change."""
     found = [(change.night.time, one, change) for one in series for change in one.changes]
     rows = [
         [
@@ -57,7 +57,7 @@ def _flat(one: Series) -> list[str]:
 
 
 def ended(series: Sequence[Series]) -> list[str]:
-    """Return a sentence for each row of which figures are missing in its last night, and since when."""
+    """Return a sentence for each row whose figures are missing in its last night, naming them and since when."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for one in series:
         if one.changes and one.changes[-1].after is None:

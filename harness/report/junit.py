@@ -1,8 +1,8 @@
-"""A comparison as a JUnit file, which build servers show: a test suite a model, a test case a verdict.
+"""A comparison as a JUnit file, which build servers show, with a test suite per model and a test case per verdict.
 
-The format is three elements deep, so Python's own XML writer is all it takes: junitparser and junit-xml would bring a
-package for that. A regression is a failure; what could not be compared is skipped; the rest passes, and what is
-suspicious or better says so in the case's output.
+The format is three elements deep, so Python's own XML writer suffices; junitparser and junit-xml would be another
+dependency. A regression is a failure, and a row that could not be compared is skipped. The rest passes; the output of a
+case says if its verdict is suspicious or an improvement.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def junit(night: Night) -> bytes:
 
 
 def _properties(night: Night) -> dict[str, str]:
-    """Return what a build server shows beside the whole: the headline, the run, its commit and its versions."""
+    """Return the properties of the suite that a build server shows: the headline, the run, its commit and versions."""
     env = night.run.records[0].environment
     versions = {f"version.{name}": version for name, version in env.versions.items()}
     return {"headline": night.headline, "run": night.run_id, "commit": env.git_commit, **versions}

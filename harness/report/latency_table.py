@@ -1,4 +1,4 @@
-"""Tables of latency rows: their columns, and each row against the first one that it was measured alternately with."""
+"""Tables of latency rows: their columns, and each row against the first row measured alternately with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value at a share of the sorted values, between neighbours in proportion, as numpy's default does."""
+    """Return the quantile at a share of the values, interpolated linearly, as numpy's default does."""
     ordered = sorted(values)
     place = share * (len(ordered) - 1)
     low = int(place)
@@ -34,7 +34,7 @@ def _range(record: Record) -> float | None:
 
 
 def tokens_per_second(record: Record) -> float | None:
-    """Return how many tokens a predict of median length comes to: all of a prefill's, or the one that is decoded."""
+    """Return tokens per second at the median predict: all tokens of a prefill, or the one that is decoded."""
     values = record.samples.get("predict")
     if not values or (middle := statistics.median(values)) <= 0:
         return None
@@ -50,7 +50,7 @@ def slowdown(record: Record) -> float | None:
 
 
 def _against_first(records: Sequence[Record]) -> Callable[[Record], str | None]:
-    """Return a row's time over that of the first row of its pair, with the interval: ``0.91 (0.90 to 0.93)``."""
+    """Return a row's time relative to the first row of its pair, with the interval: ``0.91 (0.90 to 0.93)``."""
     from harness.judge.stats import FEWEST, Samples, effects
 
     first: dict[str, Record] = {}

@@ -1,4 +1,4 @@
-"""A night as GitHub Markdown: the headline, what got worse, since when, and every row, folded."""
+"""A night as GitHub Markdown: the headline, the regressions, since when they exist, and every row, folded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from harness.judge.night import Night
 
 PACKAGES = ("coremltools", "torch", "transformers")
-"""Packages whose versions stand at the page's head."""
+"""Packages whose versions are at the head of the page."""
 
 
 def markdown(night: Night, page: str = "nightly.html") -> str:
@@ -49,7 +49,7 @@ FIRST_NIGHT = (
 
 
 def _about(night: Night, page: str) -> str:
-    """Return the lines under the headline: date, commit, machine, versions, and where the report is."""
+    """Return the lines under the headline: date, commit, machine, versions, and the link to the report."""
     records = night.run.records
     if not records:
         return f"Run {cell(night.run_id)}."

@@ -1,4 +1,4 @@
-"""The table of what a norm costs by itself: times beyond those of the same program without a norm."""
+"""The table of a norm's own cost: times in addition to those of the same program without a norm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one lowering adds, in seconds: median and quartiles of the paired differences."""
+    """The added time of one lowering, in seconds: median and quartiles of the paired differences."""
 
     tokens: int
     width: int
@@ -36,7 +36,7 @@ def added(records: Sequence[Record]) -> dict[str, Record]:
 
 
 def differences(record: Record, without: dict[str, Record]) -> list[float]:
-    """Return what a row's predicts took beyond those of the program without a norm beside them, in seconds."""
+    """Return the time of a row's predicts less that of the program without a norm beside them, in seconds."""
     base = without.get(record.pair)
     name = "predict_framework" if record.samples.get("predict_framework") else "predict"
     if base is None or base is record or len(base.samples.get(name, ())) != len(record.samples.get(name, ())):

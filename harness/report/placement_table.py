@@ -1,4 +1,4 @@
-"""Plans as tables: a summary a program, what moved from one to the next, every op."""
+"""Plans as tables: a summary of each program, the ops that moved from one to the next, every op."""
 
 from __future__ import annotations
 

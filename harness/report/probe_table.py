@@ -1,4 +1,4 @@
-"""The probes of the engine model as a table: what came out beside what is published."""
+"""The probes of the engine model as a table: each result beside the published value."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def render(answers: Sequence[tuple[str, Sequence[Answer]]], kind: str, form: str
     Parameters
     ----------
     answers: by family, the answer to each probe.
-    kind: ``measured`` for a device, ``predicted`` for a policy: the header of what came out.
+    kind: ``measured`` for a device, ``predicted`` for a policy: the header of the results' column.
     form: ``github``, ``tsv`` or ``json``.
     """
     headers = [*HEADERS[:3], kind, *HEADERS[3:]]

@@ -1,4 +1,4 @@
-"""What was scaled to fit float16, row by row: region, factor, weights touched, epsilon and peaks before and after."""
+"""The regions scaled to fit float16, row by row: factor, weights touched, epsilon and peaks before and after."""
 
 from __future__ import annotations
 

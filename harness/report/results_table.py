@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Format(Protocol):
-    """Renders records; all of the columns given, or those of a run's table."""
+    """Render records with all of the columns given, or those of a run's table."""
 
     def __call__(self, records: Sequence[Record], columns: Sequence[Column] = ..., /) -> str:
         """Return the table."""
@@ -32,7 +32,7 @@ FORMATS: Registry[Format] = Registry("format", UnknownNameError)
 
 @FORMATS.register
 def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
-    """Return a GitHub Markdown table, a line for each record that is not ok, and a table of what was rescaled."""
+    """Return a GitHub Markdown table, a line for each record that is not ok, and a table of the rescaled regions."""
     columns = shown(records, columns)
     rows = [[column.text(record) for column in columns] for record in records]
     table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)

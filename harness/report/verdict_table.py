@@ -16,7 +16,7 @@ from harness.system.text import cell, squeezed
 
 HEADERS = ("verdict", "row", "figure", "what")
 FOLDED = ("not comparable", "insufficient data", "unchanged")
-"""Kinds of which equal lines are folded into one in a table for people."""
+"""Kinds whose equal lines are folded into one in a table for people."""
 
 Format = Callable[[Sequence[Verdict]], str]
 

@@ -1,1 +1,1 @@
-"""What the machine and the operating system do for the harness: text made safe, optional commands, limited reads."""
+"""Services of the machine and the operating system: safe text, optional commands, limited reads."""

@@ -1,4 +1,4 @@
-"""Where this project keeps what can be made or fetched again."""
+"""The folder in which this project keeps files that can be made or fetched again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 VARIABLE = "ANE_HARNESS_CACHE"
-"""Environment variable that names another folder."""
+"""Environment variable that names another folder than the default."""
 
 
 def cache_folder() -> Path:

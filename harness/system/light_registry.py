@@ -1,7 +1,7 @@
 """The registry of ``ane_rms``, for rooms that must answer before coremltools is imported.
 
-``import ane_rms`` imports coremltools, which takes seconds. Its module ``registry`` needs nothing of that, so it is
-loaded here from its file, under its own name: there is one class ``Registry``, whichever is imported first.
+``import ane_rms`` imports coremltools, which takes seconds. Its module ``registry`` does not need coremltools, so
+it is loaded here from its file, under its own name: there is one class ``Registry``, whichever is imported first.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ def read(path: Path, limit_bytes: int) -> bytes:
     ------
     OSError: if it cannot be read or is larger than the limit; ``strerror`` says so in words.
     """
-    if path.is_fifo():  # which would be waited for without end
+    if path.is_fifo():  # a read of it would wait forever
         raise OSError(errno.EINVAL, "a pipe, not a file", str(path))
     with path.open("rb") as stream:
         content = stream.read(limit_bytes + 1)

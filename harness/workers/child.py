@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 LOG_TAIL_BYTES = 4_000
 """How much of a failed request's output is kept."""
 LOG_LIMIT_BYTES = 64 << 20
-"""Output beyond this is dropped while it is written: a model that prints without end must not fill the disk."""
+"""Output beyond this size is dropped while it is written: a model that prints endlessly must not fill the disk."""
 LINE_LIMIT_BYTES = 256 << 20
-"""A child whose message is longer than this is broken."""
+"""A child whose message is longer than this counts as broken."""
 TICK_SECONDS = 0.1
-"""How often memory and time are looked at."""
+"""How often memory and time are checked."""
 
 ROOT = Path(__file__).parents[2]
 """Where the package ``harness`` is, for a child started in another folder."""
@@ -67,11 +67,11 @@ class Child:
         self._recycle_bytes = recycle_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the child
-        # The child writes through the same open file: without this, where the parent reads is where the child writes.
+        # The child writes through the same open file: without this, the parent's reads would move its position.
         fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
         self.busy = False
         self.used_bytes = 0
-        """Resident memory when last looked at."""
+        """Resident memory when last checked."""
 
     # The request ------------------------------------------------------------------------------------------------
 
@@ -108,8 +108,8 @@ class Child:
             return
         dead = (
             self._process is None or self._process.poll() is not None
-        )  # before reading: what it sent is then all there
-        finished = self._read() or dead  # what it forked may hold the pipe open
+        )  # checked before reading, so that all its messages are read
+        finished = self._read() or dead  # its own children may hold the pipe open
         *lines, self._pending = self._pending.split(b"\n")
         for line in lines:
             try:

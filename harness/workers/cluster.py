@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from harness.workers.protocol import Message
 
 AT_ONCE = 512
-"""Tasks in the scheduler's hands at a time: enough for any fleet, and the memory of a run stays flat."""
+"""Largest number of tasks given to the scheduler at once: enough for any fleet, and a run's memory stays flat."""
 CONNECT_SECONDS = 10.0
 
 

@@ -36,9 +36,9 @@ class Order(msgspec.Struct, frozen=True):
     memory_bytes: int | None
     schema_version: int
     version: str
-    """Of ane-rms, where the run was started."""
+    """The version of ane-rms on the machine where the run was started."""
     alone: bool = False
-    """Whether the machine's Neural Engine must be its own meanwhile."""
+    """Whether the task needs the machine's Neural Engine exclusively."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 TOPIC = "ane-harness"
-"""Where workers tell the scheduler's clients what they are about to do."""
+"""The topic on which workers announce their steps to the scheduler's clients."""
 
 _idle: list[Child] = []
 _lock = threading.Lock()
@@ -102,7 +102,7 @@ def _ane() -> Iterator[None]:
 
 @contextmanager
 def _child() -> Iterator[Child]:
-    """Lend one of this worker's child processes; there are as many as tasks ran at once."""
+    """Lend one of this worker's child processes; their number is the largest number of concurrent tasks."""
     with _lock:
         child = _idle.pop() if _idle else Child()
     try:

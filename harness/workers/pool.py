@@ -1,9 +1,9 @@
 """Several child processes under one memory budget, which is kept even if a task takes more than its estimate.
 
-Each task brings an estimate of its memory. It starts when a child is free and the estimates of all that run leave
-room for it, or when nothing else runs. Estimates can be wrong, so what is really resident is watched: past the
-budget the task that started last is evicted, to be submitted again with the whole budget reserved, which is to say
-alone; past the budget alone it is out of memory. A task with a limit of its own ends at that.
+Each task has an estimate of its memory. It starts when a child is free and the estimates of all running tasks leave
+room for it, or when nothing else runs. Estimates can be wrong, so the resident memory is watched: if it exceeds the
+budget, the task that started last is evicted and submitted again with the whole budget reserved, so that it runs alone.
+If it then exceeds the budget, it is out of memory. A task with a limit of its own ends at that limit.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class Task:
     """A request with its limits and its memory estimate."""
 
     subject: Any
-    """What it is about; the pool does not look at it."""
+    """The subject of the task, which the pool does not use."""
     handler: str
     body: bytes
     limits: Limits = field(default_factory=Limits)
     reserve_bytes: int = 0
     """Estimate of the memory it will hold."""
     resources: Mapping[str, float] = field(default_factory=dict)
-    """What else a machine of a fleet must have for it, as ``{"ANE": 1}``."""
+    """Other resources that a machine of a fleet must have for it, such as ``{"ANE": 1}``."""
 
 
 class Workers(Protocol):
-    """The protocol of what runs tasks: a `Pool` on this machine, or a `harness.workers.cluster.Cluster` on others."""
+    """The protocol of classes that run tasks: a `Pool` here, or a `harness.workers.cluster.Cluster` of machines."""
 
     def submit(self, task: Task, *, first: bool = False) -> None:
         """Add a task."""
@@ -56,9 +56,9 @@ class Pool:
 
     Parameters
     ----------
-    workers: how many tasks may run at once, at least 1.
+    workers: largest number of tasks at once, at least 1.
     memory_bytes: the budget for all of them together; None for none.
-    environment: variables of the children's, over this process's own.
+    environment: variables of the children, added to this process's own.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Pool:
     def run(self) -> Iterator[tuple[Task, Message]]:
         """Yield the tasks' messages as they arrive, until every task has reached its `End`.
 
-        An `End` with the status ``evicted`` asks for the task (or what is left of it) to be submitted again, with
+        An `End` with the status ``evicted`` asks for the task (or the rest of it) to be submitted again, with
         :meth:`alone`.
         """
         with selectors.DefaultSelector() as selector:

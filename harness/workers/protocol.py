@@ -13,9 +13,9 @@ class Request(msgspec.Struct, frozen=True):
     handler: str
     """``package.module:function``; called with ``body`` and a function that announces steps; yields items' bytes."""
     body: msgspec.Raw
-    """What the handler works on, JSON."""
+    """The handler's input, JSON."""
     memory_bytes: int | None = None
-    """The child refuses itself more private memory than this, where the system can."""
+    """The child's limit on its own private memory, on systems that have one."""
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):
@@ -29,9 +29,9 @@ class Item(msgspec.Struct, frozen=True, tag="item"):
 
     body: msgspec.Raw
     worker: str = ""
-    """Name of the machine it comes from, where that is one of a fleet."""
+    """Name of the fleet's machine it comes from; empty for this one."""
     marks: tuple[str, ...] = ()
-    """What a reader must know of it, as ``retried``."""
+    """Marks on the result, such as ``retried``."""
 
 
 class End(msgspec.Struct, frozen=True, tag="end"):
@@ -41,7 +41,7 @@ class End(msgspec.Struct, frozen=True, tag="end"):
     """``ok``, ``failed``, ``timed out``, ``killed``, ``out of memory``; or ``evicted``, by `harness.workers.pool`."""
     reason: str = ""
     log: str = ""
-    """The end of what the child printed on stdout and stderr meanwhile, where it did not end well."""
+    """The end of the child's stdout and stderr meanwhile, if it did not end well."""
     peak_memory_bytes: int = 0
     """Largest resident memory of the child, and of its children, as seen from outside."""
     seconds: float = 0.0

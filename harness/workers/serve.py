@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _listen(requests: BinaryIO, waiting: queue.SimpleQueue[bytes]) -> None:
-    """Read requests as they arrive, so that the parent's exit is noticed while one is being answered."""
+    """Read requests as they arrive, so that the parent's exit is noticed while a request is being answered."""
     for line in requests:
         waiting.put(line)
     os._exit(0)  # the main thread may be anywhere, in native code too

@@ -1,4 +1,4 @@
-"""What a report says, before it is HTML: the headline, what got worse, improved or is in doubt, the models in order."""
+"""The content of a report before it is HTML: the headline, regressions, improvements, doubts, the models in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.records.verdicts import Verdict
 
 MOST_LISTED = 50
-"""Findings of one kind that the top of the page lists; the rest stand in the models' sections and in the table."""
+"""Number of findings of one kind at the top of the page; the rest are in the models' sections and in the table."""
 
 LISTED = ("regression", "suspicious", "improvement", "accepted", "not comparable", "insufficient data")
 OPEN = ("regression", "suspicious")
@@ -36,12 +36,12 @@ class Page:
     ----------
     records: the rows of the run.
     run: the run's id, or the name of its file.
-    base: what it was compared with, in words; empty if with nothing.
-    verdicts: what the comparison says, worst first; None if there was none.
+    base: the comparison's base, in words; empty for none.
+    verdicts: the comparison's verdicts, worst first; None if there was no comparison.
     history: ``nights`` and ``series``, as ``harness.report.page.recent_nights`` makes them.
-    changes: what the history says of the last nights.
+    changes: the history's changes of the last nights.
     regimes: the errors of one norm by input regime, and the run that measured them.
-    notes: what a reader must know of the data: a half-written line, a file left out.
+    notes: warnings about the data: a half-written line, a file left out.
     predictions: rows of the engine model's summary; never measurements.
     """
 
@@ -64,22 +64,22 @@ class Page:
 
     @cached_property
     def recorded(self) -> set[str]:
-        """The models that have a section; one that vanished has none."""
+        """The models that have a section; a vanished model has none."""
         return {record.model for record in self.records}
 
     @cached_property
     def kinds(self) -> list[str]:
-        """The worst verdict of each record, in their order; "" for one that nothing was said of."""
+        """The worst verdict of each record, in their order; "" for a record without a verdict."""
         worst: dict[tuple[str, ...] | str, str] = {}
         for verdict in self.verdicts or ():  # worst first
             worst.setdefault(verdict.row, verdict.kind)
-            if verdict.kind == "not comparable":  # its row is the base's, which this run need not have
+            if verdict.kind == "not comparable":  # its row is the base's, and may be absent from this run
                 worst.setdefault(verdict.title, verdict.kind)
         return [worst.get(record.row) or worst.get(record.title, "") for record in self.records]
 
     @cached_property
     def _found(self) -> Counter[str]:
-        """How many rows, and how many rows or models that vanished, have each verdict for their worst."""
+        """Number of rows, and of vanished rows or models, by their worst verdict."""
         rows: set[tuple[str, ...] | str] = {record.row for record in self.records}
         titles = {record.title for record in self.records}
         gone = Counter(
@@ -91,7 +91,7 @@ class Page:
 
     @cached_property
     def findings(self) -> list[Finding]:
-        """What the comparison says beyond ``unchanged``, and beyond too little data where a row has worse."""
+        """The findings of all verdicts other than ``unchanged``."""
         return [
             finding(verdict.kind, verdict.model, verdict.title, verdict.sentence)
             for verdict in self.verdicts or ()
@@ -100,7 +100,7 @@ class Page:
 
     @property
     def tone(self) -> str:
-        """``worse``, ``doubt`` or ``fine``; empty where nothing was judged."""
+        """``worse``, ``doubt`` or ``fine``; empty if nothing was judged."""
         if self._found["regression"] or self.wrong:
             return "worse"
         if self._found["suspicious"]:
@@ -110,7 +110,7 @@ class Page:
 
     @cached_property
     def _undecided(self) -> int:
-        """How many rows have a time that too few samples, or too noisy ones, leave open."""
+        """Number of rows with a time that too few or too noisy samples leave undecided."""
         return len({verdict.row for verdict in self.verdicts or () if verdict.kind == "insufficient data"})
 
     @property
@@ -141,7 +141,7 @@ class Page:
 
     @property
     def counts(self) -> list[Count]:
-        """Return how many rows there are of each verdict, and of each status that is not ok."""
+        """Return the number of rows of each verdict, and of each status that is not ok."""
         verdicts = [
             Count(name, self._found[name], tone.sign, tone.tone) for name, tone in TONES.items() if self._found[name]
         ]
@@ -151,7 +151,7 @@ class Page:
 
     @property
     def groups(self) -> list[Group]:
-        """Return the findings, worst first, and between them the rows that are not ok."""
+        """Return the findings, worst first, with the rows that are not ok among them."""
         kinds = defaultdict(list)
         for one in self.findings:
             kinds[one.verdict].append(one)
@@ -178,7 +178,7 @@ class Page:
 
     @property
     def models(self) -> list[dict[str, str]]:
-        """Return each model with what its section's line says, those with a regression or a failure first."""
+        """Return each model with the text of its section's line, those with a regression or a failure first."""
         rows: dict[str, list[Record]] = defaultdict(list)
         for record in self.records:
             rows[record.model].append(record)
@@ -191,14 +191,14 @@ class Page:
 
     @property
     def foot(self) -> list[str]:
-        """Return what stands at the end: notes on the data, and how many records there are."""
+        """Return the end of the page: notes on the data, and the number of records."""
         return [
             *self.notes,
             f"{plural(len(self.records), 'record')} of run {self.run}; the file is complete in itself.",
         ]
 
     def embedded(self) -> dict[str, Any]:
-        """Return what the page's scripts need beside the table and the details."""
+        """Return the data that the page's scripts need in addition to the table and the details."""
         return {
             "rows": len(self.records),
             "models": self.models,

@@ -1,7 +1,7 @@
-"""What the page of a report holds of its records: the table's columns, and the details its sections are drawn from.
+"""The data of a report's records in its page: the table's columns, and the details from which its sections are drawn.
 
-Ten thousand records must open at once, so what repeats is written once: a column of text is a list of distinct texts
-and a code a row; sites and environments are lists that rows point into.
+Ten thousand records must open quickly, so repeated values are written once: a column of text is a list of distinct
+texts and a code for each row; sites and environments are lists that rows point into.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def table(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def details(records: Sequence[Record]) -> dict[str, Any]:
-    """Return what the models' sections are drawn from: ``records``, the ``sites`` and ``environments`` they share."""
+    """Return the data of the models' sections: ``records``, the ``sites`` and ``environments`` they share."""
     sites, environments = _Interned(), _Interned()
     rows = []
     for record in records:
@@ -97,7 +97,7 @@ def _column(column: Column, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> float | int | None:
-    """Return what the table sorts by: numbers that JSON has no word for stand at its end, as values that lack."""
+    """Return the sort keys of the table: numbers that JSON cannot express sort last, as missing values do."""
     if isinstance(value, int):
         return value
     return value if isinstance(value, float) and math.isfinite(value) else None
@@ -109,7 +109,7 @@ def _says(value: object) -> bool:
 
 
 class _Interned:
-    """Distinct values in the order they came, and where each stands."""
+    """Distinct values in the order of their first use, and the place of each."""
 
     def __init__(self) -> None:
         self.values: list[Any] = []

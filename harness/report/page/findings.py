@@ -1,4 +1,4 @@
-"""The lines of a report's top: a verdict or a status, its sign and colour, and how many there are of each."""
+"""The lines at the top of a report: a verdict or a status, its sign and colour, and the number of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tone:
-    """How a verdict looks: its sign and its colour's name, so that colour is never the only sign."""
+    """A verdict's sign and the name of its colour, so that colour is never the only sign."""
 
     sign: str
     tone: str

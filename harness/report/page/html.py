@@ -1,8 +1,8 @@
-"""The report: one HTML file that needs nothing else, neither a network nor a server.
+"""The report: one HTML file that needs neither a network nor a server.
 
-What comes from records reaches the page in two ways: through jinja2 with autoescape, and as JSON in which no character
-can end its element, from where scripts put it into text nodes. A content security policy allows the file's own style
-and scripts, each by its hash, and nothing else: no request can leave the file, whatever a record says.
+Data from records reach the page in two ways: through jinja2 with autoescape, and as JSON in which no character can end
+its element, from where scripts put them into text nodes. A content security policy allows the file's own style
+and scripts, each by its hash, and nothing else: no request can leave the file, whatever a record contains.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 LIBRARIES = ("d3.min.js", "plot.umd.min.js")
-"""Observable Plot and d3, on which it stands; as npm has them, unchanged."""
+"""Observable Plot and d3, on which it depends; unchanged from npm."""
 
 
 def render(page: Page, records: Sequence[Record]) -> str:

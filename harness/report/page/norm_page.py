@@ -1,4 +1,4 @@
-"""The plot of what a norm costs by itself, as one HTML file: a panel for each precision and number of tokens.
+"""The plot of a norm's own cost as one HTML file, with a panel for each precision and number of tokens.
 
 It is drawn when the file is opened, by the vendored Observable Plot, under the same policy as the report.
 """

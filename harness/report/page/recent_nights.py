@@ -1,4 +1,4 @@
-"""What a report shows of the nights before: the series of its own rows, and the changes of late."""
+"""A report's data on the nights before: the series of its own rows, and the recent changes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from harness.records.series import Change, Series
 
 MOST_VALUES = 500_000
-"""Values of all series that a page holds; where there are more, the oldest nights are left out."""
+"""Largest number of values of all series in a page; beyond it the oldest nights are left out."""
 OF_LATE = 14
-"""Runs back from this one whose changes the top of the page lists."""
+"""Number of runs, counted back from this one, whose changes the top of the page lists."""
 MILLISECONDS = 1e3
 
 
 def own_series(series: Iterable[Series], records: Sequence[Record]) -> dict[int, list[Series]]:
-    """Return the series of each record, by its place: those of its row that this very run is a point of.
+    """Return the series of each record, by its place: the series of its row that have this run as a point.
 
-    A row of another machine or another definition is another series, which this run is no point of.
+    A row of another machine or another definition is another series, without a point of this run.
     """
     places = {(record.row, record.run_id): index for index, record in enumerate(records)}
     found: dict[int, list[Series]] = {}
@@ -57,7 +57,7 @@ def nights(own: dict[int, list[Series]], records: Sequence[Record]) -> dict[str,
 def changes_of_late(own: dict[int, list[Series]], records: Sequence[Record]) -> list[Finding]:
     """Return the changes within the last :data:`OF_LATE` runs of each series, those for the worse first.
 
-    Rows whose figure changed alike on one night share a line.
+    Rows whose figure changed in the same way on one night share a line.
     """
     run_ids = {record.run_id for record in records}
     found = []
@@ -73,7 +73,7 @@ def changes_of_late(own: dict[int, list[Series]], records: Sequence[Record]) -> 
 
 
 def _finding(alike: list[tuple[Series, Change]]) -> Finding:
-    """Return one line for what several rows did on one night: that of the largest change."""
+    """Return one line for the changes of several rows on one night: that of the largest change."""
     series, change = max(alike, key=lambda one: _size(one[1]))
     line = finding(change.kind, series.model, series.title, change.sentence)
     more = len(alike) - 1
@@ -81,7 +81,7 @@ def _finding(alike: list[tuple[Series, Change]]) -> Finding:
 
 
 def _size(change: Change) -> float:
-    """Return by how much of itself a figure changed; one that goes missing changed more than any."""
+    """Return the relative change of a figure; a figure that goes missing counts as the largest change."""
     if change.before is None or change.after is None:
         return math.inf
     return abs(change.after - change.before) / (abs(change.before) or 1.0)
@@ -108,7 +108,7 @@ def _values(series: Series, place: dict[str, int], record: Record) -> dict[str, 
 
 
 def _unit(series: Series) -> tuple[float, str]:
-    """Return what a series' values are multiplied by, and the unit that then follows its measure."""
+    """Return the factor for a series' values, and the unit that then follows its measure."""
     if series.unit != "s":
         return 1, ""
     return (1, ", s") if series.measure.startswith("seconds.") else (MILLISECONDS, ", ms")
