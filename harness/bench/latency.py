@@ -56,7 +56,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Warmth:
-    """How the warm-up ended."""
+    """The end of the warm-up."""
 
     samples: list[Sample]
     stable: bool

@@ -40,7 +40,7 @@ REFUSALS = ("ANECCompile() FAILED", "ANECompile() failed", "MILCompilerForANE er
 another unit without telling its caller, and that unit's times would be recorded as the Neural Engine's."""
 
 LOOK_SECONDS = 5.0
-"""How often heat and power are read during a sustained stretch."""
+"""Interval at which heat and power are read during a sustained stretch."""
 
 
 def measure(body: bytes, announce: Announce) -> Iterator[bytes]:

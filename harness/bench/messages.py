@@ -43,7 +43,7 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     seconds: dict[str, float] = {}
     reason: str = ""
     expected: str = ""
-    """Where its own expected output is, if it is not the others'."""
+    """The file of its own expected output, if it differs from the others'."""
     facts: Facts | None = None
     """The facts of its conversion; None for a program that does not come from a zoo model."""
     problem: str = ""
@@ -73,7 +73,7 @@ class Part(msgspec.Struct, frozen=True):
     name: str
     source: Source
     expected: str = ""
-    """Where its own expected output is, if it is not the others'."""
+    """The file of its own expected output, if it differs from the others'."""
 
 
 class Measure(msgspec.Struct, frozen=True):
@@ -125,7 +125,7 @@ class Taken(msgspec.Struct, frozen=True, tag="taken"):
 
 
 class Planned(msgspec.Struct, frozen=True, tag="planned"):
-    """Where a program's ops are planned to run."""
+    """The planned devices of a program's ops."""
 
     part: int
     ops: tuple[PlannedOp, ...]

@@ -52,7 +52,7 @@ class Bench:
     ----------
     options: the run's; its sizes, frontends and lowerings.
     settings: how to measure.
-    announce: told each step before it begins.
+    announce: called with each step before it begins.
     """
 
     def __init__(self, options: Options, settings: Settings, announce: Callable[[str], None] = lambda _: None) -> None:

@@ -84,7 +84,7 @@ class Family(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Support(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which families take an op."""
+    """The families that take an op."""
 
     since: str | None = msgspec.field(name="from")
     """The first capability tier with a path for it; None for no family."""

@@ -52,7 +52,7 @@ class BlobFile:
 
         Raises
         ------
-        PackageError: when the file ends before the blob does, or no blob is there.
+        PackageError: when the file ends before the blob does, or there is no blob at the offset.
         """
         count = math.prod(shape)
         needed = math.ceil(count * dtype.bits / 8) if dtype.bits != 1 or dtype.kind != "bool" else count

@@ -44,7 +44,7 @@ _gated = attrgetter("status", "outcome", *COUNTS, "metrics", "sites")
 
 AS_BEFORE = "status, counts, ops and precision as before"
 RANK = {"ok": 0, "wrong": 1}
-"""How bad a status is; all others are 2, since nothing was measured."""
+"""The rank of each status, the worse the higher; all others are 2, since nothing was measured."""
 
 
 def judge(pair: Pair, tolerances: Mapping[str, Tolerance]) -> list[Verdict]:

@@ -62,7 +62,7 @@ class Samples:
 
 
 class Effect(NamedTuple):
-    """How the candidate's time relates to the base's."""
+    """The relation of the candidate's time to the base's."""
 
     ratio: float
     """Candidate over base; above 1 is slower."""

@@ -39,7 +39,7 @@ COUNTS: dict[str, bool | None] = {
 
 
 class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far a metric may move: ``absolute + relative * d``; ``d`` is the baseline's distance from the best."""
+    """The allowed move of a metric: ``absolute + relative * d``; ``d`` is the baseline's distance from the best."""
 
     relative: float
     absolute: float

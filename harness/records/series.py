@@ -30,9 +30,9 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: float | None
     """Median of the new level; None if the figure is missing from this night on."""
     sentence: str
-    """What happened, naming row, night and figures."""
+    """A sentence on the change, naming row, night and figures."""
     between: tuple[str, ...] = ()
-    """What else changed between the two nights: ``commit 01234567ab to 89abcdef01``, ``torch 2.12 to 2.13``."""
+    """The other changes between the two nights: ``commit 01234567ab to 89abcdef01``, ``torch 2.12 to 2.13``."""
     commits: tuple[str, ...] = ()
     """The commits between, newest first, each with its subject, if the checkout has them."""
 

@@ -30,7 +30,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The figure judged: ``row``, ``status``, ``fused``, ``ops_after``, ``rel_l2``, ``predict`` ..., or ``gates`` for
     all that must be equal."""
     sentence: str
-    """What happened, naming model, site and figures."""
+    """A sentence on the finding, naming model, site and figures."""
     row: tuple[str, ...] = ()
     """The row's identity, :attr:`harness.records.schema.Record.row`; empty for a whole model."""
     base: float | str | None = None

@@ -1,4 +1,4 @@
-"""How the rows of a run read and continue a text, side by side with float32 PyTorch."""
+"""The reading and continuation of a text by the rows of a run, side by side with float32 PyTorch."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 TICK_SECONDS = 0.02
-"""How often memory is read, in seconds; copying a weight of 100 MB takes as long."""
+"""Interval at which memory is read, in seconds; copying a weight of 100 MB takes as long."""
 
 SHOWN = ("export", "convert", "compress", "load", "execute")
 """The steps that a record names, in their order."""

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LOG_TAIL_BYTES = 4_000
-"""How much of a failed request's output is kept."""
+"""Size of the end of a failed request's output that is kept."""
 LOG_LIMIT_BYTES = 64 << 20
 """Output beyond this size is dropped while it is written: a model that prints endlessly must not fill the disk."""
 LINE_LIMIT_BYTES = 256 << 20
 """A child whose message is longer than this counts as broken."""
 TICK_SECONDS = 0.1
-"""How often memory and time are checked."""
+"""Interval between checks of memory and time."""
 
 ROOT = Path(__file__).parents[2]
-"""Where the package ``harness`` is, for a child started in another folder."""
+"""The folder of the package ``harness``, for a child started in another folder."""
 
 _decoder = msgspec.json.Decoder(Step | Item | End)
 

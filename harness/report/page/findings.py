@@ -67,7 +67,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many rows have a verdict or a status."""
+    """The number of rows that have a verdict or a status."""
 
     name: str
     number: int
