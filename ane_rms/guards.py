@@ -1,6 +1,6 @@
-"""Guard rails: report what may go wrong with a fused norm on the device, with the reason.
+"""Report risks of a fused norm on the device, with the reasons.
 
-Nothing here changes a program.
+This module does not change programs.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def cautions(
 
     Parameters
     ----------
-    report: its sites.
+    report: the report with the sites.
     gammas: largest magnitude of gamma, by site.
-    form: gives the lowering of a site; empty if none is known.
+    form: returns the lowering of a site; empty if none is known.
     doubled: names of the lowerings that double the normalised axis.
-    narrower: names of the lowerings to use instead, which do not.
+    narrower: names of the lowerings to use instead, which do not double it.
     folding: names of the lowerings that make gamma a parameter of the layer norm.
     float16: whether the program computes in float16.
     enumerated: whether an input has enumerated shapes.
@@ -119,7 +119,7 @@ def peak_cautions(peaks: Mapping[str, float]) -> tuple[Caution, ...]:
 
     Parameters
     ----------
-    peaks: largest magnitude of the input that was seen, by site.
+    peaks: largest measured magnitude of the input, by site.
     """
     return tuple(
         Caution(

@@ -1,4 +1,4 @@
-"""The report of a conversion in which the passes did not act."""
+"""Make the report of a conversion in which the passes did not act."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 def idle_report(program: mil.Program | None, compute_units: str, *, axes: str, why: str = "") -> FusionReport:
-    """Return a report that says that nothing was fused, and how many norms would be.
+    """Return a report stating that nothing was fused, and how many norms would be.
 
     Parameters
     ----------
-    program: the converted program, or None where the conversion made none.
-    compute_units: their name; empty where they are unset.
+    program: the converted program, or None if the conversion made none.
+    compute_units: their name; empty if they are unset.
     axes: ``"last"`` or ``"any"``.
-    why: the reason, where it is not the compute units.
+    why: the reason, if it is not the compute units.
     """
     if program is None:
         return FusionReport(compute_units=compute_units)

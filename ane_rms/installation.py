@@ -1,8 +1,8 @@
-"""``install``: plain ``ct.convert`` does what ``ane_rms.convert`` does.
+"""``install``: make plain ``ct.convert`` do the same as ``ane_rms.convert``.
 
 A stand-in takes the place of ``coremltools.convert`` and of ``coremltools.converters.convert``. It converts through
-the function that it replaced, which may be somebody's wrapper, and does nothing of its own where no install is in
-effect. A name that was bound to ``ct.convert`` before cannot be covered; :func:`install` logs where there is one.
+the function that it replaced, which may be another library's wrapper, and has no effect unless an install is active.
+A name that was bound to ``ct.convert`` earlier cannot be replaced; :func:`install` logs the modules that have one.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _here: ContextVar[dict[str, Any] | None] = ContextVar("_here", default=None)
 """The options of the innermost :func:`installed` of this thread; None outside."""
 
 _everywhere: list[dict[str, Any]] = []
-"""The options of :func:`install`; empty without one."""
+"""The options of :func:`install`; empty if it is not in effect."""
 
 _held: list[StandIn] = []
-"""The stand-ins that :func:`install` holds."""
+"""The stand-ins that :func:`install` has put in place."""
 
 _removals: list[Any] = []
-"""What :func:`install` holds of :mod:`ane_rms.coremltools_patches.removals`."""
+"""The replacement of :mod:`ane_rms.coremltools_patches.removals` that :func:`install` has installed."""
 
 
 class StandIn:
-    """What stands in the place of a ``convert`` function, with the number of those that want it there."""
+    """The replacement of a ``convert`` function, with the number of its holders."""
 
     def __init__(self, place: Any) -> None:
         self.place = place
@@ -67,9 +67,9 @@ class StandIn:
                 or len(args) > len(NAMES)
                 or len(given) < len(args) + len(kwargs)
             ):
-                return replaced(*args, **kwargs)  # which raises the TypeError of a wrong call
+                return replaced(*args, **kwargs)  # raises the TypeError of a wrong call
             if is_handed_over(given.get("pass_pipeline")):
-                return replaced(*args, **kwargs)  # a conversion of ours came through somebody's wrapper
+                return replaced(*args, **kwargs)  # an ane_rms conversion came through a wrapper
             return convert_through(replaced, given.pop("model"), given, **options)
 
         convert.__dict__[_MARK] = self
@@ -84,13 +84,13 @@ def _options_in_effect() -> dict[str, Any] | None:
 
 
 def _current(place: Any) -> StandIn | None:
-    """Return our stand-in where it is the ``convert`` of a module."""
+    """Return our stand-in if it is the ``convert`` of a module."""
     found = getattr(place.convert, "__dict__", {}).get(_MARK)
     return found if isinstance(found, StandIn) and found.function is place.convert else None
 
 
 def _hold() -> list[StandIn]:
-    """Put a stand-in wherever there is none, and hold those that stand."""
+    """Install a stand-in wherever there is none, and count a holder of each."""
     found = []
     for place in PLACES:
         standing = _current(place)
@@ -103,7 +103,7 @@ def _hold() -> list[StandIn]:
 
 
 def _release(held: list[StandIn]) -> None:
-    """Let go of stand-ins, and put back what those replaced that nobody holds any more."""
+    """Release stand-ins, and restore the functions replaced by those without a holder."""
     for one in reversed(held):
         one.holders -= 1
     held.clear()
@@ -113,11 +113,11 @@ def _release(held: list[StandIn]) -> None:
 
 
 def install(*, for_ane: bool = False) -> None:
-    """Make plain ``ct.convert`` do what ``ane_rms.convert`` does, in every thread. Doing it twice is doing it once.
+    """Make plain ``ct.convert`` do the same as ``ane_rms.convert``, in every thread. A second call has no effect.
 
-    ``coremltools.converters.convert`` is covered as well. A name that a module has imported before,
-    ``from coremltools import convert``, keeps converting plainly; a log line names such modules. A pass of ours that is
-    taken out of a pipeline, ``pipeline.remove_passes({"common::fuse_rms_norm"})``, stays out.
+    ``coremltools.converters.convert`` is covered as well. A name that a module has imported earlier,
+    ``from coremltools import convert``, keeps converting plainly; a log line names such modules. An ``ane_rms`` pass
+    that is removed from a pipeline, ``pipeline.remove_passes({"common::fuse_rms_norm"})``, stays removed.
 
     Parameters
     ----------
@@ -133,11 +133,11 @@ def install(*, for_ane: bool = False) -> None:
 
 
 def uninstall() -> None:
-    """Put back the very functions that :func:`install` replaced. Without an install it does nothing.
+    """Restore the original functions that :func:`install` replaced. Without an install it does nothing.
 
     Raises
     ------
-    RuntimeError: if something else has replaced ``ct.convert`` since: putting ours back would undo that.
+    RuntimeError: if other code has replaced ``ct.convert`` since; restoring the original would undo that.
     """
     with _lock:
         if _everywhere and any(_is_elses(place) for place in PLACES):
@@ -157,10 +157,10 @@ def _is_elses(place: Any) -> bool:
 
 @contextmanager
 def installed(*, for_ane: bool = False) -> Iterator[None]:
-    """Have :func:`install` in effect within a ``with`` block, in this thread alone.
+    """Put :func:`install` in effect inside a ``with`` block, in this thread only.
 
-    Afterwards, ``ct.convert`` is what it was before. A thread that the block starts converts plainly: for several
-    threads use :func:`install`, or enter the block in each.
+    Afterwards ``ct.convert`` is restored. A thread that the block starts converts plainly; for several threads use
+    :func:`install`, or enter the block in each.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def installed(*, for_ane: bool = False) -> Iterator[None]:
 
 
 def _tell_of_uncovered() -> None:
-    """Log which modules hold ``ct.convert`` itself under a name of theirs, which nothing can replace for them."""
+    """Log which modules have the original ``ct.convert`` under a name of their own, which cannot be replaced."""
     modules = [
         name
         for name, module in list(sys.modules.items())

@@ -1,8 +1,8 @@
-"""Arrays that are made in a file and mapped, for conversions that do without copies of weights in memory.
+"""Make arrays in mapped files, for conversions that avoid copies of weights in memory.
 
-Within :func:`in_files`, :func:`made` writes a large array to a temporary file a chunk at a time, and maps it: its pages
-are read when touched, and :func:`release` lets them go again. Elsewhere it stays in memory. The file has no name; it is
-gone when the array is.
+Inside :func:`in_files`, :func:`made` writes a large array to a temporary file a chunk at a time and maps it. Its pages
+are read when accessed, and :func:`release` releases them again. Outside, the array stays in memory. The file has no
+name, and disappears with the array.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
 
 CHUNK_ELEMENTS = 1 << 20
-"""Elements converted at a time: 4 MiB of float32, which stay in the processor's cache."""
+"""Number of elements converted at a time: 4 MiB of float32, which fit the processor's cache."""
 
 SMALLEST_ELEMENTS = 1 << 16
-"""Arrays below this stay in memory: a mapping for each would cost more than it saves."""
+"""Smaller arrays stay in memory, because a mapping for each would cost more than it saves."""
 
 _in_files: ContextVar[bool] = ContextVar("_in_files", default=False)
 _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
-"""The mappings made here, by id: those whose pages may be let go."""
+"""The mappings made by this module, by id; their pages may be released."""
 
 
 @contextmanager
 def in_files() -> Iterator[None]:
-    """Have :func:`made` use files within a ``with`` block, in this thread."""
+    """Make :func:`made` use files inside a ``with`` block, in this thread."""
     token = _in_files.set(True)
     try:
         yield
@@ -50,8 +50,8 @@ def made(array: Array, change: Callable[[Array], Array]) -> Array:
 
     Parameters
     ----------
-    array: the source, which stays as it is.
-    change: element by element; it is called with pieces of the array.
+    array: the source, which is not changed.
+    change: an elementwise function; it is called with pieces of the array.
     """
     if not _in_files.get() or array.size < SMALLEST_ELEMENTS:
         return change(array)
@@ -65,7 +65,7 @@ def made(array: Array, change: Callable[[Array], Array]) -> Array:
 
 
 def release(array: Array) -> None:
-    """Let go of the pages of an array that :func:`made` mapped; the next touch reads them again. Others stay."""
+    """Release the pages of an array that :func:`made` mapped; the next access reads them again. Others are kept."""
     base: Any = array
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.base if isinstance(base, np.ndarray) else base.obj
@@ -74,7 +74,7 @@ def release(array: Array) -> None:
 
 
 def chunks(array: Array) -> Iterator[Array]:
-    """Yield an array's elements in C order, as views of about ``CHUNK_ELEMENTS``; those of a scalar in one piece."""
+    """Yield an array's elements in C order, as views of about ``CHUNK_ELEMENTS``; a scalar gives one piece."""
     if array.flags.c_contiguous:
         flat = array.reshape(-1)
         for start in range(0, flat.size, CHUNK_ELEMENTS):

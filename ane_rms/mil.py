@@ -1,7 +1,7 @@
-"""What is asked of coremltools' intermediate representation (MIL); :mod:`ane_rms.replacing` is what changes it.
+"""Query coremltools' intermediate representation (MIL); :mod:`ane_rms.replacing` changes it.
 
-coremltools ships no types: its programs, blocks, operations and variables are ``Any`` to a type checker. The
-functions here give the rest of the package typed answers about them: constants as numpy arrays, shapes, producers and
+coremltools ships no types, so its programs, blocks, operations and variables are ``Any`` to a type checker. The
+functions here give the rest of the package typed access to them: constants as numpy arrays, shapes, producers and
 walks.
 
 Source: coremltools 9.0, ``coremltools.converters.mil.mil`` (``block.py``, ``operation.py``, ``var.py``).
@@ -30,9 +30,9 @@ TORCH_SOURCES = (
     ScopeSource.EXIR_STACK_TRACE,
     ScopeSource.EXIR_DEBUG_HANDLE,
 )
-"""Where an op's scopes say that it came from torch, traced or exported."""
+"""The scope sources of ops that came from torch, traced or exported."""
 
-# What MIL calls an operation, a variable, a block and a program. All are Any: coremltools is untyped.
+# MIL's operation, variable, block and program. All are Any, because coremltools is untyped.
 Op = Any
 Var = Any
 Block = Any
@@ -40,7 +40,7 @@ Program = Any
 
 
 def blocks(program: Program) -> Iterator[Block]:
-    """Every block of every function, the inner blocks of ``cond`` and ``while_loop`` after the one around them."""
+    """Yield every block of every function; inner blocks of ``cond`` and ``while_loop`` follow the enclosing one."""
     pending = list(reversed(program.functions.values()))
     while pending:
         block = pending.pop()
@@ -49,7 +49,7 @@ def blocks(program: Program) -> Iterator[Block]:
 
 
 def root_function(op: Op) -> Any:
-    """Return the MIL function that holds ``op``, however deeply nested."""
+    """Return the MIL function that contains ``op``, at any depth of nesting."""
     block = op.enclosing_block
     while not isinstance(block, Function):
         block = block.outer_op.enclosing_block
@@ -57,12 +57,12 @@ def root_function(op: Op) -> Any:
 
 
 def opset_version(op: Op) -> Any:
-    """Return the opset (``ct.target``) of the function that holds ``op``; None while it is not settled."""
+    """Return the opset (``ct.target``) of the function that contains ``op``; None if it is not decided yet."""
     return root_function(op).opset_version
 
 
 def takes_float32_parameters() -> bool:
-    """Return whether the function being built may hold a norm's epsilon and gamma in float32 beside a float16 x."""
+    """Return whether the function being built may have a norm's epsilon and gamma in float32 beside a float16 x."""
     version = curr_opset_version()
     return bool(version is not None and version >= AvailableTarget.iOS17)
 
@@ -74,12 +74,12 @@ def producer(var: Var, *op_types: str) -> Op | None:
 
 
 def known(value: object) -> bool:
-    """Return whether one entry of a shape is a number, not a symbol."""
+    """Return whether one entry of a shape is a number and not a symbol."""
     return not is_symbolic(value)
 
 
 def shape(var: Var) -> tuple[int | str, ...]:
-    """Return the shape; a dimension unknown until run time is given by its symbol's name."""
+    """Return the shape, with the symbol's name for a dimension unknown until run time."""
     return tuple(int(n) if known(n) else str(n) for n in var.shape)
 
 
@@ -105,8 +105,8 @@ def floats(var: Var) -> npt.NDArray[np.float64] | None:
 def scalar(var: Var) -> float | None:
     """Return the value of a numeric constant whose elements are all equal, or None.
 
-    Frontends write epsilon as one number or spread over the reduced shape. The shortest decimal that rounds to the
-    stored value is taken, so that an epsilon written as 1e-6 and stored in float32 comes back as 1e-6.
+    Frontends write epsilon as one number or broadcast over the reduced shape. The result is the shortest decimal that
+    rounds to the stored value, so an epsilon written as 1e-6 and stored in float32 is returned as 1e-6.
     """
     value = const_value(var)
     if value is None or value.size == 0 or value.dtype.kind not in "fiu":
@@ -118,14 +118,14 @@ def scalar(var: Var) -> float | None:
 
 
 def base(var: Var) -> Var:
-    """Return what ``var`` was before conversions between float types, narrowing ones among them."""
+    """Return ``var`` before casts between float types, including narrowing ones."""
     while (op := producer(var, "cast")) is not None and is_float(op.x) and is_float(var):
         var = op.x
     return var
 
 
 def widened(var: Var) -> Var:
-    """Return what ``var`` was before conversions to a wider float type: the very same numbers."""
+    """Return ``var`` before casts to a wider float type, which do not change the numbers."""
     while (op := producer(var, "cast")) is not None and is_float(op.x) and is_float(var) and not _narrows(op):
         var = op.x
     return var
@@ -137,9 +137,9 @@ def _narrows(cast: Op) -> bool:
 
 
 def float_producer(var: Var, *op_types: str) -> Op | None:
-    """Return the op that computes ``var`` before casts, if it is of one of ``op_types`` and of float arithmetic.
+    """Return the op that computes ``var`` before casts, if it is of one of ``op_types`` and is float arithmetic.
 
-    Float in and float out: an op on integers, or a cast that cuts to integers, is never looked through.
+    Its input and its result are floats; an op on integers, or a cast to integers, is never looked through.
     """
     op = base(var).op
     if op is None or (op_types and op.op_type not in op_types):
@@ -148,7 +148,7 @@ def float_producer(var: Var, *op_types: str) -> Op | None:
 
 
 def is_float_arithmetic(op: Op) -> bool:
-    """Return whether the value ``op`` works on and its result are floats."""
+    """Return whether the input and the result of ``op`` are floats."""
     operands = [getattr(op, name, None) for name in ("x", "y") if name in op.inputs]
     given = [var for var in operands if var is not None and var.val is None]
     return all(is_float(var) for var in (*given, *op.outputs))
@@ -160,46 +160,46 @@ def is_float(var: Var) -> bool:
 
 
 def is_interior(var: Var) -> bool:
-    """Return whether ``var`` is used once, by an op: nothing else would notice its end. A square uses it twice."""
+    """Return whether ``var`` has a single use, by an op, so that it can be removed. A square uses it twice."""
     return len(var.child_ops) == 1 and not var.consuming_blocks
 
 
 def positive_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Return the axes counted from the front, ascending."""
+    """Return the axes, counted from the front, ascending."""
     return tuple(sorted(int(axis) + rank if axis < 0 else int(axis) for axis in axes))
 
 
 def signed_axis(axis: int, rank: int) -> int:
-    """Return the axis counted from the back (-1 is the last), as users write it."""
+    """Return the axis counted from the back, where -1 is the last."""
     return axis - rank if axis >= 0 else axis
 
 
 def module_path(op: Op) -> str:
-    """Return the path of the torch module that ``op`` came from, as far as coremltools knows it, or ``""``.
+    """Return the path of the torch module that ``op`` came from; ``""`` if coremltools does not know it.
 
-    Traced programs carry it, in a scope whose last entry is the node's own name; exported ones do not.
+    Traced programs record it in a scope whose last entry is the node's own name; exported ones do not.
     """
     names = op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME) or []
     return ".".join(str(name) for name in names[:-1])
 
 
 def is_from_torch(op: Op) -> bool:
-    """Return whether coremltools' torch frontend wrote ``op``, whose own additions torch's ops do not have."""
+    """Return whether coremltools' torch frontend emitted ``op``; it adds terms that torch's own ops do not have."""
     return any(op.scopes.get(source) for source in TORCH_SOURCES)
 
 
 def torch_node(op: Op) -> tuple[str, ...]:
-    """Return the node of a traced torch program that ``op`` was read from, with the modules around it; else ``()``."""
+    """Return the node of a traced torch program that ``op`` came from, with its enclosing modules; else ``()``."""
     return tuple(str(name) for name in op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_NAME) or ())
 
 
 def pass_names(op: Op) -> list[str]:
-    """Return the graph passes that built ``op``, in order: the scope that coremltools hands on from op to op."""
+    """Return the graph passes that built ``op``, in order, from the scope that coremltools copies from op to op."""
     return [str(name) for name in op.scopes.get(ScopeSource.COREMLTOOLS_GRAPH_PASS) or []]
 
 
 def axes_of(op: Op) -> tuple[int, ...]:
-    """Return the axes that an ``ane_rms_norm`` normalises, from the front, ascending."""
+    """Return the axes that an ``ane_rms_norm`` normalises, counted from the front, ascending."""
     return positive_axes([int(axis) for axis in np.atleast_1d(op.axes.val)], op.x.rank)
 
 
@@ -209,9 +209,9 @@ def has_fixed_axes(op: Op) -> bool:
 
 
 def epsilon_like(x: Var, epsilon: float) -> np.generic:
-    """Return ``epsilon`` as a scalar of ``x``'s element type: iOS 15 and 16 want the same type for both.
+    """Return ``epsilon`` as a scalar of ``x``'s element type, because iOS 15 and 16 require the same type for both.
 
-    A positive number stays positive: float16 would make 1e-8 into 0, and zero rows into NaN.
+    A positive number stays positive. Rounding 1e-8 to float16 would give 0, and zero rows would become NaN.
     """
     scalar_type: type[np.generic] = types.nptype_from_builtin(x.dtype)
     value = scalar_type(epsilon)

@@ -1,6 +1,6 @@
-"""The limits of the families of Neural Engine that a conversion asks for, from neural_engine.json beside this module.
+"""Give the limits of Neural Engine families that a conversion needs, from neural_engine.json beside this module.
 
-The file holds every figure with its source; `harness.engine` reads all of it.
+The file contains every figure with its source; `harness.engine` reads all of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def families() -> tuple[str, ...]:
 
 
 def limit(name: str, family: str | None = None) -> float:
-    """Return a limit of a family, or the smallest over all families; infinite where there is none.
+    """Return a limit of a family, or the smallest over all families; infinity if there is none.
 
     Raises
     ------
@@ -39,5 +39,5 @@ def limit(name: str, family: str | None = None) -> float:
 
 
 def families_at(name: str, size: float) -> tuple[str, ...]:
-    """Return the names of the families whose limit a size reaches, for a message."""
+    """Return the names of the families whose limit a size reaches, for messages."""
     return tuple(one["name"] for key, one in _families().items() if limit(name, key) <= size)

@@ -2,8 +2,8 @@ r"""The MIL op ``ane_rms_norm``.
 
 .. math::  y = \gamma \cdot \frac{x}{\sqrt{\operatorname{mean}_{axes}(x^2) + \epsilon}}
 
-It is a dialect op (namespace ``ane_rms``): Core ML does not know it, so a program must not reach the device with one
-in it. The pipeline lowers it (``CPU_AND_NE``) or expands it (elsewhere); where neither pass has run, coremltools
+It is a dialect op (namespace ``ane_rms``). Core ML does not know it, so a program with one must not reach the device.
+The pipeline lowers it (``CPU_AND_NE``) or expands it (other compute units). If neither pass has run, coremltools
 itself refuses the program with "Core ML only support core opset. Got unsupported op ...".
 
 Source: Zhang and Sennrich, "Root Mean Square Layer Normalization", 2019, https://arxiv.org/abs/1910.07467.
@@ -39,7 +39,7 @@ NAMESPACE = "ane_rms"
 def rms_norm(
     x: npt.NDArray[Any], gamma: npt.NDArray[Any] | None, epsilon: float, axes: tuple[int, ...]
 ) -> npt.NDArray[np.float64]:
-    """Return the definition, in float64.
+    """Return the value of the op's defining formula, in float64.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def rms_norm(
 
 
 def parameters(x: mil.Var, epsilon: float, gamma: npt.NDArray[Any] | None = None) -> dict[str, Any]:
-    """Return the inputs epsilon and gamma of an op on ``x`` that is being built, in the type that keeps them best.
+    """Return the inputs epsilon and gamma of an op on ``x`` that is being built, in the most precise type allowed.
 
-    From iOS 17 that is float32, also beside a float16 ``x``; before, both must be of ``x``'s type.
+    From iOS 17 that is float32, even beside a float16 ``x``; before, both must be of ``x``'s type.
     """
     wide = mil.takes_float32_parameters()
     given: dict[str, Any] = {"epsilon": np.float32(epsilon) if wide else mil.epsilon_like(x, epsilon)}
@@ -104,12 +104,12 @@ class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
         axes=TensorInputType(const=True, optional=True, type_domain=types.int32),
     )
     site: str = ""
-    """The name of the value in whose place the fusion put this op; empty for one that a program was written with."""
+    """The name of the value that the fusion replaced by this op; empty for an op that the program's author wrote."""
 
-    type_domains = {"T": (types.fp16, types.fp32), "U": (types.fp16, types.fp32)}  # noqa: RUF012 - as MIL has it
+    type_domains = {"T": (types.fp16, types.fp32), "U": (types.fp16, types.fp32)}  # noqa: RUF012 - MIL's convention
 
     def default_inputs(self) -> Any:
-        """Return what is filled in for inputs left out: no gamma, epsilon 1e-5 in ``x``'s type, the last axis."""
+        """Return the values of omitted inputs: no gamma, epsilon 1e-5 in ``x``'s type, the last axis."""
         return DefaultInputs(gamma=None, epsilon=mil.epsilon_like(self.x, DEFAULT_EPSILON), axes=[-1])
 
     def type_inference(self) -> Any:
@@ -117,7 +117,7 @@ class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
 
         Raises
         ------
-        ValueError: in one sentence, for axes, epsilon, gamma or types that make no RMSNorm.
+        ValueError: in one sentence, for axes, epsilon, gamma or types that are invalid for an RMSNorm.
         """
         self._check_types()
         axes = self._checked_axes()

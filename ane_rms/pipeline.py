@@ -1,7 +1,7 @@
-"""Which compute units, and where in coremltools' pipeline the passes sit.
+"""Insert the passes into coremltools' pipeline, with options for the compute units.
 
-The passes stand in the main pipeline right after the first ``common::const_elimination``: casts, no-ops and constant
-arithmetic are folded there, and nothing is float16 yet. Everything goes through coremltools' public
+The passes are in the main pipeline right after the first ``common::const_elimination``, where casts, no-ops and
+constant arithmetic are folded and nothing is float16 yet. The pipeline is passed through coremltools' public
 ``pass_pipeline=`` argument.
 """
 
@@ -26,7 +26,7 @@ EXPAND = "common::expand_ane_rms_norm"
 CAST = "common::add_fp16_cast"
 RESTORE = "common::restore_rms_norm_epsilon"
 OWN = (FUSE, RESCALE, LOWER, EXPAND, RESTORE)
-"""The passes that :func:`pipeline` puts in place."""
+"""The passes that :func:`pipeline` inserts."""
 
 _SETTINGS = "_ane_rms_settings"
 """The attribute of a pipeline made here that holds its :class:`Settings`."""
@@ -34,18 +34,18 @@ _SETTINGS = "_ane_rms_settings"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The options of one pipeline, and the passes of ours that were put into it."""
+    """The options of one pipeline, and the ``ane_rms`` passes that it was made with."""
 
     compute_units: str = ""
-    """The name of the compute units; empty where they are not known."""
+    """The name of the compute units; empty if they are not known."""
     lowering: str = DEFAULT_STRATEGY
     axes: str = "last"
     for_ane: bool = False
     """Whether the passes act for every compute unit."""
     rescale: Any = None
-    """A power of two, or what measures magnitudes; None for no rescale."""
+    """A power of two, or a callable that measures magnitudes; None for no rescale."""
     added: tuple[str, ...] = ()
-    """The passes of ours that the pipeline was made with, to tell which of them a user has removed."""
+    """The ``ane_rms`` passes that the pipeline was made with, which show which ones a user has removed."""
 
 
 def pipeline(
@@ -57,17 +57,17 @@ def pipeline(
     for_ane: bool = False,
     rescale: Any = None,
 ) -> ct.PassPipeline:
-    """Return a pass pipeline with the passes that ``compute_units`` call for, for ``ct.convert(pass_pipeline=...)``.
+    """Return a pass pipeline for ``ct.convert(pass_pipeline=...)``, with the passes that ``compute_units`` require.
 
-    ``torch.nn.RMSNorm`` with ``eps=None``, or in a float16 module, needs :func:`convert`: no pass can mend what
-    coremltools' frontend made of it.
+    ``torch.nn.RMSNorm`` with ``eps=None``, or in a float16 module, needs :func:`convert`, because no pass can repair
+    its translation by coremltools' frontend.
 
     Parameters
     ----------
-    compute_units: as given to ``ct.convert``; fusing and lowering are for ``CPU_AND_NE`` alone. If it is left out, the
-        options are kept for :func:`convert`, which knows the units of its call.
-    base: the pipeline to extend, left as it is. Default: coremltools' own default. A pass of ours that was removed
-        from a pipeline made here stays removed.
+    compute_units: as given to ``ct.convert``; fusing and lowering are only for ``CPU_AND_NE``. If it is omitted, the
+    options are kept for :func:`convert`, which knows the units of its call.
+    base: the pipeline to extend, which is not changed. Default: coremltools' own default. An ``ane_rms`` pass that
+    was removed from a pipeline made here stays removed.
     lowering: the strategy's name. Default: that of ``base``, else ``"layer_norm"``.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well. Default: that of
         ``base``, else ``"last"``.
@@ -91,11 +91,11 @@ def settings(
     for_ane: bool,
     rescale: Any = None,
 ) -> Settings:
-    """Return what the caller says, else what the options of ``base`` say, else what ``base`` was made with.
+    """Return each setting from the caller, else from the options of ``base``, else the one ``base`` was made with.
 
     Raises
     ------
-    ValueError, TypeError: for an unknown lowering, compute unit or choice of axes, and for what makes no rescale.
+    ValueError, TypeError: for an unknown lowering, compute unit or choice of axes, and for an invalid rescale.
     """
     made = getattr(base, _SETTINGS, Settings())
     said = units_name(compute_units) or units_name(_option(base, FUSE, "compute_units") or None)
@@ -114,7 +114,7 @@ def _option(base: ct.PassPipeline | None, pass_name: str, option: str) -> Any:
 
 
 def removed_from(base: ct.PassPipeline | None) -> frozenset[str]:
-    """Return the passes of ours that a user has taken out of a pipeline made here, or, under ``install()``, of any."""
+    """Return the ``ane_rms`` passes that a user removed from a pipeline made here or, under ``install()``, from any."""
     if base is None:
         return frozenset()
     gone = removed_by_name(base).union(getattr(base, _SETTINGS, Settings()).added)
@@ -122,11 +122,11 @@ def removed_from(base: ct.PassPipeline | None) -> frozenset[str]:
 
 
 def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = True) -> ct.PassPipeline:
-    """Return ``base`` with our passes in place.
+    """Return ``base`` extended by the ``ane_rms`` passes.
 
     Parameters
     ----------
-    base: the pipeline to extend, left as it is; None for coremltools' own default.
+    base: the pipeline to extend, which is not changed; None for coremltools' own default.
     chosen: the options of the passes.
     float16: whether the program will compute in float16, for the report's warnings.
     """
@@ -151,7 +151,7 @@ def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = 
 
 
 def _options(chosen: Settings, *, float16: bool) -> dict[str, dict[str, Any]]:
-    """Return the options of each pass of ours."""
+    """Return the options of each ``ane_rms`` pass."""
     units = {"compute_units": chosen.compute_units or None, "for_ane": chosen.for_ane, "lowering": chosen.lowering}
     return {
         FUSE: {**units, "axes": chosen.axes, "float16": float16},

@@ -1,8 +1,8 @@
 """``ane_rms.report``: the fusion report of a model, from its metadata and its program.
 
-The program is the truth. Metadata knows more of the conversion (misses, modules, compute units), and is dropped by
-other tools, or kept for a program that it is not of; where it tells of norms that the program does not hold, the
-program is reported.
+The program is authoritative. The metadata contains more about the conversion (misses, modules, compute units), but
+other tools may drop it, or keep it with a different program. If it lists norms that the program does not contain, the
+program is reported instead.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ def report(model: ct.models.MLModel | str | os.PathLike[str], *, axes: str = "la
 
     Parameters
     ----------
-    model: an ``MLModel``, or the path of an ``.mlpackage``. Of a model that was not converted through ``ane_rms``,
-        ``fused`` are the sites that would fuse, and ``lowered`` those that stand lowered.
-    axes: for such a model, as for :func:`ane_rms.find`.
+    model: an ``MLModel``, or the path of an ``.mlpackage``. For a model that was not converted through ``ane_rms``,
+    ``fused`` are the sites that would fuse, and ``lowered`` those that are already lowered.
+    axes: for such a model, the same as in :func:`ane_rms.find`.
 
     Raises
     ------
     FileNotFoundError: if there is no package at the path.
-    ValueError: if there is no ML program in it, it cannot be read, or its report cannot.
+    ValueError: if it contains no ML program, or if it or its report cannot be read.
     """
     check_axes(axes)
     if isinstance(model, ct.models.MLModel):
         program = model._mil_program  # noqa: SLF001 - the only way to the program of a converted model
         kept = kept_report(program) if program is not None else None
-        stored = stored_report(model._spec)  # noqa: SLF001 - get_spec() would copy every weight held in it
+        stored = stored_report(model._spec)  # noqa: SLF001 - get_spec() would copy every weight in it
         if program is not None and (stored or kept):
             return stored or kept or FusionReport()
         opened = open_model(model)
@@ -53,7 +53,7 @@ def report(model: ct.models.MLModel | str | os.PathLike[str], *, axes: str = "la
 
 
 def stored_report(spec: ct.proto.Model_pb2.Model) -> FusionReport | None:
-    """Return the report that a specification's metadata holds, or None.
+    """Return the report in a specification's metadata, or None.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def stored_report(spec: ct.proto.Model_pb2.Model) -> FusionReport | None:
 
 
 def of_opened(opened: Opened, stored: FusionReport | None, *, axes: str = "last") -> FusionReport:
-    """Return the report of an opened package: the stored one, if the program holds what it tells of.
+    """Return the report of an opened package: the stored one, if the program contains the norms that it lists.
 
     Parameters
     ----------

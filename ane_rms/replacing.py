@@ -1,8 +1,8 @@
-"""The one rewrite that the passes make: put a new value in the place of an op's result.
+"""Replace the result of an op by a new value, which is the only rewrite that the passes make.
 
-It costs what the sites are large, not what the program is: a block is entered without the walk over all of its ops
-that coremltools makes on leaving one, constants that sites share are made once, and only what a rewrite has left
-without a reader is removed. A program without a site is not touched.
+The cost is proportional to the sites, not to the program. A block is entered without the walk over all of its ops that
+coremltools makes on leaving one, constants that sites share are made once, and only ops that a rewrite has left
+without a reader are removed. A program without a site is not changed.
 
 Source: coremltools 9.0, ``coremltools.converters.mil.mil`` (``block.py``, ``builder.py``).
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Constants:
-    """Constants of one block, each made once and placed before the block's first op, where every op sees it."""
+    """Constants of one block, each made once and placed before the block's first op, where every op can read it."""
 
     def __init__(self, block: Block) -> None:
         self._first = next(iter(block.operations))
@@ -43,29 +43,29 @@ class Constants:
 
 
 _constants: list[Constants] = []
-"""Those of the block that is being rewritten; empty outside a rewrite."""
+"""The constants of the block that is being rewritten; empty outside a rewrite."""
 
 
 def constant(value: npt.ArrayLike) -> Any:
-    """Return a constant that all sites of a block share, or outside a rewrite the value itself.
+    """Return a constant that all sites of a block share; outside a rewrite, return the value itself.
 
-    Making constants is most of what a lowering costs: a norm has a dozen, the same at nearly every site.
+    Making constants is most of the cost of a lowering: a norm has a dozen, which are the same at nearly every site.
     """
     return _constants[-1].get(value) if _constants else value
 
 
 def rewrite_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
-    """Replace the result of each of ``ops`` with what ``build`` makes in its place, then drop what this left unused."""
+    """Replace the result of each of ``ops`` by the value that ``build`` makes, then remove ops that became unused."""
     visit_each(ops, lambda op: _replace(op, build(op)))
     remove_unused(ops)
 
 
 def attempt_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> list[tuple[Op, Failure]]:
-    """Do as :func:`rewrite_each` does, but leave an op as it is whose ``build`` raises.
+    """Do the same as :func:`rewrite_each`, but leave an op unchanged if ``build`` raises.
 
     Returns
     -------
-    The ops left, each with the exception.
+    The ops left unchanged, each with the exception.
     """
     failed: list[tuple[Op, Failure]] = []
 
@@ -83,22 +83,22 @@ def attempt_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> list[tuple[Op
 
 
 def _preceding(op: Op) -> Op | None:
-    """Return the op in front of ``op`` in its block."""
+    """Return the op before ``op`` in its block."""
     node = op.enclosing_block.operations._get_node_from_op(op).prev  # noqa: SLF001 - no public way is O(1)
     return None if node is None else node.op
 
 
 def _remove_between(before: Op | None, op: Op) -> None:
-    """Remove what was built between two ops, the last first."""
+    """Remove the ops built between two ops, the last first."""
     while (one := _preceding(op)) is not None and one is not before:
         one.remove_from_block()
 
 
 def visit_each(ops: Sequence[Op], act: Callable[[Op], None]) -> None:
-    """Call ``act`` for each of ``ops``, inside its block and with new ops placed before it.
+    """Call ``act`` for each of ``ops``, inside its block, with new ops placed before it.
 
-    The last op comes first, and inner blocks before the ones around them: what was built reads the values in front of
-    it, and follows when one of these is replaced in turn.
+    The last op is visited first, and inner blocks before enclosing ones. New ops read earlier values, and are updated
+    when one of these is replaced in turn.
     """
     by_block: dict[int, list[Op]] = {}
     for op in reversed(ops):
@@ -112,11 +112,11 @@ def visit_each(ops: Sequence[Op], act: Callable[[Op], None]) -> None:
 
 @contextmanager
 def _entered(block: Block) -> Iterator[None]:
-    """Have the builder build in ``block``, and :func:`constant` share its constants.
+    """Make the builder build in ``block``, and :func:`constant` share its constants.
 
-    ``with block:`` ends in a walk over the whole block, which works out anew which compressed constants each value
-    comes from. Here that stays what it was: a new value is told as it is made, and it comes from the same ones as the
-    value it replaces, since it is made of the same inputs.
+    ``with block:`` ends in a walk over the whole block, which recomputes the compressed constants that each value
+    comes from. Here these are kept: they are set for a new value when it is made, and are the same as those of the
+    value it replaces, because it is made of the same inputs.
     """
     mil_block.BLOCK_STACK.append(block)
     _constants.append(Constants(block))
@@ -128,12 +128,12 @@ def _entered(block: Block) -> Iterator[None]:
 
 
 def _replace(op: Op, new: Var) -> None:
-    """Let everything that used ``op``'s result use ``new``, which stands before ``op``."""
+    """Make every reader of ``op``'s result read ``new``, which is before ``op``."""
     op.enclosing_block.replace_uses_of_var_after_op(anchor_op=op, old_var=op.outputs[0], new_var=new)
 
 
 def build_after(var: Var, build: Callable[[], Var]) -> Var:
-    """Return what ``build`` makes, placed right after ``var`` is there: every reader of ``var`` can read it, too."""
+    """Return the value that ``build`` makes right after ``var``, so that every reader of ``var`` can read it."""
     block = var.op.enclosing_block if var.op is not None else _block_of_input(var)
     ops = list(block.operations) if var.op is None or isinstance(block.operations, list) else None
     if ops is not None:
@@ -157,7 +157,7 @@ def _block_of_input(var: Var) -> Block:
 
 
 def remove_unused(ops: Iterable[Op | None]) -> None:
-    """Remove each of ``ops`` that nothing uses, and what only these used. Ops that hold blocks are left."""
+    """Remove each of ``ops`` that nothing uses, and ops that only these used. Ops that contain blocks are kept."""
     pending = list(ops)
     while pending:
         op = pending.pop()

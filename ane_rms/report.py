@@ -1,4 +1,4 @@
-"""What was fused, what was nearly, and why not: the report that travels with a package.
+"""Define the fusion report that is stored with a package: fused norms, and near misses with their reasons.
 
 ``ane_rms.convert`` stores it as JSON in the package's user-defined metadata under :data:`METADATA_KEY`, so that it
 survives saving and loading.
@@ -30,7 +30,7 @@ class Site:
     name: str
     """The name of the value computed, as in the program."""
     spelling: str
-    """How the program spelled it, for example ``mean_rsqrt_mul``."""
+    """The form in which the program computes it, for example ``mean_rsqrt_mul``."""
     shape: tuple[int | str, ...]
     """Shape of the input; a dimension unknown until run time is its symbol's name."""
     axes: tuple[int, ...]

@@ -57,7 +57,7 @@ class Quadratic:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """``number * (scale * sqrt(quadratic) + outside)^power``, with the base at least ``floor``; ``op`` takes it."""
+    """``number * (scale * sqrt(quadratic) + outside)^power``, with base at least ``floor``; ``op`` takes the root."""
 
     quadratic: Quadratic
     op: mil.Op

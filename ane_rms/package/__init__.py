@@ -1,4 +1,4 @@
-"""A finished package as protobuf: read its program without its weights, and put new ops into it.
+"""Edit a finished package as protobuf: read its program without its weights, and insert new ops.
 
-The program is never rebuilt. Everything that a rewrite does not name stays the bytes that it was.
+The program is never rebuilt. Every byte that a rewrite does not concern stays the same.
 """

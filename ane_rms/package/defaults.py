@@ -1,6 +1,6 @@
-"""What MIL fills in for inputs that an op leaves out, where the grammar asks for them.
+"""List MIL's defaults of omitted inputs that the grammar reads.
 
-coremltools serialises most of these; other tools need not.
+coremltools serialises most of these inputs, but other tools may omit them.
 
 Source: coremltools 9.0, the op definitions under ``coremltools/converters/mil/mil/ops/defs``.
 """
@@ -25,4 +25,4 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "clip": {"alpha": np.float32(np.finfo(np.float32).min), "beta": np.float32(np.finfo(np.float32).max)},
     **dict.fromkeys(("reduce_mean", "reduce_sum", "reduce_sum_square", "reduce_l2_norm", "reduce_max"), _KEEP),
 }
-"""By op and input. An input without an entry is None where it is left out."""
+"""Defaults by op and input. An omitted input without an entry is None."""

@@ -1,7 +1,7 @@
-"""Serialised ops of norms, lowered: built by the project's own passes in a small program, which holds nothing else.
+"""Build the serialised ops of lowered norms by running the project's passes on a small program of these norms only.
 
-The small program's inputs stand for the values that the norms read. What its lowering makes is then written as
-protobuf, under names that the finished program does not use yet.
+The small program's inputs represent the values that the norms read. Its lowered ops are then written as protobuf,
+under names that the finished program does not use yet.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from ane_rms.package.storage import Key, Storage
 
 OPSETS = {f"CoreML{target.value - 1}": target for target in ct.target if target >= ct.target.iOS15}
-"""The target of each opset's name: ``CoreML5`` is that of iOS 15, specification version 6."""
+"""The target of each opset's name; ``CoreML5`` is that of iOS 15, specification version 6."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One norm to be built: ``value`` is the one that it replaces, ``norm`` what it is of.
+    """One norm to be built: ``value`` is the value that it replaces, ``norm`` its input and parameters.
 
-    ``permutation`` moves the axes of ``norm.x`` first, or is None.
+    ``permutation`` is applied to the axes of ``norm.x`` first, unless it is None.
     """
 
     norm: RmsNorm
@@ -46,12 +46,12 @@ class Wanted:
 
 @dataclass(slots=True)
 class Emitted:
-    """Serialised ops: constants, which go in front of everything, and those of each norm; and the names they read."""
+    """Serialised ops, and the names that they read: constants, placed before everything else, and each norm's ops."""
 
     constants: list[Any] = field(default_factory=list)
     ops: list[list[Any]] = field(default_factory=list)
     reads: list[list[str]] = field(default_factory=list)
-    """By norm: the names of values and constants of the finished program that its ops read."""
+    """For each norm, the names of values and constants of the finished program that its ops read."""
 
 
 def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str], storage: Storage) -> Emitted:
@@ -61,10 +61,10 @@ def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str]
     ----------
     wanted: the norms, all of one block.
     lowering: the strategy's name.
-    opset: that of the function, for example ``"CoreML7"``; one that coremltools does not know yet is taken for the
-        newest that it does.
-    names: every name that the function uses; those given here are added.
-    storage: where constants are kept that are not small.
+    opset: the function's opset, for example ``"CoreML7"``. One that coremltools does not know yet is treated as the
+    newest that it knows.
+    names: every name that the function uses; new names are added to it.
+    storage: the storage of constants that are not small.
     """
     program, inputs, results = _small_program(wanted, lowering, OPSETS.get(opset, max(OPSETS.values())))
     function = program.functions["main"]
@@ -89,7 +89,7 @@ def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str]
 def _small_program(
     wanted: Sequence[Wanted], lowering: str, target: ct.target
 ) -> tuple[Program, dict[str, str], Callable[[], list[mil.Var]]]:
-    """Return a lowered program of norms, the names that its inputs stand for, and what gives its results."""
+    """Return a lowered program of norms, the names that its inputs represent, and the variables of its results."""
     sources: dict[str, VarView] = {}
     for one in wanted:
         for var in (one.norm.x, *(var for var, _ in one.norm.others)):
@@ -119,7 +119,7 @@ def _built(one: Wanted, given: dict[str, mil.Var]) -> mil.Var:
 
 
 def _ops_behind(result: mil.Var) -> list[mil.Op]:
-    """Return the ops that compute a value, each after those that it reads."""
+    """Return the ops that compute a value, each after the ops that it reads."""
     found: dict[int, mil.Op] = {}
 
     def visit(op: mil.Op | None) -> None:
@@ -134,7 +134,7 @@ def _ops_behind(result: mil.Var) -> list[mil.Op]:
 
 
 def _gammas(wanted: Sequence[Wanted]) -> dict[Key, str]:
-    """Return the constants that norms were multiplied by, so that one that is needed again is not stored again."""
+    """Return the constants that norms were multiplied by, so that they are reused and not stored again."""
     found = {}
     for one in wanted:
         for op in (one.norm.op, *one.norm.interior):

@@ -1,7 +1,7 @@
-"""Open a finished package, and say in one line what is none.
+"""Open a finished package, and refuse anything else in one line.
 
-A package is a folder: ``Manifest.json`` names the item that is the model specification, a protobuf file; weights lie
-in files beside it, which the specification calls ``@model_path/...``.
+A package is a folder. ``Manifest.json`` names the item that is the model specification, a protobuf file; weights are in
+files beside it, which the specification calls ``@model_path/...``.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ KINDS = {
     "pipelineRegressor": "a pipeline of models",
     "serializedModel": "an encrypted model",
 }
-"""What is told of specifications that hold no ML program; of any other its own name is."""
+"""The descriptions of models other than ML programs, for messages; an unlisted kind is given by its own name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A package: its specification, the folder that this lies in, and what to call it."""
+    """A package: its specification, the folder of the specification, and its name in messages."""
 
     spec: Any
     folder: Path | None
-    """The folder that ``@model_path`` stands for; None where the model has no file."""
+    """The folder that ``@model_path`` means; None if the model has no file."""
     source: str
     specification: Path | None = None
     """The file of the specification."""
@@ -46,7 +46,7 @@ def open_package(path: Path) -> Opened:
     Raises
     ------
     FileNotFoundError: if nothing is at the path.
-    ValueError: in one line, if what is there is no readable package of an ML program.
+    ValueError: in one line, if it is not a readable package of an ML program.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such package")
@@ -69,13 +69,13 @@ def open_package(path: Path) -> Opened:
 
 
 def open_model(model: ct.models.MLModel) -> Opened:
-    """Return the specification of a model in memory, and where its weights are.
+    """Return the specification of a model in memory, with the folder of its weights.
 
     Raises
     ------
-    ValueError: if it holds no ML program.
+    ValueError: if it contains no ML program.
     """
-    spec = model._spec  # noqa: SLF001 - get_spec() would copy every weight held in it
+    spec = model._spec  # noqa: SLF001 - get_spec() would copy every weight in it
     check_program(spec, "the model")
     folder = Path(model.weights_dir).parent if model.weights_dir else None
     path = None if model.package_path is None else Path(model.package_path)
@@ -87,7 +87,7 @@ def check_program(spec: Any, source: str) -> None:
 
     Raises
     ------
-    ValueError: naming what it holds instead.
+    ValueError: naming the kind of model that it contains.
     """
     kind = spec.WhichOneof("Type")
     if kind != "mlProgram":

@@ -1,4 +1,4 @@
-"""Constants that a program computes from constants: what coremltools' own conversion folds, and other tools leave."""
+"""Compute constants that a program derives from constants, which coremltools folds and other tools may leave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LARGEST = 1 << 20
-"""Elements of the largest constant that is computed: gammas and numbers are small, weights are left alone."""
+"""Largest number of elements of a computed constant; gammas and numbers are small, and weights are not computed."""
 
 ELEMENTWISE: dict[str, Callable[[Any, Any], Any]] = {
     "add": np.add,
@@ -23,7 +23,7 @@ REGROUPING = ("reshape", "expand_dims", "squeeze", "identity", "cast")
 
 
 def folded(op: Any, declared: tuple[Any, tuple[Any, ...]]) -> Any:
-    """Return the value of an op on constants alone, in its declared type and shape; None for any other.
+    """Return the value of an op whose inputs are all constants, in its declared type and shape; None for any other.
 
     Parameters
     ----------

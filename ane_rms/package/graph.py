@@ -1,8 +1,8 @@
-"""A serialised MIL program seen as the graph that :mod:`ane_rms.grammar` reads.
+"""View a serialised MIL program as the graph that :mod:`ane_rms.grammar` reads.
 
-The views here answer what :mod:`ane_rms.mil` asks of coremltools' ops and variables, from the protobuf alone: no
-type inference, no copy of a weight (constants are mapped from the weights file when something asks for their value),
-and no refusal of an op that coremltools does not know. A dimension unknown until run time is one symbol everywhere.
+The views have the attributes of coremltools' ops and variables that :mod:`ane_rms.mil` uses, from the protobuf alone.
+There is no type inference and no copy of a weight (constants are mapped from the weights file when their value is
+read), and ops that coremltools does not know are accepted. All dimensions unknown until run time are one symbol.
 
 Source: coremltools 9.0, ``mlmodel/format/MIL.proto``.
 """
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from ane_rms.package.weights import Weights
 
 ANY_SIZE = get_new_symbol("any_size")
-"""The symbol of every dimension that a program leaves open."""
+"""The symbol of every dimension that is unknown until run time."""
 
 
 class VarView:
-    """One value: its type as the program declares it, what makes it, and what reads it."""
+    """One value: its declared type, the op that makes it, and the ops that read it."""
 
     def __init__(self, name: str, declared: Any, op: OpView | None, read: Callable[[], Any] | None = None) -> None:
         self.name = name
@@ -54,7 +54,7 @@ class VarView:
 
 
 class OpView:
-    """One op. Its inputs are attributes, as coremltools has them; those left out have the op's default."""
+    """One op. Its inputs are attributes, as in coremltools; omitted ones have the op's default."""
 
     def __init__(self, proto: Any, block: BlockView) -> None:
         self.proto = proto
@@ -67,16 +67,16 @@ class OpView:
 
     @property
     def name(self) -> str:
-        """The name of its first result, or of its type where it has none."""
+        """The name of its first result, or its type if it has no result."""
         return self.outputs[0].name if self.outputs else self.op_type
 
     def given(self) -> Iterator[VarView]:
-        """Every variable that it reads, as often as it does."""
+        """Every variable that it reads, repeated for each use."""
         for value in self.inputs.values():
             yield from value if isinstance(value, tuple) else (value,)
 
     def get_flattened_inputs(self) -> list[VarView]:
-        """Return every variable that it reads, as coremltools' ops do."""
+        """Return every variable that it reads; the name is that of coremltools' ops."""
         return list(self.given())
 
     def __getattr__(self, key: str) -> Any:
@@ -89,7 +89,7 @@ class OpView:
 
 
 class BlockView:
-    """A function's block, or one inside ``cond`` or ``while_loop``; ``proto`` is where it is serialised."""
+    """A function's block, or one inside ``cond`` or ``while_loop``; ``proto`` is its serialised form."""
 
     def __init__(self, proto: Any, outer_op: OpView | None) -> None:
         self.proto = proto
@@ -100,7 +100,7 @@ class BlockView:
 
 
 class ProgramView:
-    """The functions of a serialised program; ``opsets`` tells that of each, by the same keys."""
+    """The functions of a serialised program; ``opsets`` has the opset of each, by the same keys."""
 
     def __init__(self) -> None:
         self.functions: dict[str, BlockView] = {}
@@ -114,10 +114,10 @@ def program_view(program: Any, weights: Weights, only: str | None = None, *, exa
 
     Parameters
     ----------
-    program: the ``MIL_pb2.Program``, which the views refer to.
-    weights: where constants that are not in the program are read from.
-    only: the one function to view. Default: all. A function specialised for several opsets is viewed once for each.
-    exact: whether a float16 number is the one stored, 1.0133e-6. Default: the one that was written, 1e-6.
+    program: the ``MIL_pb2.Program``, to which the views refer.
+    weights: the source of constants that are not in the program.
+    only: the only function to view. Default: all. A function specialised for several opsets is viewed once for each.
+    exact: whether a float16 number is the stored one, 1.0133e-6. Default: the one that was written, 1e-6.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def program_view(program: Any, weights: Weights, only: str | None = None, *, exa
 
 
 class _Reader:
-    """What reading one function carries: the values known so far, and every name."""
+    """The state of reading one function: the values known so far, and every name."""
 
     def __init__(self, weights: Weights, function: str, *, exact: bool) -> None:
         self.weights = weights
@@ -163,7 +163,7 @@ class _Reader:
         return self.known[name]
 
     def fill(self, view: BlockView, block: Any) -> None:
-        """Read the ops of a block; what an inner block defines is not seen after it."""
+        """Read the ops of a block; values of an inner block are not visible after it."""
         for proto in block.operations:
             view.operations.append(self.op(proto, view))
         view.outputs = [self.lookup(name) for name in block.outputs]
@@ -200,7 +200,7 @@ class _Reader:
         return None if value is None else lambda: self.value(value)
 
     def value(self, value: Any) -> Any:
-        """Return the value of a constant; a float16 number in float64, where the stored one is asked for."""
+        """Return the value of a constant; a float16 number is returned in float64 if the stored one is requested."""
         found = self.weights.value(value)
         is_number = self.exact and getattr(found, "dtype", None) == np.float16 and found.size == 1
         return found.astype(np.float64) if is_number else found
@@ -213,7 +213,7 @@ class _Reader:
 
 
 def declared_type(declared: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Return (element type, shape) of a serialised type: a list has no shape, a state that of what it wraps."""
+    """Return (element type, shape) of a serialised type; a list has no shape, a state that of the wrapped type."""
     kind = declared.WhichOneof("type")
     if kind == "stateType":
         return declared_type(declared.stateType.wrappedType)
@@ -225,7 +225,7 @@ def declared_type(declared: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 class _Literal:
-    """A constant that no program holds: the default of an input left out."""
+    """A constant that is not in the program: the default of an omitted input."""
 
     op = None
 

@@ -1,4 +1,4 @@
-"""Which norms of a finished program are built anew, and their lowered ops put in the place of what computes them."""
+"""Choose the norms of a finished program to rebuild, and replace the ops that compute them by lowered ops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build(view: ProgramView, wanted: list[Wanted], lowering: str, storage: Storage) -> None:
-    """Put the lowered ops of norms in the place of what computes them now."""
+    """Replace the ops that compute norms by lowered ops."""
     for name, block in view.functions.items():
         for inner in reversed(_inner_blocks(block)):
             mine = [one for one in wanted if one.value.op is not None and one.value.op.enclosing_block is inner]
@@ -27,7 +27,7 @@ def build(view: ProgramView, wanted: list[Wanted], lowering: str, storage: Stora
 
 
 def _inner_blocks(block: BlockView) -> list[BlockView]:
-    """Return a block and those inside it, each before its own."""
+    """Return a block and its inner blocks, each before its own inner blocks."""
     found = [block]
     for op in block.operations:
         for inner in op.blocks:
@@ -36,7 +36,7 @@ def _inner_blocks(block: BlockView) -> list[BlockView]:
 
 
 def wanted_norms(found: Scan, lowering: str | None) -> list[Wanted]:
-    """Return the norms to build: those that would fuse, and with a lowering given, those in another form."""
+    """Return the norms to build: those that would fuse and, if a lowering is given, those in another form."""
     wanted = [Wanted(norm, norm.op.outputs[0]) for norm in found.norms]
     if lowering is not None:
         wanted += [raised(norm) for norm in found.lowered if _differs(norm, lowering)]
@@ -44,13 +44,13 @@ def wanted_norms(found: Scan, lowering: str | None) -> list[Wanted]:
 
 
 def _differs(norm: LoweredNorm, lowering: str) -> bool:
-    """Return whether a norm that stands lowered would look different by ``lowering``."""
+    """Return whether an already lowered norm has another form than that of ``lowering``."""
     without_gamma = STRATEGIES[lowering].folds_gamma and norm.gamma is None
     return norm.form != (DEFAULT_STRATEGY if without_gamma else lowering)
 
 
 def raised(norm: LoweredNorm) -> Wanted:
-    """Return a norm that stands lowered as one that is to be built."""
+    """Return an already lowered norm as a norm to be built."""
     whole = RmsNorm(
         op=norm.op,
         x=norm.x,

@@ -1,9 +1,9 @@
-"""A finished program changed by passes on coremltools' own MIL, written back as a patch of its protobuf.
+"""Change a finished program by passes on coremltools' own MIL, and write the result as a patch of its protobuf.
 
-For passes that need real MIL, a rescale above all. The program is loaded, which takes its weights into memory once, and
-each of its ops is remembered with the message that it came from. After the passes, an op that is still there is that
-message, byte for byte unless a value that it reads or gives has another name; only ops that passes have made are
-written anew.
+This is for passes that need real MIL, mainly a rescale. The program is loaded, which reads its weights into memory
+once, and each of its ops is recorded with the message that it came from. After the passes, an op that still exists
+keeps its message, byte for byte unless a value that it reads or writes has another name. Only ops that passes have made
+are serialised anew.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def patched(spec: Any, opened: Opened, storage: Storage, change: Callable[[Any],
 
     Parameters
     ----------
-    spec: the specification, of which the program alone is changed.
-    opened: the package that it is of.
-    storage: where new constants go.
-    change: is given the MIL program, and changes it.
-    only: the one function to change. Default: all.
+    spec: the specification, of which only the program is changed.
+    opened: the package of the specification.
+    storage: the storage of new constants.
+    change: a function that changes the given MIL program.
+    only: the only function to change. Default: all.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def patched(spec: Any, opened: Opened, storage: Storage, change: Callable[[Any],
 
 
 class _Record:
-    """Which message each op of a function came from, and the names that its values had."""
+    """The message that each op of a function came from, and the original names of its values."""
 
     def __init__(self, block: mil.Block, proto: Any) -> None:
         self.proto = proto
@@ -67,9 +67,9 @@ class _Record:
         self.names: dict[int, str] = {}
         self.types: dict[int, Any] = {}
         self.held: set[int] = set()
-        """Constants without a message of their own: that of their reader holds them."""
+        """Constants without a message of their own, which are in the message of their reader."""
         self.kept: list[Any] = []
-        """The ops and variables themselves, so that no later one takes the identity of one that was dropped."""
+        """The ops and variables themselves, kept alive so that no later one gets the identity of a removed one."""
         self._enter(block, proto)
 
     def _enter(self, block: mil.Block, proto: Any) -> None:
@@ -116,7 +116,7 @@ class _Patch:
         self._keep_output_names(function, record.proto)
 
     def _keep_output_names(self, block: mil.Block, proto: Any) -> None:
-        """Let each output have the name it had; another value of that name gets a new one."""
+        """Give each output its original name; another value with that name gets a new one."""
         named = self.writer.named
         for var, name in zip(block.outputs, proto.outputs, strict=True):
             if named.get(id(var)) == name:
@@ -151,7 +151,7 @@ class _Patch:
         proto.operations.extend(made)
 
     def _constant(self, var: mil.Var) -> list[Any]:
-        """Return the message of a constant that is new, or that its reader's message held and others read now."""
+        """Return the message of a new constant, or of one from its reader's message that other ops read now."""
         is_held = id(var) in self.record.held
         if is_held and all(id(reader) in self.record.messages for reader in var.child_ops):
             return []
@@ -159,7 +159,7 @@ class _Patch:
         return [] if message is None else [message]
 
     def _renamed(self, op: mil.Op, message: Any) -> Any:
-        """Return a message with the names that its values have now; the message itself where none has changed."""
+        """Return a message with the current names of its values; the message itself if no name has changed."""
         state = {"input": "state", "data": "value"} if op.op_type == "coreml_update_state" else {}
         for key, argument in message.inputs.items():
             current = op.inputs.get(state.get(key, key))

@@ -1,6 +1,6 @@
-"""Put new ops in the place of old ones in a serialised block, and drop what this leaves without a reader.
+"""Replace ops in a serialised block by new ones, and remove ops that then have no reader.
 
-Only the ops that a norm was made of are ever dropped: what had no reader before stays as it was.
+Only ops that a norm consisted of are removed. Ops that had no reader before are kept.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from ane_rms.package.graph import BlockView, OpView, VarView
 
 WRITES = ("write_state", "coreml_update_state", "print")
-"""Ops that do something beside computing a value."""
+"""Ops with effects other than computing a value."""
 
 
 def splice(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted, names: set[str]) -> None:
-    """Replace values of a block by what was emitted for them.
+    """Replace values of a block by the ops emitted for them.
 
     Parameters
     ----------
-    block: the view of the block, whose protobuf is changed. Inner blocks have been spliced before.
+    block: the view of the block, whose protobuf is changed. Its inner blocks must be spliced first.
     wanted: the norms, and the values that they replace.
-    emitted: their ops, in the same order.
-    names: every name that the function uses; those given here are added.
+    emitted: the norms' ops, in the same order.
+    names: every name that the function uses; new names are added to it.
     """
     _rename_what_stays(wanted, names)
     instead = {id(one.value.op): ops for one, ops in zip(wanted, emitted.ops, strict=True)}
@@ -40,7 +40,7 @@ def splice(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted, names: 
 
 
 def _unread(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted) -> set[int]:
-    """Return the ids of the ops that nothing reads any more."""
+    """Return the ids of the ops that no longer have a reader."""
     read_anew = {name for names in emitted.reads for name in names}
     replaced = {id(one.value) for one in wanted}
     dropped: set[int] = set()
@@ -62,7 +62,7 @@ def _is_read(var: VarView, dropped: set[int], read_anew: set[str]) -> bool:
 
 
 def _rename_what_stays(wanted: Sequence[Wanted], names: set[str]) -> None:
-    """Give another name to a result that is replaced while others of the same op may still be read."""
+    """Rename a replaced result whose op has other results that may still be read."""
     for one in wanted:
         op = one.value.op
         for declared in op.proto.outputs if op is not None and len(op.outputs) > 1 else ():
@@ -71,7 +71,7 @@ def _rename_what_stays(wanted: Sequence[Wanted], names: set[str]) -> None:
 
 
 def unused(name: str, names: set[str]) -> str:
-    """Return ``name``, numbered where it is used already, and add it to ``names``."""
+    """Return ``name``, with a number if it is used already, and add the result to ``names``."""
     found, number = name, 0
     while found in names:
         number += 1

@@ -1,4 +1,4 @@
-"""Where new constants of a package go: behind the weights that are there, each once for all functions."""
+"""Append new constants of a package to its weights file, each once for all functions."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 Key = tuple[str, tuple[int, ...], bytes]
-"""What tells constants apart: element type, shape, and a digest of the elements."""
+"""The identity of a constant: element type, shape, and a digest of the elements."""
 
 
 def key(array: np.ndarray[Any, Any]) -> Key:
-    """Return what tells a constant from others."""
+    """Return the identity of a constant."""
     return array.dtype.str, array.shape, hashlib.sha256(np.ascontiguousarray(array).data).digest()
 
 
 class Storage:
-    """Appends constants to a weights file. What the file holds already is not touched, nor moved.
+    """Appends constants to a weights file, whose existing contents are neither changed nor moved.
 
-    Without a file, as in a package whose every constant is in its program, constants stay in the program.
+    If there is no file, as in a package whose constants are all in its program, constants stay in the program.
     """
 
     def __init__(self, folder: Path, name: str | None) -> None:
@@ -39,11 +39,11 @@ class Storage:
         self._known: dict[Key, Any] = {}
 
     def kept(self, array: np.ndarray[Any, Any]) -> Any:
-        """Return a serialised constant whose elements are in the file; None where there is no file.
+        """Return a serialised constant whose elements are in the file; None if there is no file.
 
         Parameters
         ----------
-        array: its elements, float16 or float32.
+        array: the constant's elements, float16 or float32.
         """
         if self._name is None:
             return None

@@ -1,4 +1,4 @@
-"""The weights of a package: read where they lie, and new constants added behind them.
+"""Read the weights of a package in place, and add new constants after them.
 
 Layout of MIL's blob storage, version 2, little-endian (``MILBlob/Blob/StorageFormat.hpp`` in coremltools)::
 
@@ -25,12 +25,12 @@ SENTINEL = 0xDEADBEEF
 
 
 class Weights:
-    """The constants of one package, mapped: a page is read when something asks for it."""
+    """The constants of one package, mapped so that a page is read only when it is accessed."""
 
     def __init__(self, folder: Path | None, source: str) -> None:
-        """Take the folder of the model specification, which ``@model_path`` stands for, and what to call the package.
+        """Take the folder of the model specification, which ``@model_path`` means, and the package's name in messages.
 
-        A package that exists as a specification alone has no folder.
+        A package that exists only as a specification has no folder.
         """
         self._folder = folder
         self._source = source

@@ -1,4 +1,4 @@
-"""Turn ops of coremltools' MIL into protobuf, under names that a finished program does not use yet."""
+"""Serialise ops of coremltools' MIL as protobuf, under names that a finished program does not use yet."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ane_rms.package.storage import Key, Storage
 
 FEWEST_IN_FILE = 10
-"""Elements from which coremltools keeps a constant in the weights file."""
+"""Smallest number of elements of a constant that coremltools stores in the weights file."""
 
 
 class Writer:
-    """Turns ops of the small program into protobuf, under names of the finished one."""
+    """Serialises ops of the small program, under names of the finished one."""
 
     def __init__(self, names: set[str], storage: Storage, known: dict[Key, str]) -> None:
-        """Take the names that the finished program uses, where constants go, and the names of some that are there."""
+        """Take the names that the finished program uses, the storage of constants, and the names of existing ones."""
         self.names = names
         self.storage = storage
         self.known = known
@@ -32,13 +32,13 @@ class Writer:
         self.declared: dict[int, Any] = {}
 
     def name(self, var: mil.Var) -> str:
-        """Return the name of a value: its own, numbered where the finished program uses that already."""
+        """Return the name of a value: its own, with a number if the finished program uses that already."""
         if id(var) not in self.named:
             self.named[id(var)] = unused(var.name, self.names)
         return self.named[id(var)]
 
     def constant(self, var: mil.Var) -> Any:
-        """Return a serialised constant; None for one that is there already."""
+        """Return a serialised constant; None for one that exists already."""
         if id(var) in self.named:
             return None
         array = np.asarray(var.val)

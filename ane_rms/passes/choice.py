@@ -1,11 +1,11 @@
-"""``lowering="auto"``: which form a norm takes, by width, family and calibrated range, and why.
+"""``lowering="auto"``: choose the form of a norm by width, family and calibrated range, and give the reason.
 
-The reasons are the table of docs/engine.md: the error of each lowering by input regime under the policies of the Neural
-Engine, and what published times make each cost.
+The reasons are in the table of docs/engine.md: the error of each lowering by input regime under the policies of the
+Neural Engine, and the cost of each by published times.
 
-1. ``reduce_l2_norm`` where calibration has seen the norm of every row and it leaves a factor of 2 to 65,504.
-2. ``layer_norm`` where the doubled axis fits the family and no input has enumerated shapes: it holds in every regime.
-3. ``l2_norm`` otherwise, along the last axis; ``max_abs`` along another: neither doubles the axis.
+1. ``reduce_l2_norm`` if calibration has measured the norm of every row and it leaves a factor of 2 to 65,504.
+2. ``layer_norm`` if the doubled axis fits the family and no input has enumerated shapes: it holds in every regime.
+3. ``l2_norm`` otherwise, along the last axis, and ``max_abs`` along another: neither doubles the axis.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FLOAT16_MAX = 65_504.0
 HEADROOM = 2.0
-"""Factor that a calibrated norm must leave to float16's largest number: other inputs may reach further."""
+"""Factor that a calibrated norm must leave to float16's largest number, because other inputs may be larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Norm:
-    """What is known of a norm.
+    """The known properties of a norm.
 
     Parameters
     ----------
-    width: elements of the last normalised axis; None if not known before run time.
+    width: number of elements of the last normalised axis; None if not known before run time.
     axes: number of normalised axes.
     last: whether the last axis of x is among them.
-    row_norm: the largest norm of a row in calibration; None without one.
+    row_norm: the largest norm of a row in calibration; None without calibration.
     """
 
     width: int | None
@@ -51,7 +51,7 @@ class Norm:
 
 
 def choose(norm: Norm, family: str | None = None, *, enumerated: bool = False) -> Choice:
-    """Return the lowering of a norm on a family; for every family where none is named.
+    """Return the lowering of a norm on a family, or on all families if none is named.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def choose(norm: Norm, family: str | None = None, *, enumerated: bool = False) -
 
 
 def norm_of(op: mil.Op, row_norm: float | None = None) -> Norm:
-    """Return what a choice needs of an ``ane_rms_norm``."""
+    """Return the properties of an ``ane_rms_norm`` that the choice depends on."""
     axes = axes_of(op)
     size = op.x.shape[axes[-1]]
     return Norm(int(size) if has_fixed_axes(op) else None, len(axes), axes[-1] == op.x.rank - 1, row_norm)

@@ -1,9 +1,9 @@
-"""What a pass requires of a program, ensures of it, and whether it modified anything: stated, and checked on demand.
+"""State a pass's contract, and check it on demand: its requirements, its guarantees, and whether it modified anything.
 
-The checks cost a walk over the program each. They run where the environment variable :data:`VARIABLE` is set: in the
-project's tests, and in the command line with ``-v``.
+Each check costs a walk over the program. Checks run if the environment variable :data:`VARIABLE` is set, as in the
+project's tests and in the command line with ``-v``.
 
-After onnx/ir-py, ``onnx_ir/passes/_pass_infra.py``.
+The design follows onnx/ir-py, ``onnx_ir/passes/_pass_infra.py``.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 VARIABLE = "ANE_RMS_CHECK_PASSES"
-"""The environment variable that has contracts checked, where it is neither empty nor ``0``."""
+"""The environment variable that turns on the checks of contracts if it is neither empty nor ``0``."""
 
 
 class ContractError(AssertionError):
-    """A pass met a program that it is not made for, or left one that it promises not to leave."""
+    """A pass received a program that violates its requirements, or left one that violates its guarantees."""
 
 
 def are_checked() -> bool:
@@ -32,10 +32,10 @@ def are_checked() -> bool:
 
 
 class ContractPass(AbstractGraphPass):
-    """A pass that says what it requires and ensures; :meth:`rewrite` does the work."""
+    """A pass that states its requirements and guarantees; :meth:`rewrite` does the work."""
 
     def apply(self, prog: mil.Program) -> None:
-        """Rewrite in place, between the checks of the contract where they are asked for."""
+        """Rewrite in place, and check the contract before and after if checks are turned on."""
         if not are_checked():
             self.rewrite(prog)
             return
@@ -53,12 +53,12 @@ class ContractPass(AbstractGraphPass):
         """Rewrite in place and return whether anything was modified."""
         raise NotImplementedError
 
-    def requires(self, prog: mil.Program) -> str:  # noqa: ARG002 - of those that require something
-        """Return what the program lacks that the pass is made for, or ``""``."""
+    def requires(self, prog: mil.Program) -> str:  # noqa: ARG002 - for passes with requirements
+        """Return a sentence on a requirement that the program does not meet, or ``""``."""
         return ""
 
-    def ensures(self, prog: mil.Program) -> str:  # noqa: ARG002 - of those that ensure something
-        """Return what of its promises the pass has not kept, or ``""``."""
+    def ensures(self, prog: mil.Program) -> str:  # noqa: ARG002 - for passes with guarantees
+        """Return a sentence on a guarantee that the pass has not kept, or ``""``."""
         return ""
 
     def _hold(self, clause: str, broken: str) -> None:
@@ -72,7 +72,7 @@ def standing(program: mil.Program) -> list[mil.Op]:
 
 
 def none_stands(program: mil.Program) -> str:
-    """Return a sentence about an ``ane_rms_norm`` that stands, or ``""``."""
+    """Return a sentence about an ``ane_rms_norm`` that is left, or ``""``."""
     left = standing(program)
     return f"{len(left)} ane_rms_norm stand, {left[0].name} among them" if left else ""
 
@@ -82,7 +82,7 @@ def _all_ops(program: mil.Program) -> list[mil.Op]:
 
 
 def _structure(program: mil.Program) -> list[Hashable]:
-    """Return each op with its inputs, as objects: equal as long as nothing is added, removed or connected anew."""
+    """Return each op with its inputs, as objects; equal as long as nothing is added, removed or reconnected."""
     return [
         *((id(op), tuple(id(var) for var in op.get_flattened_inputs())) for op in _all_ops(program)),
         *(tuple(id(var) for var in block.outputs) for block in mil.blocks(program)),
@@ -90,7 +90,7 @@ def _structure(program: mil.Program) -> list[Hashable]:
 
 
 def _outputs(program: mil.Program) -> list[tuple[Any, ...]]:
-    """Return name, type and shape of every output of every function."""
+    """Return the name, type and shape of every output of every function."""
     return [
         (name, var.name, mil.dtype(var), mil.shape(var))
         for name, function in program.functions.items()

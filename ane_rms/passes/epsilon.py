@@ -1,15 +1,15 @@
-"""``common::restore_rms_norm_epsilon``: keep the epsilon that coremltools' float16 cast has rounded.
+"""``common::restore_rms_norm_epsilon``: restore the epsilon that coremltools' float16 cast has rounded.
 
-float16 makes 1e-6 into 1.0133e-6: in rows whose mean square is near epsilon the result is then off by 0.3 %, ten times
+float16 rounds 1e-6 to 1.0133e-6. In rows whose mean square is near epsilon the result is then off by 0.3 %, ten times
 float16's own rounding. From iOS 17 a layer norm's epsilon may be float32 beside a float16 input, and coremltools itself
-keeps that of ``rsqrt``, ``inverse`` and ``log`` so. An epsilon below float16's smallest number stays what coremltools
-makes of it, 2**-24: a device that computes in float16 would read 0, and divide zero rows by it.
+keeps the epsilon of ``rsqrt``, ``inverse`` and ``log`` in float32. An epsilon below float16's smallest number keeps
+coremltools' value, 2**-24, because a device that computes in float16 would read 0 and divide zero rows by it.
 
-The epsilon is found without any table: it is the float32 constant that the cast reads. A layer norm of ours is known by
-its scope, which names the pass that built it and which coremltools hands on whenever it rebuilds an op. A layer norm
-of the user's is left as it is, whatever its name.
+The original epsilon is the float32 constant that the cast reads. A layer norm built by this project is recognised by
+its scope, which names the pass that built it and which coremltools copies whenever it rebuilds an op. A user's own
+layer norm is left unchanged, whatever its name.
 
-Requires: it stands right after ``common::add_fp16_cast``. Ensures: only the type and value of epsilon have changed, and
+Requires: it runs right after ``common::add_fp16_cast``. Ensures: only the type and value of epsilon have changed, and
 the type of gamma, which must be the same.
 """
 
@@ -28,12 +28,12 @@ from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
 from ane_rms.replacing import constant, remove_unused, visit_each
 
 SAME = 1e-5
-"""A relative difference of epsilon that no float16 result shows."""
+"""A relative difference of epsilon that is invisible in any float16 result."""
 
 
 @register_pass(namespace="common")
 class restore_rms_norm_epsilon(ContractPass):
-    """Give lowered norms back the epsilon they had before the float16 cast, from iOS 17 on."""
+    """Restore the epsilon that lowered norms had before the float16 cast, from iOS 17 on."""
 
     def rewrite(self, prog: mil.Program) -> bool:
         """Restore in place."""
@@ -44,7 +44,7 @@ class restore_rms_norm_epsilon(ContractPass):
         return bool(rounded)
 
     def ensures(self, prog: mil.Program) -> str:
-        """Return whether an epsilon is still not the one written."""
+        """Return a sentence on an epsilon that is not the written one, or ``""``."""
         left = _rounded(prog)
         return f"{left[0].name} has an epsilon that the cast has rounded" if left else ""
 
@@ -64,13 +64,13 @@ def _is_rounded(op: mil.Op) -> bool:
 
 
 def _written(op: mil.Op) -> float:
-    """Return epsilon as it was before the cast; as it is where none was made."""
+    """Return epsilon before the cast; the current epsilon if there is no cast."""
     cast = mil.producer(op.epsilon, "cast")
     return float((op.epsilon if cast is None else cast.x).val)
 
 
 def _restore(op: mil.Op) -> None:
-    """Give the op another epsilon in its place, and gamma in the same type."""
+    """Replace the epsilon of the op, with gamma in the same type."""
     gamma = {} if op.gamma is None else {"gamma": constant(np.asarray(op.gamma.val, dtype=np.float32))}
     given = {"epsilon": constant(np.float32(_written(op))), **gamma}
     for value in given.values():

@@ -1,11 +1,11 @@
 """``common::fuse_rms_norm``: replace every RMSNorm of a program by one ``ane_rms_norm``.
 
-Requires: every value that is read stands in a block. It finds most where casts, no-ops and constant arithmetic are
-folded (``1 + w`` is one constant), and nothing is float16 unless the model is. Ensures: the value at each site is one
-``ane_rms_norm``; only that last value is replaced, so an intermediate that something else uses stays. Running it again
-changes nothing.
+Requires: every value that is read is in a block. It finds the most norms if casts, no-ops and constant arithmetic are
+folded (``1 + w`` is one constant), and if nothing is float16 unless the model is. Ensures: the value at each site is
+one ``ane_rms_norm``. Only that last value is replaced, so an intermediate that has other readers stays. Running it
+again changes nothing.
 
-A site is a transaction: what raises while one is built leaves it as written, and is a miss with the exception's text.
+A site is a transaction: an exception while building one leaves the site unchanged, and is a miss with its text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ AXES = ("last", "any")
 
 
 def check_axes(axes: str) -> str:
-    """Return ``axes`` if it says which axes to fuse.
+    """Return ``axes`` if it is a valid choice of axes.
 
     Raises
     ------
@@ -58,7 +58,7 @@ UNSET = (
     "ane_rms.convert, or pipeline.set_options('common::fuse_rms_norm', {'for_ane': True}), and the same for "
     "common::lower_ane_rms_norm_to_layer_norm"
 )
-"""Said where a pipeline is given by the names of passes alone."""
+"""The remark if a pipeline is given by the names of passes only."""
 
 
 @register_pass(namespace="common")
@@ -105,14 +105,14 @@ class fuse_rms_norm(ContractPass):
         return bool(found.norms)
 
     def requires(self, prog: mil.Program) -> str:
-        """Return whether an op reads a value that a pass before has removed."""
+        """Return a sentence on an op that reads a value removed by an earlier pass, or ``""``."""
         ops = [op for block in mil.blocks(prog) for op in block.operations]
         given = [(op, var) for op in ops for var in op.get_flattened_inputs()]
         lost = [(op, var) for op, var in given if var.op is not None and var.op.enclosing_block is None]
         return f"{lost[0][0].name} reads {lost[0][1].name}, which stands in no block" if lost else ""
 
     def ensures(self, prog: mil.Program) -> str:
-        """Return whether a norm stands that is no miss."""
+        """Return a sentence on an unfused norm that is not a miss, or ``""``."""
         if not self._acts():
             return ""
         report = kept_report(prog) or FusionReport()
@@ -126,12 +126,12 @@ class fuse_rms_norm(ContractPass):
 
 
 def fusion_report(found: Scan, *, compute_units: str, lowering: str, float16: bool, enumerated: bool) -> FusionReport:
-    """Return the report of a fusion: its sites, and the guard rails that they touch.
+    """Return the report of a fusion: its sites, and the cautions about them.
 
     Parameters
     ----------
     found: the sites.
-    compute_units: their name.
+    compute_units: the name of the compute units.
     lowering: the strategy that lowers the norms; empty if none is known.
     float16: whether the program computes in float16.
     enumerated: whether an input has enumerated shapes.
@@ -157,7 +157,7 @@ def _failed(norm: RmsNorm, failure: Failure) -> Miss:
 
 
 def form_of(site: Site, lowering: str, *, enumerated: bool) -> str:
-    """Return the lowering that a site takes: the one named, or what ``auto`` chooses for every family."""
+    """Return the lowering of a site: the named one, or the choice of ``auto`` for all families."""
     if lowering != "auto":
         return lowering
     size = site.shape[site.axes[-1]]
@@ -166,7 +166,7 @@ def form_of(site: Site, lowering: str, *, enumerated: bool) -> str:
 
 
 def fused(norm: RmsNorm) -> mil.Var:
-    """Build the ``ane_rms_norm`` of one match, in the type of x, and what is multiplied after; cast to the result's."""
+    """Build the ``ane_rms_norm`` of one match in x's type, and its later multiplications; cast to the result's type."""
     result = norm.op.outputs[0]
     kind = mil.dtype(result)
     converts = mil.dtype(norm.x) != kind

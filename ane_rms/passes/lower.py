@@ -11,9 +11,9 @@ Source: Anemll, https://x.com/anemll/status/1942432672007192928.
 ``common::expand_ane_rms_norm``: for every compute unit, expands what is left into primitives, so that a hand-written
 ``mb.ane_rms_norm`` converts wherever it is.
 
-Both require nothing, and ensure that no ``ane_rms_norm`` is left where they act. Values are equal but for the rounding
-of the types stored. A norm whose lowering fails is expanded, and becomes a miss with the exception's text; one that the
-lowering does not take is expanded with a warning.
+Both require nothing, and ensure that no ``ane_rms_norm`` is left where they act. Values are equal except for rounding to
+the stored types. A norm whose lowering fails is expanded, and becomes a miss with the exception's text. One that the
+lowering does not support is expanded with a warning.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class lower_ane_rms_norm_to_layer_norm(ContractPass):
     for_ane: whether to act for every compute unit, unset among them.
     lowering: the strategy's name, a key of :data:`ane_rms.passes.strategies.STRATEGIES`.
     family: for ``auto``, the family of Neural Engine; None for all of them.
-    row_norms: for ``auto``, the largest norm of a row that calibration has seen, by the name of the site or of its
-        input; None for none.
+    row_norms: for ``auto``, the largest norm of a row in calibration, by the name of the site or of its input; None
+    without calibration.
     """
 
     compute_units: Any = None
@@ -81,14 +81,14 @@ class lower_ane_rms_norm_to_layer_norm(ContractPass):
         return bool(ops)
 
     def ensures(self, prog: mil.Program) -> str:
-        """Return whether an ``ane_rms_norm`` is left where the pass acts."""
+        """Return a sentence on an ``ane_rms_norm`` that is left although the pass acts, or ``""``."""
         return none_stands(prog) if self._acts() else ""
 
     def _acts(self) -> bool:
         return targets_neural_engine(self.compute_units, for_ane=self.for_ane)
 
     def _choosing(self, prog: mil.Program) -> Build:
-        """Return the lowering that chooses for each norm."""
+        """Return the strategy that chooses a lowering for each norm."""
         enumerated, seen = has_enumerated_shapes(prog), self.row_norms or {}
 
         def build(op: mil.Op) -> mil.Var:
@@ -100,7 +100,7 @@ class lower_ane_rms_norm_to_layer_norm(ContractPass):
 
 
 def _lowered(op: mil.Op, build: Callable[[mil.Op], mil.Var]) -> mil.Var | Failure | Unlowerable:
-    """Return the value that replaces ``op``, or why there is none."""
+    """Return the value that replaces ``op``, or the reason why there is none."""
 
     def built() -> mil.Var | Unlowerable:
         try:
@@ -112,7 +112,7 @@ def _lowered(op: mil.Op, build: Callable[[mil.Op], mil.Var]) -> mil.Var | Failur
 
 
 def _without(report: FusionReport, op: mil.Op, why: Failure | Unlowerable, lowering: str) -> FusionReport:
-    """Return the report with one site expanded: with a warning if the lowering does not take it, else as a miss."""
+    """Return the report with one site expanded: a warning if the lowering does not support it, else a miss."""
     if isinstance(why, Unlowerable):
         reason = f"lowering={lowering!r} {why}: it is expanded into primitives"
         return replace(report, warnings=(*report.warnings, Caution(op.site, reason)))
@@ -142,5 +142,5 @@ class expand_ane_rms_norm(ContractPass):
         return bool(ops)
 
     def ensures(self, prog: mil.Program) -> str:
-        """Return whether an ``ane_rms_norm`` is left."""
+        """Return a sentence on an ``ane_rms_norm`` that is left, or ``""``."""
         return none_stands(prog)

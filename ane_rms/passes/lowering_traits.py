@@ -24,15 +24,15 @@ class Strategy:
     keeps_epsilon: bool
     """Whether a ``layer_norm`` of the program carries the formula's epsilon unchanged."""
     squares_stay_inside: bool
-    """Whether no mean of squares is left in the program: whatever looks like an RMSNorm there was missed."""
+    """Whether no mean of squares is left in the program, so that any RMSNorm found there was missed."""
     rescales_rows: bool
-    """Whether rows are rescaled first, so that squares overflow neither where stored nor where summed."""
+    """Whether rows are rescaled first, so that squares overflow neither in storage nor in a sum."""
     folds_gamma: bool = False
     """Whether gamma is a parameter of the layer norm; without gamma it is then the plain layer-norm form."""
 
 
 def narrower(lowerings: Mapping[str, Strategy]) -> tuple[str, ...]:
-    """Return the names of those that neither double the normalised axis nor store squares that may overflow."""
+    """Return the names of lowerings that neither double the normalised axis nor store squares that may overflow."""
     return tuple(
         name
         for name, one in lowerings.items()

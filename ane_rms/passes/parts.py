@@ -1,6 +1,6 @@
-"""What lowerings are made of: the doubled row, its layer norm, the half that is kept, gamma, and epsilon in float16.
+"""Build the parts of lowerings: the doubled row, its layer norm, the kept half, gamma, and epsilon in float16.
 
-Each function takes the op ``ane_rms_norm`` that is replaced, builds ops in its place, and names them after its result.
+Each function takes the op ``ane_rms_norm`` to be replaced, builds ops in its place, and names them after its result.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 PAD = 16
-"""Pairs of elements that carry epsilon in ``layer_norm_prescaled``: 32 float16 elements are one 64-byte line."""
+"""Pairs of elements that represent epsilon in ``layer_norm_prescaled``; 32 float16 elements are a 64-byte line."""
 
 
 def part_name(op: mil.Op, part: str) -> str:
-    """Return the name of a part of what replaces ``op``."""
+    """Return the name of a part of the replacement of ``op``."""
     return f"{op.outputs[0].name}_{part}"
 
 
@@ -35,12 +35,12 @@ def epsilon_of(op: mil.Op) -> float:
 
 
 def axes_of(op: mil.Op) -> list[int]:
-    """Return the normalised axes, from the front, ascending."""
+    """Return the normalised axes, counted from the front, ascending."""
     return list(mil.axes_of(op))
 
 
 def has_fixed_axes(op: mil.Op) -> bool:
-    """Return whether the normalised axes have sizes known at conversion; what does not is expanded."""
+    """Return whether the sizes of the normalised axes are known at conversion; other norms are expanded."""
     return mil.has_fixed_axes(op)
 
 
@@ -56,16 +56,16 @@ def doubled(op: mil.Op, x: mil.Var, *more: mil.Var) -> mil.Var:
 
 
 def pads_over(op: mil.Op, scale: mil.Var, pads: npt.NDArray[np.float64]) -> mil.Var:
-    """Return ``[c, -c, c, -c, ...] / scale`` along the normalised axis; in turn, so that a running sum stays at 0."""
+    """Return ``[c, -c, c, -c, ...] / scale`` along the normalised axis; signs alternate to keep a running sum at 0."""
     shape = [2 * PAD if axis in axes_of(op) else 1 for axis in range(op.x.rank)]
     values = np.stack([pads, -pads], axis=-1).reshape(shape)
     return mb.real_div(x=mil.cast_like(op.x, values), y=scale, name=part_name(op, "pads"))
 
 
 def split_sum(total: float, count: int = PAD) -> npt.NDArray[np.float64]:
-    """Return numbers whose squares sum to ``total``, and still nearly do once rounded to float16.
+    """Return numbers whose squares sum to ``total``, also approximately after rounding to float16.
 
-    All but the last are float16 numbers; the last makes up the difference, and its rounding is its share's alone.
+    All except the last are float16 numbers. The last compensates their error, so only its own share is rounded.
     """
     even = math.sqrt(total / count)
     pads = np.full(count, float(np.float16(even)))
@@ -74,11 +74,11 @@ def split_sum(total: float, count: int = PAD) -> npt.NDArray[np.float64]:
 
 
 def epsilon_elements(total: float, count: int) -> npt.NDArray[np.float64]:
-    """Return elements whose squares sum to ``total``: normal float16 numbers, whose squares float16 holds, too.
+    """Return elements whose squares sum to ``total``; they and their squares are float16 numbers, the elements normal.
 
-    Even shares where their squares are far enough from float16's smallest number; otherwise one element has it all.
-    The sum is at least that number, so that a sum in float16 keeps it: as the epsilon of a mean it is smaller than any
-    that the other lowerings can store.
+    The shares are equal if their squares are far enough from float16's smallest number; otherwise one element has the
+    whole. The sum is at least that number, so a sum in float16 preserves it. As the epsilon of a mean it is smaller
+    than any that the other lowerings can store.
     """
     total = max(total, SMALLEST_FP16)
     if total / count >= 16 * SMALLEST_FP16:
@@ -87,10 +87,10 @@ def epsilon_elements(total: float, count: int) -> npt.NDArray[np.float64]:
 
 
 def with_epsilon(op: mil.Op, x: mil.Var, total: float) -> mil.Var:
-    """Return x with elements after it, along the one normalised axis, whose squares sum to ``total``.
+    """Return x followed along the one normalised axis by elements whose squares sum to ``total``.
 
-    They are constants. Where another dimension is not known before run time, they are made from x's own first
-    elements, clamped from both sides to the values wanted: so they have its length there.
+    They are constants. If another dimension is not known before run time, they are made from x's own first elements,
+    clamped from both sides to the required values, so that they have x's length along that dimension.
     """
     (axis,) = axes_of(op)
     width, flexible = int(x.shape[axis]), not all(mil.known(n) for n in x.shape)
@@ -122,7 +122,7 @@ def with_epsilon(op: mil.Op, x: mil.Var, total: float) -> mil.Var:
 
 
 def split_product(product: float) -> tuple[float, float]:
-    """Return two numbers near its root whose product is ``product``, and still nearly is once rounded to float16."""
+    """Return two numbers near the root of ``product`` whose product it is, also approximately in float16."""
     candidates = [np.float16(math.sqrt(product))]
     for _ in range(64):
         candidates.append(np.nextafter(candidates[-1], np.float16(np.inf)))
@@ -159,7 +159,7 @@ def power_of_two(op: mil.Op, value: mil.Var, rounding: Callable[..., mil.Var]) -
 
 
 SAFE = 128.0
-"""Rows are rescaled so that the squares of [x, -x] sum to at most 2 * SAFE^2 = 32,768, half of float16's largest."""
+"""Rows are rescaled so that squares of [x, -x] sum to at most 2 * SAFE^2 = 32,768, half of float16's largest."""
 
 
 def row_scale(op: mil.Op, pad: float) -> mil.Var:
@@ -180,9 +180,10 @@ def row_scale(op: mil.Op, pad: float) -> mil.Var:
 
 
 def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
-    """Keep as much of ``value``, from 0 along the last normalised axis, as x is long.
+    """Return the first part of ``value`` along the last normalised axis, as long as x.
 
-    The part kept starts at 0: on M1 and A14 a slice that starts further along the width is reported to apply a gain.
+    The kept part starts at 0 because on M1 and A14 a slice that starts further along the width is reported to apply a
+    gain.
     """
     axis = axes_of(op)[-1]
     whole = [i != axis for i in range(value.rank)]
@@ -199,7 +200,7 @@ def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
 
 
 def root_width_gamma(op: mil.Op, width: int) -> Any:
-    """Return ``gamma * sqrt(d)``, in the type of x and shaped so that it broadcasts along the normalised axes."""
+    """Return ``gamma * sqrt(d)`` in x's type, in a shape that broadcasts along the normalised axes."""
     if op.gamma is None:
         return mil.epsilon_like(op.x, math.sqrt(width))
     axes = axes_of(op)
@@ -209,7 +210,7 @@ def root_width_gamma(op: mil.Op, width: int) -> Any:
 
 
 def scaled(op: mil.Op, value: mil.Var) -> mil.Var:
-    """Multiply by gamma if there is one, shaped so that it broadcasts along the normalised axes."""
+    """Multiply by gamma, if there is one, in a shape that broadcasts along the normalised axes."""
     if op.gamma is None:
         return value
     axes = axes_of(op)

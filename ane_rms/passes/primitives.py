@@ -1,4 +1,4 @@
-"""An ``ane_rms_norm`` as primitives: the formula as models write it."""
+"""Expand an ``ane_rms_norm`` into primitives, in the form that models use."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from ane_rms import mil
 from ane_rms.passes.parts import axes_of, epsilon_of, part_name, scaled
 
 
-class Unlowerable(ValueError):  # noqa: N818 - no error of a user: the norm is expanded instead
-    """A norm that a lowering does not take; the message says why, after the lowering's name."""
+class Unlowerable(ValueError):  # noqa: N818 - not a user's error: the norm is expanded instead
+    """A lowering does not support a norm; the message gives the reason, to follow the lowering's name."""
 
 
 def primitives(op: mil.Op) -> mil.Var:
-    """Build ``x / sqrt(mean(x * x) + epsilon)``, scaled.
+    """Build ``x / sqrt(mean(x * x) + epsilon)``, times gamma.
 
-    A division keeps zero rows at zero where ``rsqrt`` of a small epsilon would overflow float16.
+    The division keeps zero rows at zero, whereas ``rsqrt`` of a small epsilon would overflow float16.
     """
     x, result = op.x, op.outputs[0].name
     square = mb.mul(x=x, y=x, name=part_name(op, "square"))

@@ -1,11 +1,11 @@
-"""``common::rescale_float16_range``: scale what exceeds float16, by powers of two, where weights and norms allow it.
+"""``common::rescale_float16_range``: scale values beyond float16 by powers of two, where weights and norms allow it.
 
-RMSNorm does not notice the size of what it reads. A residual stream that only norms read can therefore be scaled as a
-whole, by the weights that write it and the epsilons of the norms; the program's outputs stay the same. See
+RMSNorm is invariant to the scale of its input. A residual stream that only norms read can therefore be scaled as a
+whole, through the weights that write it and the epsilons of the norms; the program's outputs stay the same. See
 :mod:`ane_rms.rescaling`.
 
 Precondition: norms are ``ane_rms_norm``, as ``common::fuse_rms_norm`` leaves them. Postcondition: the program's outputs
-and states are the same numbers; a program in which nothing was scaled is the same.
+and states are the same numbers, and a program in which nothing was scaled is unchanged.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class rescale_float16_range(AbstractGraphPass):
     -------
     compute_units: a ``ct.ComputeUnit`` or its name. Only ``CPU_AND_NE`` acts; unset leaves the program as it is.
     for_ane: whether to act for every compute unit.
-    rescale: None, a power of two, a callable, or a :class:`ane_rms.Rescaling`; as ``ane_rms.convert`` takes it.
+    rescale: None, a power of two, a callable, or a :class:`ane_rms.Rescaling`, as for ``ane_rms.convert``.
     """
 
     compute_units: Any = None
@@ -46,17 +46,17 @@ class rescale_float16_range(AbstractGraphPass):
     rescale: Any = None
 
     def apply(self, prog: mil.Program) -> None:
-        """Rescale in place, and add to the program's report what was done."""
+        """Rescale in place, and add the changes to the program's report."""
         if targets_neural_engine(self.compute_units, for_ane=self.for_ane):
             rescale_program(prog, self.rescale)
 
 
 def rescale_program(prog: mil.Program, rescale: Any) -> None:
-    """Rescale a program whose norms are ``ane_rms_norm``, and add to its report what was done.
+    """Rescale a program whose norms are ``ane_rms_norm``, and add the changes to its report.
 
     Raises
     ------
-    ValueError, TypeError: for a rescale, or measured magnitudes, that make none; the program is then unchanged.
+    ValueError, TypeError: for an invalid rescale or invalid magnitudes; the program is then unchanged.
     """
     asked = check_rescale(rescale)
     if asked is None:
@@ -79,7 +79,7 @@ def rescale_program(prog: mil.Program, rescale: Any) -> None:
 
 
 def checked_rescale(rescale: Any) -> Any:
-    """Return ``rescale`` if it makes one.
+    """Return ``rescale`` if it is valid.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-r"""The lowerings of ``ane_rms_norm``: one function each, chosen by name, all equal to RMSNorm.
+r"""Define the lowerings of ``ane_rms_norm``: one function each, chosen by name, all equal to RMSNorm.
 
-What they differ in is how they survive float16. In ``y = gamma * x / sqrt(mean(x^2) + eps)`` the squares overflow
-from ``|x| = 256`` where they are stored, and their sum does wherever it is accumulated in float16.
+They differ in their behaviour in float16. In ``y = gamma * x / sqrt(mean(x^2) + eps)`` the squares overflow
+from ``|x| = 256`` on if they are stored, and so does their sum if it is accumulated in float16.
 
 =====================  ===============================================================================================
 ``layer_norm``         ``LayerNorm([x, -x])``: squares live inside one op, which may accumulate wider than it stores
@@ -11,7 +11,7 @@ from ``|x| = 256`` where they are stored, and their sum does wherever it is accu
 ``reduce_l2_norm``     ``x / reduce_l2_norm([x, c])`` times ``sqrt(d)``, for rows whose norm float16 holds
 ``max_abs``            rows divided by their largest magnitude, as coremltools writes ``torch.nn.RMSNorm``, mended
 ``auto``               one of these by width, family and calibrated range: :mod:`ane_rms.passes.choice`
-``none``               primitives, as models are written: what the others are compared with
+``none``               primitives, as in the model; the others are compared with it
 =====================  ===============================================================================================
 
 A strategy returns the value that replaces the op, named as the op's own result. To add one, write a function here
@@ -135,7 +135,7 @@ def layer_norm_prescaled(op: mil.Op) -> mil.Var:
 
 @strategy(squares_stay_inside=True)
 def l2_norm(op: mil.Op) -> mil.Var:
-    """Use MIL's ``l2_norm``, which normalises the last three axes together: two axes of length 1 are put in front."""
+    """Use MIL's ``l2_norm``, which normalises the last three axes together; two axes of length 1 are inserted."""
     x, axes = op.x, axes_of(op)
     unknown = [n for n in x.shape[:-1] if not mil.known(n)]
     if not has_fixed_axes(op):
@@ -162,9 +162,9 @@ def l2_norm(op: mil.Op) -> mil.Var:
 def reduce_l2_norm(op: mil.Op) -> mil.Var:
     r"""Divide by the norm of ``[x, c]`` and multiply by ``gamma * sqrt(d)``.
 
-    The squares of the elements c sum to ``d * eps``, so that the norm is ``sqrt(sum(x^2) + d * eps)``: epsilon is
-    exact, and neither it nor a square is stored. Range: the norm of a row, RMS times ``sqrt(d)``, must stay below
-    65,504; beyond, a row of zeros results. ExecuTorch's form (pull request 19523) has a floor in place of epsilon.
+    The squares of the elements c sum to ``d * eps``, so the norm is ``sqrt(sum(x^2) + d * eps)``. Epsilon is exact,
+    and neither it nor a square is stored. Range: the norm of a row, RMS times ``sqrt(d)``, must stay below 65,504;
+    a larger row gives zeros. ExecuTorch's form (pull request 19523) has a floor in place of epsilon.
     """
     axes = axes_of(op)
     if not has_fixed_axes(op):
@@ -212,13 +212,13 @@ def max_abs(op: mil.Op) -> mil.Var:
 
 @strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True)
 def auto(op: mil.Op) -> mil.Var:
-    """Choose by width; the pass chooses by family, calibrated range and enumerated shapes as well."""
+    """Choose by width only; the pass also considers the family, calibrated range and enumerated shapes."""
     return STRATEGIES[choose(norm_of(op)).lowering].build(op)
 
 
 @strategy()
 def none(op: mil.Op) -> mil.Var:
-    """Expand into primitives, as the model was written."""
+    """Expand into primitives, as in the model."""
     return primitives(op)
 
 

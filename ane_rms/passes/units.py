@@ -1,4 +1,4 @@
-"""For which compute units the optimisation acts."""
+"""Decide for which compute units the optimisation acts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import coremltools as ct
 
 
 def units_name(compute_units: Any) -> str:
-    """Return the name of a ``ct.ComputeUnit``, given as one, by name, or as None (``""``).
+    """Return the name of a ``ct.ComputeUnit``, which is given as the unit, its name, or None (``""``).
 
     Raises
     ------
@@ -26,12 +26,12 @@ def units_name(compute_units: Any) -> str:
 
 
 def targets_neural_engine(compute_units: Any, *, for_ane: bool = False) -> bool:
-    """Return whether norms are fused and lowered for ``compute_units``: for ``CPU_AND_NE``, or by the user's word.
+    """Return whether norms are fused and lowered: for ``CPU_AND_NE``, or if the user asks for it.
 
     Parameters
     ----------
     compute_units: a ``ct.ComputeUnit``, its name, or None.
-    for_ane: the user's word that the Neural Engine is meant, whatever the compute units are.
+    for_ane: whether the user targets the Neural Engine, whatever the compute units are.
 
     Raises
     ------
