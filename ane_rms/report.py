@@ -40,48 +40,48 @@ class Site:
     has_gamma: bool
     """Whether a scale is part of the site."""
     deviation_bound: float
-    """Largest relative deviation from the value written, for rows of RMS 0.01 or more; 0 where the forms are equal."""
+    """Largest relative deviation from the value as written, for rows of RMS 0.01 or more; 0 if the forms are equal."""
     module: str = ""
     """Path of the torch module it came from, where coremltools knows it."""
     kind: str = "rms_norm"
-    """``rms_norm``, or ``l2_norm`` where x is divided by its norm: an RMSNorm times a constant."""
+    """``rms_norm``, or ``l2_norm`` if x is divided by its norm, which is an RMSNorm times a constant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """One place that looks like an RMSNorm and is not fused."""
+    """One site that resembles an RMSNorm and is not fused."""
 
     name: str
     """The name of the root's value, as in the program."""
     op_type: str
     """The op that takes the root."""
     reason: str
-    """Why it is not fused, in a sentence."""
+    """The reason why it is not fused, in a sentence."""
     shape: tuple[int | str, ...] = ()
     """Shape of the root's value."""
     module: str = ""
     """Path of the torch module it came from, where coremltools knows it."""
     production: str = ""
-    """The production of the grammar that broke: ``quadratic``, ``root``, ``product``, ``rms_norm``; or a pass."""
+    """The production of the grammar that failed: ``quadratic``, ``root``, ``product``, ``rms_norm``; or a pass."""
     broken_by: str = ""
-    """The name of the value at which it broke."""
+    """The name of the value at which it failed."""
     broken_by_type: str = ""
-    """The op that computes it."""
+    """The op that computes that value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """What may go wrong with a fused norm on the device."""
+    """A risk of a fused norm on the device."""
 
     name: str
     """The site's name."""
     reason: str
-    """What, and what to do, in a sentence."""
+    """The risk and the mend, in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoweredSite:
-    """One RMSNorm that stands lowered: by hand, or by a conversion before."""
+    """One RMSNorm that is already lowered, by hand or by an earlier conversion."""
 
     name: str
     """The name of the value computed, as in the program."""
@@ -94,28 +94,28 @@ class LoweredSite:
     epsilon: float
     """Added to the mean square."""
     has_gamma: bool
-    """Whether a scale is part of the site, inside or after."""
+    """Whether a scale is part of the site, inside the norm or after it."""
     module: str = ""
     """Path of the torch module it came from, where coremltools knows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FusionReport:
-    """Every norm site of a program: fused, lowered before, or missed with its reason."""
+    """Every norm site of a program: fused, already lowered, or missed with its reason."""
 
     fused: tuple[Site, ...] = ()
-    """Sites that the conversion fused; in a report that is not of a conversion, those that would fuse."""
+    """Sites that the conversion fused; in a report without a conversion, those that would fuse."""
     missed: tuple[Miss, ...] = ()
     compute_units: str = ""
-    """The compute units asked for at conversion; empty where the report is not of a conversion."""
+    """The compute units requested at conversion; empty in a report without a conversion."""
     lowering: str = ""
-    """The lowering strategy of the conversion; empty where nothing was lowered."""
+    """The lowering strategy of the conversion; empty if nothing was lowered."""
     warnings: tuple[Caution, ...] = ()
-    """Guard rails that fused sites touch; and, without a site's name, remarks on the whole program."""
+    """Cautions about fused sites and, without a site's name, remarks on the whole program."""
     lowered: tuple[LoweredSite, ...] = ()
-    """Sites that stood lowered before the conversion, or in a report that is not of a conversion, that stand so."""
+    """Sites that were lowered before the conversion; in a report without a conversion, those that are lowered."""
     acting: bool = False
-    """Whether the passes acted: for ``CPU_AND_NE``, or by the user's word."""
+    """Whether the passes acted: for ``CPU_AND_NE``, or because the user asked for it."""
     rescaled: tuple[Rescaled, ...] = ()
     """Values that were scaled to fit float16, or could not be."""
 
@@ -128,7 +128,7 @@ class FusionReport:
         return "\n".join([*lines, self.counts()])
 
     def counts(self) -> str:
-        """Return the counts, and what the report is of, in one line."""
+        """Return the counts, and the subject of the report, in one line."""
         numbers = [f"{len(self.fused)} fused", f"{len(self.missed)} missed"]
         numbers += [f"{len(self.lowered)} lowered before"] if self.lowered else []
         if self.acting:
@@ -140,23 +140,23 @@ class FusionReport:
         return f"{', '.join(numbers)} (as this program stands: {origin}`fused` means it would be)"
 
     def to_json(self) -> str:
-        """Return the report as JSON, with the version of its form."""
+        """Return the report as JSON, with the version of its format."""
         return json.dumps({"version": VERSION, **asdict(self)}, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> FusionReport:
-        """Return the report that ``text`` holds.
+        """Return the report in ``text``.
 
         Raises
         ------
-        ValueError: if it is not a report, or one of a newer form.
+        ValueError: if it is not a report, or has a newer format.
         """
         try:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise ValueError(f"not a fusion report: {error}") from None
         if not isinstance(data, dict) or not isinstance(data.get("version"), int):
-            raise ValueError("not a fusion report: no version")  # noqa: TRY004 - of the text, which has no type
+            raise ValueError("not a fusion report: no version")  # noqa: TRY004 - the text is wrong, not a type
         if data["version"] > VERSION:
             raise ValueError(
                 f"a fusion report of version {data['version']}, this ane_rms reads up to {VERSION}: update ane_rms"
@@ -177,7 +177,7 @@ class FusionReport:
 
 
 def _record(kind: type[Any], item: Mapping[str, Any]) -> Any:
-    """Return ``item`` as a ``kind``, lists as tuples; unknown keys are an error."""
+    """Return ``item`` as a ``kind``, with lists as tuples; unknown keys are an error."""
     names = {entry.name for entry in fields(kind)}
     if unknown := set(item) - names:
         raise TypeError(f"unknown keys {sorted(unknown)}")
@@ -204,7 +204,7 @@ def _plain(values: tuple[int | str, ...]) -> str:
 
 
 _live: WeakKeyDictionary[mil.Program, FusionReport] = WeakKeyDictionary()
-"""Reports of programs that passed through the fusion in this process: what ``pipeline()`` alone can leave behind."""
+"""Reports of programs that the fusion has processed; a conversion with ``pipeline()`` alone leaves no other."""
 
 
 def keep_report(program: mil.Program, found: FusionReport) -> None:
@@ -213,5 +213,5 @@ def keep_report(program: mil.Program, found: FusionReport) -> None:
 
 
 def kept_report(program: mil.Program) -> FusionReport | None:
-    """Return the report kept for ``program``, or None."""
+    """Return the report that was kept for ``program``, or None."""
     return _live.get(program)

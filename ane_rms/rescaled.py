@@ -1,4 +1,4 @@
-"""What a rescale did to a region of a program, as the report tells it."""
+"""Define the report's entry on the rescale of a region of a program."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rescaled:
-    """Values that were scaled together, so that float16 holds them; or that exceed it and could not be."""
+    """Values that were scaled together to fit float16, or that exceed float16 and could not be scaled."""
 
     name: str
     """The value that comes nearest to its ceiling, or exceeds it most."""
     factor: float
-    """The power of two that they were multiplied by; 1 where they were left."""
+    """The power of two that they were multiplied by; 1 if they were not scaled."""
     values: tuple[str, ...] = ()
     """The values scaled, in program order."""
     weights: tuple[str, ...] = ()
     """Names of the constants that were multiplied instead of the values: weights, tables, gammas, biases."""
     epsilon_before: tuple[float, ...] = ()
-    """Epsilons of the norms that read them, each that occurs once."""
+    """Distinct epsilons of the norms that read them."""
     epsilon_after: tuple[float, ...] = ()
     """The same after the rescale."""
     multiplications: tuple[str, ...] = ()
-    """The ops that were added, where no constant could take the factor."""
+    """The multiplications that were added where no constant could take the factor."""
     peak_before: float | None = None
-    """The largest magnitude of ``name`` in calibration; None without one."""
+    """The largest magnitude of ``name`` in calibration; None without calibration."""
     peak_after: float | None = None
     """The same after the rescale."""
     ceiling: float = 65_504.0
     """The largest magnitude that the op that writes ``name`` can give."""
     reason: str = ""
-    """Why they were left, or which end of float16's range the factor loses."""
+    """The reason why they were not scaled, or the end of float16's range that the factor loses."""
 
     def __str__(self) -> str:
         """Return the entry as one line."""

@@ -1,11 +1,11 @@
-"""``ane_rms.rewrite``: a finished package with its norms fused and lowered, and everything else as it was.
+"""``ane_rms.rewrite``: fuse and lower the norms of a finished package, and change nothing else.
 
-The package's protobuf is edited in place. Ops of a norm are taken out, lowered ones put in; functions, their shapes and
-states, descriptions, metadata and the specification version are not touched, nor is any weight: the weights file is
-copied, and small new constants go behind what it holds. So the weights that functions share stay shared, and a package
-costs no memory but for its program.
+The package's protobuf is edited in place. The ops of a norm are replaced by lowered ones. Functions, their shapes and
+states, descriptions, metadata, the specification version and all weights are unchanged. The weights file is copied, and
+small new constants are appended to it. Weights that functions share therefore stay shared, and a package takes memory
+only for its program.
 
-A float16 program has rounded epsilon and gamma already; they are taken as they stand.
+A float16 program has rounded epsilon and gamma already; the rounded values are used.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ def rewrite(
     compute_units: ct.ComputeUnit = ct.ComputeUnit.CPU_AND_NE,
     skip_model_load: bool = False,
 ) -> ct.models.MLModel:
-    """Fuse and lower the norms of a finished ML program, whoever made it.
+    """Fuse and lower the norms of a finished ML program from any tool.
 
-    Names, shapes, states, descriptions, metadata, the specification version and every weight stay as they are; the
-    fusion report is stored beside the metadata (see :func:`ane_rms.report`).
+    Names, shapes, states, descriptions, metadata, the specification version and every weight are unchanged; the
+    fusion report is added to the metadata (see :func:`ane_rms.report`).
 
     Parameters
     ----------
     model: an ``MLModel``, or the path of an ``.mlpackage``; it is not changed.
-    output: where the new package is written; nothing may be there. Default: a temporary place, for as long as this
-        process runs.
-    lowering: the strategy's name. If it is given, norms that stand lowered in another form are rewritten as well.
-        Default: ``"layer_norm"``, for those that do not stand lowered.
+    output: the path of the new package, which must not exist. Default: a temporary path that exists until this
+    process ends.
+    lowering: the strategy's name. If it is given, norms that are lowered in another form are rewritten as well.
+    Default: ``"layer_norm"``, for norms that are not lowered.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
-    rescale: as for :func:`ane_rms.convert`: None leaves all values their size; a power of two, a callable or an
-        :class:`ane_rms.Rescaling` scale what exceeds float16. Weights are then in memory, once; those that are scaled
-        are stored again, and the others stay as they are.
-    function: the one function to rewrite. Default: all.
-    compute_units: those that the returned model is loaded for.
-    skip_model_load: whether the returned model is not loaded by Core ML, as for ``ct.convert``.
+    rescale: as for :func:`ane_rms.convert`. None scales nothing; a power of two scales the residual stream; a
+    callable or an :class:`ane_rms.Rescaling` scales values that exceed float16. All weights are then loaded once
+    into memory; scaled weights are stored anew, and the others are unchanged.
+    function: the only function to rewrite. Default: all.
+    compute_units: the compute units that the returned model is loaded for.
+    skip_model_load: whether Core ML does not load the returned model, as for ``ct.convert``.
 
     Raises
     ------
@@ -99,7 +99,7 @@ class _Options:
 
 
 def write_rewritten(opened: Opened, output: Path, options: _Options) -> Path:
-    """Write the new package beside its place, and move it there when it is whole.
+    """Write the new package beside its final path, and move it there when it is complete.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def _specification(copied: Path, folder: Path, opened: Opened) -> Path:
 
 
 def _rewritten(opened: Opened, folder: Path, options: _Options) -> Any:
-    """Return the new specification; its new constants are added to the weights in ``folder``."""
+    """Return the new specification, and add its new constants to the weights in ``folder``."""
     spec = ct.proto.Model_pb2.Model()
     spec.CopyFrom(opened.spec)
     functions = spec.mlProgram.functions
@@ -155,7 +155,7 @@ def _rewritten(opened: Opened, folder: Path, options: _Options) -> Any:
 
 
 def _lowered_in_place(spec: Any, opened: Opened, storage: Storage, options: _Options) -> FusionReport | None:
-    """Fuse and lower norms in a specification; return the report, or None where the one that is there holds."""
+    """Fuse and lower norms in a specification; return the report, or None if the existing one stays valid."""
     view = program_view(spec.mlProgram, Weights(opened.folder, opened.source), only=options.function, exact=True)
     found = scan(view, any_axes=options.axes == "any")
     wanted = wanted_norms(found, options.lowering)
@@ -165,7 +165,7 @@ def _lowered_in_place(spec: Any, opened: Opened, storage: Storage, options: _Opt
 
 
 def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) -> FusionReport | None:
-    """Fuse, rescale and lower in a specification, by way of coremltools' MIL; norms that stand lowered as well."""
+    """Fuse, rescale and lower norms in a specification through coremltools' MIL, including already lowered norms."""
     view = program_view(spec.mlProgram, Weights(opened.folder, opened.source), only=options.function, exact=True)
     standing = scan(view, any_axes=True).lowered
     build(view, [raised(norm) for norm in standing], "none", storage)

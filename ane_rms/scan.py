@@ -1,11 +1,11 @@
-"""Walk a program and find its norm sites: what :mod:`ane_rms.grammar` recognises, and what it nearly does.
+"""Walk a program and find its norm sites: matches of :mod:`ane_rms.grammar`, and near misses.
 
-Ops are visited from the last to the first, so that the longest product is tried first and takes gamma with it. A
-rejected product is reported only if no part of it matches. Where a product was rejected, a second visit looks for norms
-that another value multiplies, among what no match took. In the end every root of a mean or sum of squares that no norm
-took is a miss, with the reason of the innermost product around it, or that of the root itself.
+Ops are visited from the last to the first, so that the longest product is tried first and includes gamma. A rejected
+product is reported only if no part of it matches. If products were rejected, a second visit searches the ops without a
+match for norms that another value multiplies. Finally, every root of a mean or sum of squares that is in no norm is a
+miss, with the reason of the innermost product around it, or that of the root itself.
 
-What raises an exception while one product or root is looked at is a miss as well, with the exception's text.
+An exception in examining one product or root is a miss as well, with the exception's text.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ PRODUCTS = ("mul", "real_div")
 
 @dataclass(slots=True)
 class Scan:
-    """What a walk found, in program order.
+    """The results of a walk, in program order.
 
-    Norms that would fuse, refusals, ops ``ane_rms_norm`` that stand already, and norms that stand lowered.
+    They are norms that would fuse, refusals, existing ops ``ane_rms_norm``, and already lowered norms.
     """
 
     norms: list[RmsNorm] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Scan:
     lowered: list[LoweredNorm] = field(default_factory=list)
 
     def report(self) -> FusionReport:
-        """Return the sites as users read them."""
+        """Return the sites as a report."""
         flexible = [op for op in self.standing if not mil.has_fixed_axes(op)]
         return FusionReport(
             fused=(
@@ -72,7 +72,7 @@ class Scan:
 
 
 def site_of(norm: RmsNorm) -> Site:
-    """Return one match as users read it."""
+    """Return one match as a report's site."""
     return Site(
         name=norm.op.outputs[0].name,
         spelling=norm.spelling,
@@ -87,7 +87,7 @@ def site_of(norm: RmsNorm) -> Site:
 
 
 def standing_site(op: mil.Op) -> Site:
-    """Return one ``ane_rms_norm`` that stands in a program as users read it."""
+    """Return one existing ``ane_rms_norm`` of a program as a report's site."""
     return Site(
         name=op.outputs[0].name,
         spelling=op.op_type,
@@ -101,7 +101,7 @@ def standing_site(op: mil.Op) -> Site:
 
 
 def lowered_site_of(norm: LoweredNorm) -> LoweredSite:
-    """Return one norm that stands lowered as users read it."""
+    """Return one already lowered norm as a report's site."""
     return LoweredSite(
         name=norm.value.name,
         form=norm.form,
@@ -114,7 +114,7 @@ def lowered_site_of(norm: LoweredNorm) -> LoweredSite:
 
 
 def miss_of(refusal: Refusal) -> Miss:
-    """Return one refusal as users read it: named after the root, with the op that broke the match."""
+    """Return one refusal as a report's miss, named after the root, with the op at which the match failed."""
     taken = refusal.root if refusal.root is not None else refusal.op
     value, broken = taken.outputs[0], refusal.op
     return Miss(
@@ -155,7 +155,7 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
 
 
 def _scan_block(ops: list[mil.Op], refused: dict[int, Refusal], *, any_axes: bool) -> Iterator[RmsNorm]:
-    """Yield the norms of one block in its order, and note down refusals by the id of the root."""
+    """Yield the norms of one block in its order, and record refusals by the id of the root."""
     norms: dict[int, RmsNorm] = {}
     taken: set[int] = set()
     before = len(refused)
@@ -181,7 +181,7 @@ def _scan_block(ops: list[mil.Op], refused: dict[int, Refusal], *, any_axes: boo
 
 
 def _unused(op: mil.Op) -> Refusal | None:
-    """Return why the root that ``op`` takes is part of no norm; None if it takes none."""
+    """Return why the root that ``op`` takes is part of no norm; None if ``op`` takes no root."""
     result = attempt(lambda: unused_root(op) if takes_root(op) else None)
     return Refusal(_failed(result), op, "root", root=op) if isinstance(result, Failure) else result
 

@@ -1,7 +1,7 @@
-"""A MIL program of several functions, or of none called ``main``, converted whole.
+"""Convert all functions of a MIL program that has several, or has none called ``main``.
 
-``ct.convert`` describes the function ``main`` alone, and fails where there is none, unless two attributes of the
-program say otherwise.
+``ct.convert`` describes only the function ``main``, and fails if there is none, unless two attributes of the program
+are set.
 
 Source: coremltools 9.0, ``coremltools/converters/mil/backend/mil/load.py``.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exporting_every_function(model: Any) -> Iterator[None]:
-    """Have a program's every function described while it is converted; do nothing for any other model."""
+    """Make ``ct.convert`` describe every function of a program; do nothing for any other model."""
     if not isinstance(model, Program) or model.export_as_multifunction or list(model.functions) == ["main"]:
         yield
         return

@@ -1,4 +1,4 @@
-"""A table of text: columns aligned, a line a row."""
+"""Format a table of text with aligned columns and one line for each row."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A ``torch.nn.Module`` given to be converted with its inputs' shapes is traced with zeros of these shapes.
+"""Trace a ``torch.nn.Module`` that is to be converted, with zeros of its inputs' shapes.
 
-torch is not imported: where a module was made, it is loaded already.
+torch is not imported here, because it is loaded already if a module exists.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from coremltools.converters.mil.mil import types
 
 
 def traced(model: Any, inputs: Any) -> Any:
-    """Return ``model`` traced if it is a plain ``torch.nn.Module``; anything else as it is.
+    """Return ``model`` traced if it is a plain ``torch.nn.Module``; return any other model unchanged.
 
-    The module is traced in evaluation mode, and afterwards is in the mode that it was in.
+    The module is traced in evaluation mode, and its mode is restored afterwards.
 
     Parameters
     ----------
-    model: what is converted.
-    inputs: as for ``ct.convert``: one ``ct.TensorType`` or ``ct.ImageType`` an input. A flexible dimension is traced at
-        its default.
+    model: the model to convert.
+    inputs: as for ``ct.convert``, one ``ct.TensorType`` or ``ct.ImageType`` for each input. A flexible dimension is
+    traced at its default.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def traced(model: Any, inputs: Any) -> Any:
 
 
 def _zeros(torch: Any, given: Any) -> Any:
-    """Return zeros of the shape and type of an input; of a group of inputs, a tuple of them."""
+    """Return zeros of the shape and type of an input; for a group of inputs, a tuple of them."""
     if isinstance(given, (list, tuple)):
         return tuple(_zeros(torch, one) for one in given)
     shape = getattr(given, "shape", None)

@@ -11,7 +11,7 @@ Source: Anemll, https://x.com/anemll/status/1942432672007192928.
 ``common::expand_ane_rms_norm``: for every compute unit, expands what is left into primitives, so that a hand-written
 ``mb.ane_rms_norm`` converts wherever it is.
 
-Both require nothing, and ensure that no ``ane_rms_norm`` is left where they act. Values are equal except for rounding to
+Both require nothing, and ensure that no ``ane_rms_norm`` is left where they act. Values are equal up to rounding to
 the stored types. A norm whose lowering fails is expanded, and becomes a miss with the exception's text. One that the
 lowering does not support is expanded with a warning.
 """

@@ -1,4 +1,4 @@
-"""A lowering: the function that builds it, and the traits that the rest of the project reads."""
+"""Define a lowering: the function that builds it, and the traits that the rest of the project reads."""
 
 from __future__ import annotations
 

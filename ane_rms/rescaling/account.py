@@ -1,4 +1,4 @@
-"""The account of a rescale for the report: what was scaled, by what, what it touched, and what it loses."""
+"""Make a rescale's entries in the report: the scaled values, the factor, the changed constants, and the losses."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def rescaled(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magnitude]) -> Finish:
-    """Return what makes the entry of one region, told afterwards what giving it its exponent has changed.
+    """Return a function that makes the entry of one region, given the changes that its exponent has caused.
 
     Parameters
     ----------
-    exponent: of the region, not 0.
-    values: its values, before anything is changed.
-    magnitudes: of the program's values.
+    exponent: the exponent of the region, not 0.
+    values: its values, before any change.
+    magnitudes: the magnitudes of the program's values.
     """
     largest = _largest(values, magnitudes)
     peak = magnitudes[largest].peak if largest in magnitudes else None
@@ -57,7 +57,7 @@ def rescaled(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magn
 
 
 def left_alone(left: Left, magnitudes: Mapping[Var, Magnitude]) -> Finish:
-    """Return what makes the entry of a region that stays as it is."""
+    """Return a function that makes the entry of a region that is not scaled."""
     largest = _largest(left.values, magnitudes)
     peak = magnitudes[largest].peak
     entry = Rescaled(
@@ -73,7 +73,7 @@ def left_alone(left: Left, magnitudes: Mapping[Var, Magnitude]) -> Finish:
 
 
 def _largest(values: Sequence[Var], magnitudes: Mapping[Var, Magnitude]) -> Var:
-    """Return the value nearest to its ceiling, or beyond it the furthest."""
+    """Return the value nearest to its ceiling, or furthest beyond it."""
     return max(values, key=lambda var: magnitudes[var].peak / ceiling(var) if var in magnitudes else -1.0)
 
 
@@ -84,7 +84,7 @@ def _touched(values: Sequence[Var]) -> set[str]:
 
 
 def _lost(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magnitude]) -> str:
-    """Return a sentence if the small end of a region leaves float16's normal range, else ``""``."""
+    """Return a sentence if the smallest values of a region leave float16's normal range, else ``""``."""
     rows = [(_typical(magnitudes[var]), var.name) for var in values if var in magnitudes]
     smallest, name = min(((size, name) for size, name in rows if size > 0), default=(0.0, ""))
     if not smallest or smallest * 2.0**exponent >= FLOAT16_NORMAL:

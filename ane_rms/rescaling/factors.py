@@ -1,7 +1,6 @@
-"""Give the values of a program their exponents: scale constants, and multiply where no constant can take it.
+"""Give the values of a program their exponents, by scaling constants and multiplying where no constant can be scaled.
 
-Whatever exponents are given, the program's outputs stay what they were; only the number of multiplications depends on
-how well they were chosen.
+The program's outputs stay the same for any exponents. Only the number of multiplications depends on the choice.
 """
 
 from __future__ import annotations
@@ -31,18 +30,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Changes:
-    """What was changed in a program, by value and constant."""
+    """The changes in a program, by value and constant."""
 
     constants: list[tuple[str, int, str]] = field(default_factory=list)
-    """Name of a constant, the exponent it was multiplied by, and the op that reads it."""
+    """Name of a constant, the exponent of its factor, and the op that reads it."""
     epsilons: list[tuple[str, float, float]] = field(default_factory=list)
-    """Name of a norm's result, its epsilon before and after."""
+    """Name of a norm's result, and its epsilon before and after."""
     multiplications: list[tuple[str, int, str]] = field(default_factory=list)
-    """Name of the value multiplied, the exponent, and the op that it is multiplied for."""
+    """Name of the multiplied value, the exponent, and the op that reads the product."""
 
 
 def scaled_copy(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
-    """Return ``array * 2**exponent`` of the same type; only float16 rounds, and only below its normal range."""
+    """Return ``array * 2**exponent`` in the same type; only float16 is rounded, and only below its normal range."""
     return made(array, lambda part: _times(part, exponent))
 
 
@@ -54,14 +53,14 @@ def _times(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
 
 
 def give(program: Program, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled = scaled_copy) -> Changes:
-    """Have a program compute ``v * 2**exponents[v]`` in the place of each value v, and the same outputs.
+    """Make a program compute ``v * 2**exponents[v]`` in the place of each value v, with the same outputs.
 
     Parameters
     ----------
-    program: changed in place.
-    exponents: by value; those left out stay as they are, and the program's outputs do in any case.
-    sharing: which constants have other readers.
-    scaled: makes a constant's new value.
+    program: the program, which is changed in place.
+    exponents: exponents by value. Values without one are not scaled, and the program's outputs never are.
+    sharing: the constants that have other readers.
+    scaled: the function that makes a constant's new value.
     """
     touched: dict[Op, None] = {}
     for var in exponents:
@@ -84,7 +83,7 @@ class _Giver:
         self._multiplied: dict[tuple[Var, int], Var] = {}
 
     def scale_inputs(self) -> None:
-        """Multiply the values that no op writes: a program's inputs come at their own size."""
+        """Multiply the values that no op writes, such as a program's inputs, which arrive unscaled."""
         for var, exponent in list(self.exponents.items()):
             if var.op is None and exponent:
                 self.exponents[var] = 0
@@ -92,7 +91,7 @@ class _Giver:
                 self.exponents[new] = exponent
 
     def settle(self, op: Op) -> None:
-        """Make one op fit the exponents of what it reads and writes."""
+        """Make one op fit the exponents of its inputs and results."""
         rule = relation(op)
         for slot in rule.fixed:
             self._adapt(op, slot, 0)
@@ -115,7 +114,7 @@ class _Giver:
                 self._multiply_result(var, step)
 
     def restore_outputs(self) -> None:
-        """Multiply what a block gives out back to its own size."""
+        """Multiply a block's outputs back to their original size."""
         for var, exponent in list(self.exponents.items()):
             if exponent and var.consuming_blocks:
                 self._multiply_result(var, -exponent, only_outputs=True)
@@ -129,7 +128,7 @@ class _Giver:
         return self._exponent(rule.equal[0].of(op)) if rule.equal else 0
 
     def _common(self, op: Op, rule: Relation, wanted: int) -> int:
-        """Return the exponent that alike operands are brought to: the result's, or theirs where one product is less."""
+        """Return the common exponent of equal operands: the result's, or theirs if that saves a multiplication."""
         found = {self._exponent(slot.of(op)) for slot in rule.equal}
         if len(found) == 1 and len({slot.of(op) for slot in rule.equal}) > 1 and rule.outputs:
             return found.pop()
@@ -155,7 +154,7 @@ class _Giver:
                 self.changes.epsilons.append((op.outputs[0].name, value, value * 2.0**exponent))
 
     def _adapt(self, op: Op, slot: Slot, exponent: int) -> None:
-        """Have ``op`` read at ``slot`` the value with another exponent, multiplied once for all readers."""
+        """Make ``op`` read at ``slot`` the value with another exponent, multiplied once for all readers."""
         var = slot.of(op)
         step = exponent - self._exponent(var)
         if step:
@@ -173,7 +172,7 @@ class _Giver:
         return build_after(var, lambda: mb.mul(x=var, y=factor, name=f"{var.name}_times_2_to_{sign}{abs(step)}"))
 
     def _multiply_result(self, var: Var, step: int, *, only_outputs: bool = False) -> Var:
-        """Multiply a value, and return the product, which all that reads it, or a block's outputs alone, then read."""
+        """Multiply a value and return the product, which all of its readers, or only a block's outputs, then read."""
         readers = () if only_outputs else tuple(dict.fromkeys(var.child_ops))
         blocks = tuple(dict.fromkeys(var.consuming_blocks))
         new = self._multiply(var, step)
@@ -192,7 +191,7 @@ class _Giver:
         return new
 
     def _scale(self, op: Op, slot: Slot, exponent: int, given: Var | None = None, *, note: bool = True) -> None:
-        """Have ``op`` read a constant times 2**exponent."""
+        """Make ``op`` read a constant times 2**exponent."""
         if not exponent:
             return
         var = slot.of(op) if given is None else given
@@ -213,13 +212,13 @@ class _Giver:
 
 
 def _stays_positive(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
-    """Return a scaled epsilon: what float16 would make 0 is its smallest number, for zero rows are divided by it."""
+    """Return a scaled epsilon, at least float16's smallest number, because zero rows are divided by it."""
     scaled = scaled_copy(array, exponent)
     return np.where((scaled == 0) & (array > 0), np.finfo(array.dtype).smallest_subnormal, scaled).astype(array.dtype)
 
 
 def set_input(op: Op, slot: Slot, var: Var) -> None:
-    """Have ``op`` read ``var`` at ``slot``."""
+    """Make ``op`` read ``var`` at ``slot``."""
     given: Any = var
     if slot.index is not None:
         given = list(op.inputs[slot.name])

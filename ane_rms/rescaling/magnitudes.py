@@ -1,4 +1,4 @@
-"""What a rescale is asked for, and the magnitudes it goes by; what is wrong with either is said in one line."""
+"""Check a requested rescale and the magnitudes that it depends on, reporting mistakes in one line."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from ane_rms.mil import Program, Var
 
 AIMS = ("peaks", "sums")
-"""What is brought into float16's range: the values themselves, or the sums of squares that norms take as well."""
+"""Aims of a rescale: bring the values into float16's range, or also the sums of squares that norms take."""
 
 MOST = 64
-"""The largest exponent that is accepted as a factor: float32 has 126."""
+"""The largest exponent that is accepted for a factor; float32 has 126."""
 
 
 @dataclass(frozen=True, slots=True)
 class Magnitude:
-    """How large a value gets: what calibration measures of it."""
+    """The magnitudes of a value that calibration measures."""
 
     peak: float
     """The largest magnitude of an element."""
     sum_of_squares: float | None = None
-    """The largest sum of squares of a row, where a norm reads the value."""
+    """The largest sum of squares of a row, if a norm reads the value."""
     typical: float | None = None
-    """The median root mean square of its rows, where a norm reads the value or a matrix product gives it."""
+    """The median root mean square of its rows, if a norm reads the value or a matrix product gives it."""
 
 
 Peaks = Mapping[str, float | Magnitude]
@@ -41,7 +41,7 @@ class Rescaling:
 
     Attributes
     ----------
-    measure: told the MIL program, gives the largest magnitude of its values by name: numbers, or :class:`Magnitude`.
+    measure: returns the magnitudes of a MIL program's values by name, as largest magnitudes or :class:`Magnitude`.
     aim: ``"peaks"``, or ``"sums"`` to bring the sums of squares that norms take below float16's range as well.
     """
 
@@ -56,7 +56,7 @@ class Rescaling:
 
 
 def check_rescale(rescale: Any) -> Rescaling | int | None:
-    """Return what ``rescale`` asks for: None for nothing, an exponent of two, or a measured rescale.
+    """Return the rescale that ``rescale`` requests: None for none, an exponent of two, or a measured rescale.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def measured(program: Program, measure: Measure) -> dict[Var, Magnitude]:
     Raises
     ------
     ValueError: for a name that no value has, and for a magnitude that is not a finite number of 0 or more.
-    TypeError: for what is no mapping of numbers.
+    TypeError: for a result that is not a mapping to numbers.
     """
     given = measure(program)
     if not isinstance(given, Mapping):

@@ -1,8 +1,8 @@
-r"""Which exponents bring a program into float16's range.
+r"""Plan the exponents that bring a program into float16's range.
 
-A value is over range where its peak exceeds the ceiling of the op that writes it: 65,504, and 32,752 for the results of
-linear, matmul and conv, which a Neural Engine makes infinite from 32,768 on. The region around such values is scaled by
-the smallest power of two that brings every peak in it to at most half of its ceiling.
+A value is over range if its peak exceeds the ceiling of the op that writes it: 65,504, or 32,752 for the results of
+linear, matmul and conv, which become infinite from 32,768 on in a Neural Engine. The region around such values is
+scaled by the power of two nearest to 1 that brings every peak in it to at most half of its ceiling.
 
 Sources of the ceilings: "Apple Neural Engine: Architecture, Programming, and Performance", arXiv 2606.22283, and
 ANEForge's issues 115, 145 and 195: measured on M1, M1 Max, M2 Pro, M4 and M5 Pro.
@@ -38,7 +38,7 @@ MATRIX_OPS = frozenset({"linear", "matmul", "conv", "conv_transpose", "einsum", 
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """A region that stays as it is, by one of its values, and why."""
+    """A region that is not scaled, given by one of its values, and the reason."""
 
     values: tuple[Var, ...]
     reason: str
@@ -46,7 +46,7 @@ class Left:
 
 @dataclass(slots=True)
 class Plan:
-    """The exponents of a program's values; ``parts`` are those scaled alike, in program order."""
+    """The exponents of a program's values; ``parts`` are the values of equal exponents, in program order."""
 
     parts: list[tuple[int, list[Var]]] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
@@ -57,14 +57,14 @@ class Plan:
         return {var: exponent for exponent, values in self.parts for var in values if exponent}
 
     def in_order(self, program: Program) -> Plan:
-        """Return the plan with the values of each part as the program computes them, inputs first."""
+        """Return the plan with the values of each part in program order, inputs first."""
         at = {var: number for number, var in enumerate(float_values(program))}
         ordered = [(exponent, sorted(values, key=lambda var: at.get(var, -1))) for exponent, values in self.parts]
         return Plan(sorted(ordered, key=lambda part: at.get(part[1][0], -1)), self.left)
 
 
 def ceiling(var: Var) -> float:
-    """Return the largest magnitude that ``var`` may have where it is written."""
+    """Return the largest magnitude that the op that writes ``var`` can give."""
     op = var.op
     if op is not None and op.op_type == "add":  # a bias that a later pass folds into the product
         given = [one for one in (op.x, op.y) if not is_constant(one)]
@@ -99,7 +99,7 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: S
 
 
 def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
-    """Return the plan that scales the residual stream: of the regions that norms read, the one of most values."""
+    """Return the plan that scales the residual stream, which is the largest of the regions that norms read."""
     plan = Plan()
     for function in program.functions.values() if exponent else ():
         graph, regions = Graph(sharing), list[set["Var"]]()
@@ -114,7 +114,7 @@ def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
 
 
 def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
-    """Return the exponents that bring the sums of squares of every norm into range, in steps, and every value."""
+    """Return the exponents that bring the sums of squares of every norm, in steps, and every value into range."""
     plan = plan_peaks(program, magnitudes, sharing)
     graph, seen = Graph(sharing), set["Var"]()
     norms = _norms(program)

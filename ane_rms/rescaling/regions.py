@@ -1,13 +1,13 @@
-"""Which values must be scaled together, and where such a region ends.
+"""Find the values that must be scaled together, and the ends of such a region.
 
-The values, their readers and the ops between them are a graph. An edge joins what has the same exponent unless a
-multiplication stands between, so that cutting it costs one op; where a constant takes the difference there is no edge.
-An op that needs exponent 0 is joined to the sink. The region of some values is then their side of a minimum cut (Ford
-and Fulkerson, "Maximal flow through a network", 1956): fewest multiplications first, and of those cuts the one with the
-smallest region. The graph is built as it is walked: its size is the region's, not the program's.
+The values, their readers and the ops between them are a graph. An edge joins values that have the same exponent unless
+a multiplication is inserted between them, so cutting it costs one op. If a constant can take the difference there is no
+edge. An op that needs exponent 0 is joined to the sink. The region of some values is their side of a minimum cut (Ford
+and Fulkerson, "Maximal flow through a network", 1956) with the fewest multiplications and, among those cuts, the
+smallest region. The graph is built as it is walked, so its size is that of the region, not of the program.
 
-Beside a value that exceeds float16 no multiplication can stand: it would read infinities, or write them. A path of such
-values to the sink is a region that cannot be closed.
+No multiplication can be next to a value that exceeds float16, because it would read or write infinities. If a path of
+such values leads to the sink, the region cannot be closed.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class UnclosedRegionError(Exception):
 
     Attributes
     ----------
-    seed: a value of it.
-    reason: which op, in a sentence.
+    seed: a value of the region.
+    reason: a sentence that names the op.
     """
 
     def __init__(self, seed: Var, reason: str) -> None:
@@ -47,12 +47,12 @@ class UnclosedRegionError(Exception):
 
 
 class Graph:
-    """The values around some of a program, as the nodes of a flow.
+    """The values around given values of a program, as the nodes of a flow graph.
 
     Parameters
     ----------
-    sharing: which constants have other readers.
-    over_range: values beside which no multiplication can stand.
+    sharing: the constants that have other readers.
+    over_range: values next to which no multiplication is possible.
     """
 
     def __init__(self, sharing: Sharing, over_range: Collection[Var] = ()) -> None:
@@ -62,11 +62,11 @@ class Graph:
         self._edges: dict[Node, dict[Node, int]] = {}
 
     def region(self, seeds: Iterable[Var]) -> list[Var]:
-        """Return the values that are scaled where ``seeds`` are, in the order that the walk met them.
+        """Return the values that are scaled together with ``seeds``, in the order of the walk.
 
         Raises
         ------
-        UnclosedRegionError: if values that exceed float16 lead to an op that needs them as they are.
+        UnclosedRegionError: if values that exceed float16 lead to an op that needs them unscaled.
         """
         starts = [("value", var) for var in seeds]
         flow: dict[tuple[Node, Node], int] = {}
@@ -88,11 +88,11 @@ class Graph:
         return found
 
     def closure(self, var: Var) -> list[Var]:
-        """Return every value that is joined to ``var``, whatever it costs to scale them all."""
+        """Return every value that is joined to ``var``, regardless of the cost of scaling them all."""
         return [one for kind, one in self._connected(("value", var), None) if kind == "value"]
 
     def touching(self, seed: Var, over: Collection[Var]) -> list[Var]:
-        """Return the values over range that hang together with ``seed`` without one in range between them."""
+        """Return the values over range that are connected to ``seed`` through values over range only."""
         return [one for kind, one in self._connected(("value", seed), set(over)) if kind == "value"]
 
     def _connected(self, start: Node, region: set[Var] | None) -> Iterator[Node]:
@@ -107,7 +107,7 @@ class Graph:
                     pending.append(other)
 
     def _walk(self, starts: list[Node], flow: dict[tuple[Node, Node], int]) -> dict[Node, Node | None]:
-        """Return every node that can still be reached, with the one before it; stop at the sink."""
+        """Return every node that is still reachable, with its predecessor; stop at the sink."""
         came_from: dict[Node, Node | None] = dict.fromkeys(starts)
         pending = deque(starts)
         while pending:
@@ -133,7 +133,7 @@ class Graph:
             flow[b, a] = flow.get((b, a), 0) - room
 
     def edges(self, node: Node) -> dict[Node, int]:
-        """Return what a node is joined to, with the cost of a cut."""
+        """Return the neighbours of a node, each with the cost of a cut."""
         if node not in self._edges:
             found: dict[Node, int] = {}
             make = {"value": self._of_value, "readers": self._of_readers, "op": self._of_op}[node[0]]
@@ -175,7 +175,7 @@ class Graph:
             yield ("value", var), var
 
     def relation(self, op: Op) -> Relation:
-        """Return an op's relation, worked out once."""
+        """Return an op's relation, which is computed once."""
         if op not in self._relations:
             self._relations[op] = relation(op)
         return self._relations[op]
@@ -191,9 +191,9 @@ class Graph:
         return only_constants or self._multiplies(op)
 
     def leads(self, op: Op, touched: Var | None) -> Var | None:
-        """Return the operand whose exponent the result has, or None: with two, the one that the walk came from.
+        """Return the operand whose exponent the result has, or None; of two, the one that the walk came from.
 
-        Where it came from the result, that is the operand whose own writer can take the exponent.
+        If the walk came from the result, it is the operand whose own writer can take the exponent.
         """
         rule = self.relation(op)
         if rule.equal:
@@ -211,7 +211,7 @@ class Graph:
         return self._leading[op]
 
     def _distance(self, var: Var) -> int:
-        """Return how many multiplications scaling ``var`` is likely to cost: 0 where its writers have constants."""
+        """Return the likely number of multiplications for scaling ``var``: 0 if its writers have constants."""
         seen, pending, cost = {var}, [var], 0
         while pending and cost == 0:
             op = pending.pop().op
@@ -231,7 +231,7 @@ class Graph:
         return plain if len(plain) == 1 else []
 
     def _why(self, node: Node) -> str:
-        """Return a sentence on why a node is joined to the sink."""
+        """Return a sentence with the reason why a node is joined to the sink."""
         kind, var = node
         if kind == "readers":
             for op in dict.fromkeys(var.child_ops):

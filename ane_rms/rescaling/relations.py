@@ -1,4 +1,4 @@
-r"""How each MIL op relates the exponents of what it reads to those of what it writes.
+r"""Define how a MIL op relates the exponents of its inputs to those of its results.
 
 =============  =====================================================================================================
 ``equal``      the result has the exponent of these operands, which must be alike: reshape, concat, add, max, relu ...
@@ -33,14 +33,14 @@ class Slot:
     index: int | None = None
 
     def of(self, op: Op) -> Var:
-        """Return what the op reads there."""
+        """Return the value that the op reads there."""
         given = op.inputs[self.name]
         return given if self.index is None else given[self.index]
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """An operand that the result is proportional to a power of."""
+    """An operand, to a power of which the result is proportional."""
 
     slot: Slot
     power: float = 1
@@ -48,7 +48,7 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """How the exponents around one op hang together; see the module's table."""
+    """The relation of the exponents around one op; see the module's table."""
 
     outputs: tuple[Var, ...] = ()
     """The float results, all of one exponent."""
@@ -57,7 +57,7 @@ class Relation:
     multiplier: Factor | None = None
     offsets: tuple[Slot, ...] = ()
     within: tuple[tuple[Slot, Factor], ...] = ()
-    """A constant, and the operand it stands beside with the power it takes."""
+    """A constant, with the operand that it is combined with and the power that it takes."""
     fixed: tuple[Slot, ...] = ()
 
 
@@ -72,7 +72,7 @@ def is_constant(var: Var) -> bool:
 
 
 def slots(op: Op, names: Iterable[str] | None = None) -> Iterator[Slot]:
-    """Yield the float inputs of an op, those of some names alone."""
+    """Yield the float inputs of an op, restricted to some names if given."""
     for name in op.inputs if names is None else names:
         given = op.inputs.get(name)
         if isinstance(given, (list, tuple)):
@@ -82,7 +82,7 @@ def slots(op: Op, names: Iterable[str] | None = None) -> Iterator[Slot]:
 
 
 def float_values(program: Program) -> Iterator[Var]:
-    """Yield every float that a program computes at run time, in its order."""
+    """Yield every float value that a program computes at run time, in program order."""
     for block in mil.blocks(program):
         for op in block.operations:
             if not op.op_type.startswith("const"):

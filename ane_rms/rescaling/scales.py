@@ -1,4 +1,4 @@
-"""The relation of each MIL op that is known; see :mod:`ane_rms.rescaling.relations`."""
+"""Give the relation of each known MIL op; see :mod:`ane_rms.rescaling.relations`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def relation(op: Op) -> Relation:
-    """Return how ``op`` relates exponents; what is not known has all its floats fixed."""
+    """Return the relation of ``op``; all floats of an unknown op are fixed."""
     outputs = tuple(var for var in op.outputs if mil.is_float(var))
     make = RELATIONS.get(op.op_type)
     found = None if make is None or op.blocks else make(op, outputs)
@@ -22,7 +22,7 @@ def relation(op: Op) -> Relation:
 
 
 RELATIONS: dict[str, Callable[[Op, tuple[Var, ...]], Relation | None]] = {}
-"""By op type. None stands for an op whose inputs make it one of those that are not known."""
+"""Relations by op type. A function returns None for inputs with which the op counts as unknown."""
 
 
 def _rule(*op_types: str) -> Callable[[Callable[..., Relation | None]], Callable[..., Relation | None]]:
@@ -113,7 +113,7 @@ def _gather(op: Op, outputs: tuple[Var, ...]) -> Relation:
 
 
 def _product(op: Op, outputs: tuple[Var, ...], factors: Iterable[Factor], offsets: Iterable[str] = ()) -> Relation:
-    """Return the relation of a product: its constant is the multiplier, if there is one."""
+    """Return the relation of a product, whose constant, if it has one, is the multiplier."""
     alone, multiplier = [], None
     for factor in factors:
         var = factor.slot.of(op)
@@ -162,7 +162,7 @@ def _attention(op: Op, outputs: tuple[Var, ...]) -> Relation:
 
 @_rule("ane_rms_norm", "layer_norm", "instance_norm", "l2_norm")
 def _norm(op: Op, outputs: tuple[Var, ...]) -> Relation:
-    """Relate a norm: it forgets the exponent of x where epsilon takes twice that; its gain may take any."""
+    """Return the relation of a norm: independent of x's exponent if epsilon takes twice that; gamma may take any."""
     inputs = op.inputs
     gain = Factor(Slot("gamma")) if inputs.get("gamma") is not None else None
     if gain is not None and not is_constant(inputs["gamma"]):

@@ -1,7 +1,7 @@
-"""Which constants of a program only one op reads.
+"""Find the constants of a program that only one op reads.
 
-A tied table of embeddings is read by the gather and by the head. Scaling it for one of them alone would make a second
-table; a multiplication of the few rows that are gathered is cheaper.
+A tied table of embeddings is read by the gather and by the head. Scaling it for only one of them would make a second
+table; multiplying the few gathered rows is cheaper.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ane_rms.mil import Op, Program, Var
 
 SMALL_ELEMENTS = 1 << 10
-"""A constant of fewer elements may be made twice: 2 KiB of float16."""
+"""Constants with fewer elements, 2 KiB of float16, may be duplicated."""
 SAMPLED = 64
-"""Elements at each end that are compared before two constants are compared whole."""
+"""Number of elements at each end that are compared before two constants are compared completely."""
 
 
 class Sharing:
-    """The large constants of a program that are read more than once, or stand in it more than once."""
+    """The large constants of a program that are read more than once, or stored in it more than once."""
 
     def __init__(self, program: Program) -> None:
         self._first: dict[Any, list[Var]] = {}
@@ -35,7 +35,7 @@ class Sharing:
                     self._first.setdefault(_sample(value), []).append(op.outputs[0])
 
     def may_scale(self, op: Op, var: Var) -> bool:
-        """Return whether scaling ``var`` for ``op`` alone leaves no second copy of a large constant."""
+        """Return whether scaling ``var`` for ``op`` alone makes no second copy of a large constant."""
         value = np.asarray(var.val)
         if value.size < SMALL_ELEMENTS:
             return True

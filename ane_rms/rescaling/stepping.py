@@ -1,14 +1,15 @@
-r"""Which exponents bring the sums of squares that norms take into float16's range, in steps along a stream.
+r"""Plan the exponents that bring the sums of squares in norms into float16's range, in steps along a stream.
 
-A residual stream grows: its largest row by a factor of 10^4 in some models. One exponent for the whole of it pushes the
-first layers' rows, and epsilon with them, below float16's small end. So the exponent may change along the stream, by a
-multiplication of each value that lives across the step. In program order, with n the exponent of a value,
+A residual stream grows; its largest row grows by a factor of 10^4 in some models. One exponent for the whole stream
+would push the rows of the first layers, and epsilon with them, below float16's smallest numbers. The exponent may
+therefore change along the stream, by a multiplication of each value that is live across the step. In program order,
+with n the exponent of a value,
 
 .. math::  \sum_v loss(v, n_v) + price \cdot \sum_t live(t) [n_t \ne n_{t+1}]
 
-is least by dynamic programming (Viterbi), among the exponents with ``sum(x^2) * 4^n`` at or below the limit at each
-norm. The loss of a norm is the relative error that it gains at the small end: float16 stores no epsilon below 2^-24,
-and numbers below 2^-14 with a fixed error of 2^-25.
+is minimised by dynamic programming (Viterbi), among the exponents with ``sum(x^2) * 4^n`` at or below the limit at each
+norm. The loss of a norm is the relative error that small numbers add: float16 stores no epsilon below 2^-24, and
+numbers below 2^-14 with a fixed error of 2^-25.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from ane_rms.rescaling.regions import Graph
 
 LIMIT = 0.98 * 65_504 / 2
-"""The largest sum of squares of a row: [x, -x] sums to twice that."""
+"""The largest sum of squares of a row; [x, -x] sums to twice that."""
 SMALLEST_EXPONENT = -40
 PRICE = 1e-3
-"""The loss that one multiplication is worth: about that of float16's rounding of one value."""
+"""The loss that one multiplication is worth, about that of rounding one value to float16."""
 MOST_STEPS = 3
-"""Multiplications beyond which a stream is planned again, at twice the price."""
+"""Number of multiplications above which a stream is planned again, at twice the price."""
 
 
 def stepped(
@@ -42,14 +43,14 @@ def stepped(
     magnitudes: Mapping[Var, Magnitude],
     floor: Mapping[Var, int],
 ) -> list[tuple[int, list[Var]]]:
-    """Return the exponents of a stream's values, a list for each run of values of one exponent, in program order.
+    """Return the exponents of a stream's values, as one list for each run of equal exponents, in program order.
 
     Parameters
     ----------
-    graph: what joins the stream's values.
-    stream: values that are joined.
+    graph: the graph that joins the stream's values.
+    stream: the joined values.
     readers: the norms that read them.
-    magnitudes: of the values; a norm's input without a sum of squares is taken to have rows of its peak alone.
+    magnitudes: of the values. For a norm's input without a sum of squares, all elements are assumed to be at the peak.
     floor: the largest exponent, 0 or less, that a value's own range allows.
     """
     most = {op.x: exponent_of_sum(op, magnitudes[op.x]) for op in readers if op.x in magnitudes}
@@ -72,7 +73,7 @@ def exponent_of_sum(op: Op, magnitude: Magnitude) -> int:
 
 
 def sum_of_squares(op: Op, magnitude: Magnitude) -> float:
-    """Return the largest sum of squares of a row; without a measured one, as if all of a row were at its peak."""
+    """Return the largest sum of squares of a row; if it was not measured, that of a row entirely at the peak."""
     if magnitude.sum_of_squares is not None:
         return magnitude.sum_of_squares
     sizes = [op.x.shape[int(axis)] for axis in op.axes.val]
@@ -81,7 +82,7 @@ def sum_of_squares(op: Op, magnitude: Magnitude) -> float:
 
 
 def loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
-    """Return the relative error that a norm of typical rows gains at an exponent."""
+    """Return the relative error that an exponent adds to a norm of typical rows."""
     typical = magnitude.typical
     if not typical:
         return 0.0
@@ -94,7 +95,7 @@ def loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
 
 
 def _ordered(stream: Collection[Var]) -> list[Var]:
-    """Return values in the order that their program computes them in, inputs first."""
+    """Return values in program order, inputs first."""
     blocks = dict.fromkeys(var.op.enclosing_block for var in stream if var.op is not None)
     at = {op: number for number, op in enumerate(op for block in blocks for op in block.operations)}
     return sorted(stream, key=lambda var: -1 if var.op is None else at[var.op])
@@ -108,7 +109,7 @@ def _least(
     highest: Sequence[int],
     price: float,
 ) -> tuple[list[int], int]:
-    """Return the best exponent of each value, and how many multiplications they take."""
+    """Return the best exponent of each value, and the number of multiplications they take."""
     lowest = min(highest)
     choices = range(lowest, 1)
     norms: dict[Var, list[Op]] = {}
@@ -140,7 +141,7 @@ def _least(
 
 
 def _live(graph: Graph, values: Sequence[Var]) -> list[int]:
-    """Return, for each place in the order, how many earlier values are read there or later by what shares exponents."""
+    """Return, for each place in the order, how many earlier values ops of equal exponents still read there or later."""
     at = {var: number for number, var in enumerate(values)}
     change = [0] * (len(values) + 1)
     for number, var in enumerate(values):
@@ -164,7 +165,7 @@ def _live(graph: Graph, values: Sequence[Var]) -> list[int]:
 
 
 def _closing(graph: Graph, var: Var) -> int:
-    """Return how many multiplications it takes to scale ``var`` at all: those beside ops that need exponent 0."""
+    """Return the number of multiplications that scaling ``var`` always takes: those beside ops that need exponent 0."""
     return sum(
         cost
         for node in (("value", var), ("readers", var))
