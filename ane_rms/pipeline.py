@@ -142,7 +142,7 @@ def extended(base: ct.PassPipeline | None, chosen: Settings, *, float16: bool = 
     result = ct.PassPipeline(names, start.pipeline_name)
     result.set_options_by_another_pipeline(start)
     for name, options in (_options(chosen, float16=float16) if acting else {}).items():
-        result._pass_options.pop(name, None)  # noqa: SLF001 - a base of ours has options, overriding which warns
+        result._pass_options.pop(name, None)  # noqa: SLF001 - a base made here has options; overriding them warns
         if name in names:
             result.set_options(name, options)
     added = tuple(name for name in OWN if name in names or name in unwanted)

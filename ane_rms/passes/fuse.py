@@ -81,7 +81,7 @@ class fuse_rms_norm(ContractPass):
     float16: bool = True
 
     def rewrite(self, prog: mil.Program) -> bool:
-        """Fuse in place, and keep the report of what was found."""
+        """Fuse in place, and keep the report of the sites."""
         if not self._acts():
             if self.compute_units is None:
                 logger.warning(UNSET)

@@ -108,7 +108,7 @@ def layer_norm_affine(op: mil.Op) -> mil.Var:
 def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     r"""Rescale each row by r, then layer-normalise ``[x, -x, c, -c] / r`` with epsilon 0.
 
-    Sixteen elements c, whose squares sum to ``d * eps``, stand for epsilon, so that it is rescaled with the row. A
+    Sixteen elements c, whose squares sum to ``d * eps``, replace epsilon, so that it is rescaled with the row. A
     layer norm does not change when its input is scaled, so r may be rough:
 
     ``m = max(|x|, c)``, ``s = sum(|x| / m)``, ``r`` the power of two at or above ``m * sqrt(s + 16) / 128``.

@@ -5,7 +5,7 @@ r"""Define how a MIL op relates the exponents of its inputs to those of its resu
 ``factors``    the result has the sum of these operands' exponents, each times its power: matmul, mul, real_div, sqrt
 ``multiplier`` a constant that the result is proportional to; times 2^k, it adds k: a weight, a table, a norm's gamma
 ``offsets``    constants that are added to the result, or compared with it, and take its exponent: bias, beta
-``within``     constants that stand beside an operand x, and take ``power * e(x)``: epsilon beside x^2 takes ``2 e(x)``
+``within``     constants combined with an operand x, which take ``power * e(x)``: epsilon beside x^2 takes ``2 e(x)``
 ``fixed``      operands that must have exponent 0: those of every op that this module does not know, and of softmax
 =============  =====================================================================================================
 

@@ -23,7 +23,7 @@ def join(models: Mapping[str, Any]) -> tuple[Any, tempfile.TemporaryDirectory[st
 
     Returns
     -------
-    The model, not loaded, and the object that owns its folder and deletes the folder when collected. The metadata holds
+    The model, not loaded, and its temporary folder, deleted when the object is collected. The metadata contains
     the models' fusion reports merged into one, with sites named ``function/site``.
     """
     import coremltools as ct

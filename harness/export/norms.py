@@ -31,7 +31,7 @@ class NormCall:
     """One execution of a module that looks like a norm."""
 
     path: str
-    """Where the module sits, for example ``"model.layers.0.input_layernorm"``."""
+    """Path of the module, for example ``"model.layers.0.input_layernorm"``."""
     class_name: str
     """The module's class."""
     kind: Kind

@@ -122,7 +122,7 @@ def check_available() -> None:
 
     Raises
     ------
-    RuntimeUnavailableError: saying what is missing.
+    RuntimeUnavailableError: naming the missing part.
     """
     if platform.system() != "Darwin":
         raise RuntimeUnavailableError(

@@ -5,8 +5,8 @@
 
 ``lacking`` has the ops coremltools has no translation for, ``mends`` those whose translation fails or gives
 other values than torch, ``complex_numbers`` both kinds for complex tensors. To add one, write the function in
-one of them under `translation.op` or `translation.mend`; tests/harness/convert/test_torch_ops.py holds each
-against torch.
+one of them under `translation.op` or `translation.mend`; tests/harness/convert/test_torch_ops.py compares each
+with torch.
 """
 
 from __future__ import annotations
