@@ -2,7 +2,8 @@ r"""Plan the exponents that bring a program into float16's range.
 
 A value is over range if its peak exceeds the ceiling of the op that writes it: 65,504, or 32,752 for the results of
 linear, matmul and conv, which become infinite from 32,768 on in a Neural Engine. The region around such values is
-scaled by the power of two nearest to 1 that brings every peak in it to at most half of its ceiling.
+scaled by the power of two nearest to 1 that brings every peak in it to at most a quarter of its ceiling: calibration
+sees a sample of the inputs, and other inputs may reach further.
 
 Sources of the ceilings: "Apple Neural Engine: Architecture, Programming, and Performance", arXiv 2606.22283, and
 ANEForge's issues 115, 145 and 195: measured on M1, M1 Max, M2 Pro, M4 and M5 Pro.
@@ -33,6 +34,8 @@ FLOAT16_NORMAL = float(np.finfo(np.float16).tiny)
 """float16's smallest number of full precision, 2^-14."""
 MATRIX_MAX = 32_752.0
 """The largest result of a matrix product that stays finite."""
+HEADROOM = 4.0
+"""How far below its ceiling a scaled peak comes."""
 MATRIX_OPS = frozenset({"linear", "matmul", "conv", "conv_transpose", "einsum", "scaled_dot_product_attention"})
 
 
@@ -73,8 +76,8 @@ def ceiling(var: Var) -> float:
 
 
 def needed(var: Var, magnitude: Magnitude) -> int:
-    """Return the exponent, 0 or less, that brings a peak to at most half of its ceiling."""
-    ratio = magnitude.peak / (ceiling(var) / 2)
+    """Return the exponent, 0 or less, that brings a peak to at most ``1 / HEADROOM`` of its ceiling."""
+    ratio = magnitude.peak / (ceiling(var) / HEADROOM)
     return -max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0
 
 

@@ -68,7 +68,7 @@ def test_peaks_bring_a_stream_into_range(lean, precision):
     model = converted(3e5, rescale=peaks, lean=lean, compute_precision=precision)
     np.testing.assert_allclose(predict(model, X, "fp16"), expected(3e5), rtol=0.05, atol=0.02)
     (entry,) = ane_rms.report(model).rescaled
-    assert (entry.factor, entry.peak_after) == (2.0**-4, 18_750)
+    assert (entry.factor, entry.peak_after) == (2.0**-5, 9_375)
 
 
 def test_the_option_changes_nothing_where_nothing_is_over_range():
