@@ -68,7 +68,7 @@ def get(
 def path(key: Key) -> None:
     """Print where a model's weights are.
 
-    Example: ane-harness run --checkpoint "$(ane-harness weights path smollm2)"
+    Example: ane-harness weights path smollm2
     """
     from harness.errors import CheckpointError
     from harness.zoo.weights_folder import fetched

@@ -81,6 +81,9 @@ def build(spec: ModelSpec, *, size: Size = "quick") -> torch.nn.Module:
     network = network.float().eval().requires_grad_(requires_grad=False)
     if spec.activations == "massive" and spec.wrapper == "causal":
         tokens = torch.from_numpy(seeded_tokens(spec.gamma_seed, config.vocab_size, LENGTH))
-        with quiet_transformers():
-            make_massive(network, tokens, spec.residual_peak)
+        try:
+            with quiet_transformers():
+                make_massive(network, tokens, spec.residual_peak)
+        except RuntimeError as error:  # of torch, from the network's own code
+            raise ExportError(f"{spec.key}: cannot run to seed its activations: {error}") from error
     return network

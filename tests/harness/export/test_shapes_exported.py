@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 import coremltools as ct
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,8 @@ from harness.plan.variants import VARIANTS
 from harness.runtime.reference import ReferenceExecutor
 from harness.zoo.catalog import load_zoo, select
 
-ZOO = load_zoo()
+ZOO = {key: msgspec.structs.replace(spec, activations="tame") for key, spec in load_zoo().items()}
+"""Without massive channels: what is compared here is arithmetic, which these magnify."""
 LENGTH = 32
 REL_L2 = 1e-5  # float32 throughout: only the order of sums differs; 1e-6 is the most seen
 FLOAT16_REL_L2 = 2e-2  # as for the fixed shape

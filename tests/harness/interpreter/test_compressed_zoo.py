@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 
 import coremltools.optimize.coreml as cto
+import msgspec
 import numpy as np
 import pytest
 
@@ -18,7 +19,8 @@ from harness.interpreter import ReferenceModel
 from harness.plan.variants import VARIANTS
 from harness.zoo.catalog import load_zoo
 
-ZOO = load_zoo()
+ZOO = {key: msgspec.structs.replace(spec, activations="tame") for key, spec in load_zoo().items()}
+"""Without massive channels: what is compared here is arithmetic, which these magnify."""
 
 
 def quantised(model, **options):

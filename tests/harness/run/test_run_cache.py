@@ -74,9 +74,9 @@ def test_the_second_run_takes_the_package_and_finds_the_same(first, filled):
 
 
 def test_another_policy_runs_the_same_package(filled):
-    record, _ = one(options=msgspec.structs.replace(OPTIONS, policy="fp32", run_id="other"))
+    record, _ = one(options=msgspec.structs.replace(OPTIONS, policy="ane-m1", run_id="other"))
     assert record.cached
-    assert record.policy == "fp32"
+    assert record.policy == "ane-m1"
 
 
 def test_without_the_cache_nothing_is_taken_or_kept(filled):
