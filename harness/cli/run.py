@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 FINE = ("ok", "skipped")
 """Statuses that fail no run."""
+TEXT_SHAPE = "prefill:128"
+"""The shape of a run with a text where none is named: perplexity over 32 tokens measures the lack of context."""
 HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
 """Options that change how a run is done and shown, not its measurements: a resumed run takes only these."""
 
@@ -69,7 +71,9 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
     variants = selection.variants(given.variant or [])
     frontend = selection.frontend(given.frontend)
     lowerings, policy = selection.lowerings(given.lowering), selection.policy(given.precision)
-    tokens = shapes.parse(given.shape)
+    source = given.context.get_parameter_source("shape")
+    by_default = source is None or source.name == "DEFAULT"
+    tokens = shapes.parse(TEXT_SHAPE if given.text and by_default else given.shape)
     compressions = selection.compressions(given.compression, policy)
     weights, texts = given_weights(
         given.checkpoint,

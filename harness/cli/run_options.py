@@ -25,7 +25,10 @@ class RunOptions:
         typer.Option(help="palette4, palette6, int8, int4, separated by commas: rows beside the plain ones."),
     ] = None
     shape: Annotated[
-        str, typer.Option(help="prefill, decode, flexible or both, with a number of tokens: decode:64. Default: 32.")
+        str,
+        typer.Option(
+            help="prefill, decode, flexible or both, with a number of tokens: decode:64. Default: 32, with --text 128."
+        ),
     ] = "prefill"
     checkpoint: Annotated[
         str | None,
