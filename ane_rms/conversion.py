@@ -66,10 +66,10 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
     Parameters
     ----------
     model: any model that ``ct.convert`` takes; or a ``torch.nn.Module``, which is traced with zeros of the shapes of
-    ``inputs``; or a MIL program of several functions, all of which are converted.
+        ``inputs``; or a MIL program of several functions, all of which are converted.
     source, inputs, outputs, classifier_config, minimum_deployment_target, convert_to, compute_precision,
     skip_model_load, compute_units, package_dir, debug, pass_pipeline, states: those of ``ct.convert``, in the same
-    order. Options that :func:`pipeline` has put into ``pass_pipeline`` are kept.
+        order. Options that :func:`pipeline` has put into ``pass_pipeline`` are kept.
     lowering: the strategy's name. Default: that of ``pass_pipeline``, else ``"layer_norm"``.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well. Default: that of
         ``pass_pipeline``, else ``"last"``.
@@ -77,9 +77,9 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
         (see :mod:`ane_rms.coremltools_patches.lean`).
     for_ane: whether to fuse and lower for every compute unit, including ``ALL``, ``CPU_AND_GPU`` and unset.
     rescale: None scales nothing. A power of two scales the residual stream by it. A callable ``peaks(program)``
-    returns the largest magnitude of the program's values by name, and values that exceed float16 are scaled to
-    fit; :class:`ane_rms.Rescaling` combines such a callable with an aim. The model's outputs stay the same. See
-    :mod:`ane_rms.rescaling`.
+        returns the largest magnitude of the program's values by name, and values that exceed float16 are scaled to
+        fit; :class:`ane_rms.Rescaling` combines such a callable with an aim. The model's outputs stay the same. See
+        :mod:`ane_rms.rescaling`.
 
     Raises
     ------
