@@ -25,6 +25,14 @@ def test_the_rooms_of_the_architecture_are_those_there_are():
     assert named == {path.parent.name for path in (ROOT / "harness").glob("*/__init__.py")}
 
 
+def test_the_tree_of_the_architecture_names_every_part_of_the_extension():
+    tree = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("```")[1].partition("models/")[0]
+    named = set(re.findall(r"\b\w+(?:/|\.py)", tree))
+    parts = {path.name for path in (ROOT / "ane_rms").glob("[!_]*.py")}
+    parts |= {f"{path.parent.name}/" for path in (ROOT / "ane_rms").glob("*/__init__.py")}
+    assert parts - named == set()
+
+
 def test_a_new_reader_finds_ten_things():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Where is it?")[2]
     rows = [line for line in text.splitlines() if line.startswith("| ") and "?" in line]
