@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +26,7 @@ def accept(
     base: Annotated[
         str | None, typer.Option(help="What to judge the run against. Default: baselines, else the run before.")
     ] = None,
-    results: options.Results = Path("results"),
+    results: options.Results = options.RESULTS,
 ) -> None:
     """Accept what got worse of a model's figure; commit results/baselines/accepted.jsonl afterwards.
 

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from harness.cli.bench_options import SHAPES, BenchOptions
-from harness.cli.option_set import takes
+from harness.cli.option_set import expanded
 from harness.cli.output import say
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 Subject = TypeVar("Subject")
 
 
-@takes(BenchOptions)
+@expanded
 def bench(given: BenchOptions) -> None:
-    """Time each model's variants alternately, in a child process; records go to --out.
+    """Time each model's variants alternately, in a child process; records go to --results.
 
     On a Mac, Core ML runs them; elsewhere the reference executor does, whose times are no device's: every row says so.
 
@@ -34,9 +34,9 @@ def bench(given: BenchOptions) -> None:
     """
     from harness.cli import selection
     from harness.cli.checkpoint_options import given_weights
-    from harness.report.results_table import FORMATS
+    from harness.report import latency_table, norm_table
 
-    FORMATS.check(given.form)
+    given.check(norm_table.every_column() if given.norm else latency_table.every_column())
     options, settings = _options(given), _settings(given)
     weights, _ = given_weights(
         given.checkpoint, None, None, models=given.models or (), allow_pickle=False, trust_remote_code=False
@@ -46,19 +46,19 @@ def bench(given: BenchOptions) -> None:
     specs, unusable = ([], []) if given.norm else selection.specs(weights, given.models or [], given.tier)
     if given.strict:
         _refuse_spoilt()
-    folder = selection.new_folder(given.out)
+    folder = selection.new_folder(given.results)
     options = msgspec.structs.replace(options, run_id=folder.run_id)
     folder.write_asked(selection.others([*specs, *unusable]))
     if given.norm:
-        _norm(options, settings, (given.widths, given.tokens), given.form, folder)
+        _norm(options, settings, given, folder)
         return
     from harness.bench.session import Bench
     from harness.report.latency_table import columns
 
     records = _measure(specs, Bench.model, options, settings, folder)
-    _show(records, columns(records), given.form, folder)
-    if settings.executor == "coreml" and given.form == "github":
-        _show_predictions(records, options)
+    _show(records, columns(records), given, folder)
+    if settings.executor == "coreml" and given.for_people:
+        _show_predictions(records, options, given)
     for one in unusable:
         say(one.reason, err=True)
     if unusable:
@@ -166,21 +166,22 @@ def _measure(
     return records
 
 
-def _show(records: Sequence[Record], shown: tuple[Column, ...], form: str, folder: RunFolder) -> None:
-    from harness.report.results_table import FORMATS
+def _show(records: Sequence[Record], columns: tuple[Column, ...], given: BenchOptions, folder: RunFolder) -> None:
+    from harness.report.results_table import document, github
 
-    folder.write_table(FORMATS["github"](records, shown) + "\n")
-    say(FORMATS[form](records, shown))
+    folder.write_table(github(records, columns) + "\n")
+    given.show(document(records, columns))
     ok = sum(record.status == "ok" for record in records)
     say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
 
 
-def _show_predictions(records: Sequence[Record], options: Options) -> None:
+def _show_predictions(records: Sequence[Record], options: Options, given: BenchOptions) -> None:
     """Print the engine model's times beside those measured, if this machine's family is known."""
     from harness.engine.probes import family_of_chip
     from harness.explain.engine_prediction import of_model
     from harness.records.environment import environment
     from harness.report.engine_beside import beside_times
+    from harness.report.table import Document
 
     family = family_of_chip(environment().chip)
     if family is None or options.shape != "prefill":
@@ -191,12 +192,11 @@ def _show_predictions(records: Sequence[Record], options: Options) -> None:
         how = {"lowering": lowering or options.lowerings[0], "frontend": options.frontend}
         (prediction,) = of_model(model, [family], [variant], **how)
         found[" ".join(filter(None, (model, variant, lowering)))] = prediction
-    say(beside_times(records, found) or "no row of these runs has both a measured and a predicted time")
+    beside = beside_times(records, found)
+    given.show(Document([beside if beside.rows else "no row of these runs has both a measured and a predicted time"]))
 
 
-def _norm(
-    options: Options, settings: Settings, shapes: tuple[str | None, str | None], form: str, folder: RunFolder
-) -> None:
+def _norm(options: Options, settings: Settings, given: BenchOptions, folder: RunFolder) -> None:
     """Measure the norm by itself; print the table, keep it and the plot."""
     from harness.bench import norm_latency
     from harness.records import atomic
@@ -206,11 +206,11 @@ def _norm(
     few = norm_latency.FEW if settings.executor == "reference" else (norm_latency.WIDTHS, norm_latency.TOKENS)
     widths, tokens = (
         _numbers(text, option) or default
-        for text, option, default in zip(shapes, ("--widths", "--tokens"), few, strict=True)
+        for text, option, default in zip((given.widths, given.tokens), ("--widths", "--tokens"), few, strict=True)
     )
     jobs = norm_latency.jobs(widths, tokens, norm_latency.PRECISIONS, options.lowerings)
     records = _measure(jobs, norm_latency.measure, options, settings, folder)
-    _show(records, columns(records), form, folder)
+    _show(records, columns(records), given, folder)
     plot = folder.table.with_suffix(".html")
     atomic.write(plot, norm_page(records))
     say(f"plot: {plot}", err=True)

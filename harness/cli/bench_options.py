@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import options
+from harness.cli.table_options import TableOptions
 
 SHAPES = ("prefill", "decode")
 """Shapes whose predicts are all alike, so that they can be timed; the default one first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions:
+class BenchOptions(TableOptions):
     """Values as given on the command line."""
 
     models: options.Models = None
@@ -44,5 +44,4 @@ class BenchOptions:
     ] = False
     widths: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None
     tokens: Annotated[str | None, typer.Option(help="Of --norm, separated by commas.")] = None
-    form: options.Format = "github"
-    out: options.Out = Path("results")
+    results: options.Results = options.RESULTS

@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.cli.table_options import TableOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,20 +24,26 @@ Folder = Annotated[
 
 
 @app.command("list")
-def list_entries(folder: Folder = None) -> None:
+@expanded
+def list_entries(*, folder: Folder = None, shown: TableOptions) -> None:
     """Show every package kept, the one used last first.
 
     Example: ane-harness cache list
     """
-    from tabulate import tabulate
-
+    from harness.report.table import DECIDING, Document, Table, head, places
     from harness.run.cache import Cache, default_folder
 
+    columns = places(
+        head("key", _short, priority=DECIDING),
+        head("of", priority=DECIDING, width=20, absent="(unreadable)"),
+        head("size", _megabytes, priority=DECIDING),
+        head("last used", _when, priority=DECIDING),
+    )
+    shown.check(columns)
     cache = Cache(folder or default_folder())
     entries = cache.entries()
-    rows = [(one.key[:12], one.title or "(unreadable)", _megabytes(one.size_bytes), _when(one.used)) for one in entries]
-    if rows:
-        say(tabulate(rows, ("key", "of", "size", "last used"), "github", colalign=("left", "left", "right", "left")))
+    rows = [(one.key, one.title, one.size_bytes, one.used) for one in entries]
+    shown.show(Document([Table(columns, rows)]))
     total = sum(one.size_bytes for one in entries)
     say(f"{len(entries)} packages, {_megabytes(total)}: {cache.root}", err=True)
 
@@ -62,6 +70,10 @@ def prune(
     older_than = None if age is None else quantities.seconds(age, "--age")
     removed = Cache(folder or default_folder()).prune(max_bytes=limit, older_than=older_than)
     say(f"removed {len(removed)} packages, {_megabytes(sum(one.size_bytes for one in removed))}")
+
+
+def _short(key: str) -> str:
+    return key[:12]
 
 
 def _megabytes(size_bytes: int) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli import options
+from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.cli.table_options import TableOptions
 from harness.system import collector
 
 if TYPE_CHECKING:
     from harness.records.lookup import Side
 
 
+@expanded
 def compare(
     base: Annotated[
         str,
@@ -31,8 +33,8 @@ def compare(
         float | None, typer.Option(help="Share that no time may be judged by. Default: 0.01 in pairs, 0.03 else.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List what is unchanged, too.")] = False,
-    form: options.Format = "github",
-    results: options.Results = Path("results"),
+    results: options.Results = options.RESULTS,
+    shown: TableOptions,
 ) -> None:
     """Judge a candidate against a base, figure by figure, worst first.
 
@@ -45,9 +47,9 @@ def compare(
     from harness.judge.regress import unasked
     from harness.judge.times import Rules
     from harness.records.lookup import check_readable
-    from harness.report.verdict_table import FORMATS, summary
+    from harness.report.verdict_table import COLUMNS, document, summary
 
-    FORMATS.check(form)
+    shown.check(COLUMNS)
     told, models = Notes(), keys_of(model, tier)
     with collector.paused():
         before, now = (load_side(name, results, told).only(models) for name in (base, candidate))
@@ -57,9 +59,8 @@ def compare(
         left = unasked(before, now)
         sides = f"{_titled(before)} against {_titled(now)}"
         del before, now  # freed here by reference counts, without the collector
-    shown = [verdict for verdict in verdicts if everything or form == "json" or verdict.kind != "unchanged"]
-    if shown or form != "github":
-        say(FORMATS[form](shown))
+    told_of = [one for one in verdicts if everything or shown.form == "json" or one.kind != "unchanged"]
+    shown.show(document(told_of))
     more = f"; {left} rows of the base were not asked for" if left else ""
     say(f"{sides}: {summary(verdicts)}{more}", err=True)
     if any(verdict.kind == "regression" for verdict in verdicts):

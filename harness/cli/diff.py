@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from harness.cli.output import say
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from harness.interpreter.inspect import Deviation
-
-HEADERS = [
-    "op", "type", "shape", "rel L2", "max abs", "smallest A", "largest A", "smallest B", "largest B",
-    "overflow A/B", "NaN A/B", "rows zero in B alone",
-]  # fmt: skip
+from harness.cli.option_set import expanded
+from harness.cli.table_options import TableOptions
 
 
+@expanded
 def diff(
     first: Annotated[str, typer.Argument(metavar="A", help="An .mlpackage, or a zoo key for its PyTorch model.")],
     second: Annotated[str, typer.Argument(metavar="B", help="An .mlpackage, or a zoo key for its PyTorch model.")],
@@ -31,6 +23,7 @@ def diff(
     save_intermediates: Annotated[
         Path | None, typer.Option(help="Folder for a.npz and b.npz: every value of every op.")
     ] = None,
+    shown: TableOptions,
 ) -> None:
     """Run two models on the same input; report the first op where they part, and the worst ops after it.
 
@@ -38,27 +31,20 @@ def diff(
 
     Example: ane-harness diff llama llama.mlpackage --tolerance 1e-3
     """
-    from tabulate import tabulate
+    from harness.report.difference_table import COLUMNS, document
 
+    shown.check(COLUMNS)
     from harness.explain import divergence as job
 
     a, b = job.side(first, precision), job.side(second, precision)
     data = job.inputs_for(a, b, inputs)
     found = job.compare(a, b, data, tolerance, worst)
-    for one in (a, b):
-        if one.from_torch is not None:
-            say(f"{one.name}: relative L2 {one.from_torch:.1e} from the eager model")
     if save_intermediates is not None:
         _save(a, b, data, save_intermediates)
-    say(f"{len(found.pairs)} values compared, {len(found.unpaired)} in one program only")
-    if found.parted is None:
-        say(f"nowhere beyond {tolerance:g} relative L2")
-        return
-    say(f"first parted at {found.parted.first.name} ({found.parted.first.op_type}), beyond {tolerance:g}:")
-    say(tabulate([_row(found.parted)], headers=HEADERS, tablefmt="github", disable_numparse=True))
-    say("worst from there on:")
-    say(tabulate(list(_rows(found.worst)), headers=HEADERS, tablefmt="github", disable_numparse=True))
-    raise typer.Exit(1)
+    distances = [(one.name, one.from_torch) for one in (a, b) if one.from_torch is not None]
+    shown.show(document(found, tolerance, distances))
+    if found.parted is not None:
+        raise typer.Exit(1)
 
 
 def _save(a: Any, b: Any, data: Any, folder: Path) -> None:
@@ -71,23 +57,3 @@ def _save(a: Any, b: Any, data: Any, folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made: {error.strerror}") from None
     job.save(a, data, folder / "a.npz")
     job.save(b, data, folder / "b.npz")
-
-
-def _rows(deviations: tuple[Deviation, ...]) -> Iterator[list[str]]:
-    for one in deviations:
-        yield _row(one)
-
-
-def _row(one: Deviation) -> list[str]:
-    a, b = one.first.statistics, one.second.statistics
-    return [
-        one.first.name if one.first.name == one.second.name else f"{one.first.name} / {one.second.name}",
-        one.first.op_type,
-        ", ".join(map(str, a.shape)),
-        f"{one.rel_l2:.1e}",
-        f"{one.max_abs:.1e}",
-        *(f"{value:.3g}" for value in (a.smallest, a.largest, b.smallest, b.largest)),
-        f"{a.overflows}/{b.overflows}",
-        f"{a.nans}/{b.nans}",
-        str(one.collapsed_rows),
-    ]

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli import options
+from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.cli.table_options import TableOptions
 
 if TYPE_CHECKING:
     from harness.records.predictions import Prediction
 
 
+@expanded
 def engine(
     target: Annotated[
         str | None, typer.Argument(help="Key of the zoo, or path of an .mlpackage.", metavar="[MODEL|PACKAGE]")
@@ -32,16 +35,17 @@ def engine(
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's calibration.")
     ] = None,
-    form: options.Format = "github",
     probe: Annotated[
         bool, typer.Option("--probe", help="Run the rules that name a value on this Mac: measured beside published.")
     ] = False,
     executor: Annotated[
         str | None, typer.Option(help="With --probe: reference, to run the probes under the policies instead.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Results folder to keep the prediction in, for the report's page.")
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", help="Results folder to keep the prediction in, for the report's page."),
     ] = None,
+    shown: TableOptions,
 ) -> None:
     """Predict, per family: ops that leave the Neural Engine and why, values that break, an estimated latency.
 
@@ -52,25 +56,24 @@ def engine(
     """
     from harness.cli import selection
     from harness.engine import families
-    from harness.errors import ArgumentError, check_name
+    from harness.errors import ArgumentError
     from harness.records.predictions import write
-    from harness.report.engine_table import render
-    from harness.report.results_table import FORMATS
+    from harness.report.engine_table import COLUMNS, document
 
-    check_name("format", form, FORMATS)
+    shown.check(() if probe else COLUMNS)
     keys = families.choose([name for name in (family or "").split(",") if name])
     if probe:
-        _probe(keys, executor, form, named=bool(family))
+        _probe(keys, executor, shown, named=bool(family))
         return
     if executor is not None:
         raise ArgumentError(f"--executor {executor}: only with --probe")
     if (target is None) == (checkpoint is None):
         raise ArgumentError("name a model of the zoo, a package, or --checkpoint: one of them")
     found = _predictions(target, checkpoint, prompts, keys, (variant, lowering, frontend))
-    say(render(found, form))
-    if out is not None:
+    shown.show(document(found))
+    if results is not None:
         subject = Path(target or checkpoint or "").name
-        kept = write(out, selection.new_folder(out).run_id + "-" + subject, found)
+        kept = write(results, selection.new_folder(results).run_id + "-" + subject, found)
         say(f"kept in {kept}", err=True)
 
 
@@ -106,14 +109,14 @@ def _predictions(
     ]
 
 
-def _probe(keys: list[str], executor: str | None, form: str, *, named: bool) -> None:
+def _probe(keys: list[str], executor: str | None, shown: TableOptions, *, named: bool) -> None:
     """Print each probe's result beside the published one."""
     from harness.bench.probing import run
     from harness.bench.session import choose_executor
     from harness.engine.probes import family_of_chip
     from harness.errors import RuntimeUnavailableError, check_name
     from harness.records.environment import environment
-    from harness.report.probe_table import render
+    from harness.report.probe_table import document
     from harness.runtime import EXECUTORS, coreml
 
     name = check_name("executor", executor, EXECUTORS) if executor else "coreml"
@@ -129,4 +132,4 @@ def _probe(keys: list[str], executor: str | None, form: str, *, named: bool) -> 
         own = family_of_chip(environment().chip)
         family = keys[0] if named or own is None else own
         answers = [(family, list(run(choose_executor(), "")))]
-    say(render(answers, "predicted" if name == "reference" else "measured", form))
+    shown.show(document(answers, "predicted" if name == "reference" else "measured"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,7 +22,7 @@ def expect(
     prune: Annotated[bool, typer.Option("--prune", help="Give up rows and models that the run does not have.")] = False,
     model: options.OnlyModels = None,
     tier: options.OnlyTier = None,
-    results: options.Results = Path("results"),
+    results: options.Results = options.RESULTS,
 ) -> None:
     """Show, model by model, what a run would change in results/baselines, and with --update write it.
 

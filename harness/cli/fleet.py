@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
+from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.cli.table_options import TableOptions
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -67,25 +69,34 @@ def worker(
 
 
 @app.command()
-def status(address: Address) -> None:
+@expanded
+def status(address: Address, *, shown: TableOptions) -> None:
     """Show the workers behind a scheduler: what they announce, and what they have in hand.
 
     Example: ane-harness fleet status tcp://192.168.1.10:8786
     """
-    from tabulate import tabulate
-
+    from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
     from harness.workers.cluster import Cluster
 
+    columns = places(
+        head("worker", priority=DECIDING, width=16),
+        head("host", priority=DECIDING, width=16),
+        head("jobs side by side", "d"),
+        head("in hand", "d", priority=DECIDING),
+        head("ANE", priority=DECIDING),
+        head("memory", priority=DECIDING),
+        head("last seen", priority=DETAIL),
+    )
+    shown.check(columns)
     with Cluster(address) as cluster:
         busy = cluster.processing()
         rows = [_row(one, busy.get(key, 0)) for key, one in cluster.workers().items()]
-    headers = ["worker", "host", "jobs side by side", "in hand", "ANE", "memory", "last seen"]
-    say(tabulate(sorted(rows), headers=headers, tablefmt="github", disable_numparse=True))
+    shown.show(Document([Table(columns, sorted(rows))]))
     if not rows:
         say("no workers; start one on each machine: ane-harness fleet worker ADDRESS", err=True)
 
 
-def _row(worker: dict, in_hand: int) -> list[str]:  # type: ignore[type-arg]
+def _row(worker: dict, in_hand: int) -> list[str | int]:  # type: ignore[type-arg]
     import time
 
     from harness.workers.memory import text
@@ -97,8 +108,8 @@ def _row(worker: dict, in_hand: int) -> list[str]:  # type: ignore[type-arg]
     return [
         str(worker["name"]),
         worker["host"],
-        str(worker["nthreads"]),
-        str(in_hand),
+        worker["nthreads"],
+        in_hand,
         ane,
         memory,
         f"{seen:.0f} s ago",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import options
+from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.cli.table_options import TableOptions
 from harness.system import collector
 
 
+@expanded
 def history(
     *,
     model: options.OnlyModels = None,
@@ -22,8 +24,8 @@ def history(
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List series without a change, too.")] = False,
-    form: Annotated[str, typer.Option("--format", help="github, tsv or json (with every point).")] = "github",
-    results: options.Results = Path("results"),
+    results: options.Results = options.RESULTS,
+    shown: TableOptions,
 ) -> None:
     """Show the changes of figures over all runs: the night, and the commits and versions between.
 
@@ -31,14 +33,12 @@ def history(
     """
     from harness.cli.selection import Notes
     from harness.judge.nightly_series import history as read
-    from harness.report.history_table import FORMATS
+    from harness.report.history_table import COLUMNS, document
 
-    FORMATS.check(form)
+    shown.check(COLUMNS)
     with collector.paused():
         series = read(results, model or (), metric or (), Notes())
-    text = FORMATS[form](series, everything=everything)
-    if text:
-        say(text)
+    shown.show(document(series, everything=everything))
     changes = sum(len(one.changes) for one in series)
     nights = max((len(one.points) for one in series), default=0)
     say(f"{len(series)} series of up to {nights} nights, {changes} changes", err=True)

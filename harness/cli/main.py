@@ -25,6 +25,7 @@ from harness.cli import (
     history,
     list_models,
     nightly,
+    options,
     placement,
     regimes,
     report,
@@ -42,7 +43,10 @@ app = typer.Typer(
     help="Convert a zoo of language models with and without ane_rms, count their norms, measure their precision.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: options.FORMER_NAMES.get(name, name),
+    },
     epilog="Example: ane-harness run llama. Each command's --help has one of its own.",
 )
 app.command("list")(list_models.list_models)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,7 @@ def nightly(
     *,
     base: Annotated[str, typer.Option(help="What to judge against, as in compare.")] = "baselines",
     tier: options.OnlyTier = None,
-    results: options.Results = Path("results"),
+    results: options.Results = options.RESULTS,
 ) -> None:
     """Judge a run, and write nightly.md, nightly.html and nightly.xml (JUnit) into tables/ of --results.
 

@@ -45,6 +45,8 @@ Run = Annotated[str, typer.Argument(help="A run's id or its beginning, latest~1,
 OnlyModels = Annotated[list[str] | None, typer.Option("--model", help="Only this model; may be repeated.")]
 OnlyTier = Annotated[str | None, typer.Option("--tier", help="Only the models of this tier.")]
 
-Format = Annotated[str, typer.Option("--format", help="github, tsv or json.")]
-Out = Annotated[Path, typer.Option(help="Folder for records and tables.")]
-Results = Annotated[Path, typer.Option(help="Folder of runs and baselines.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of runs, tables and baselines.")]
+RESULTS = Path("results")
+"""The default of :data:`Results`."""
+FORMER_NAMES = {"out": "results"}
+"""Options by their former names, which are still accepted."""

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.output import say
+from harness.cli.option_set import expanded
+from harness.cli.table_options import TableOptions
 
 
+@expanded
 def placement(
     target: options.Target,
     *,
@@ -21,6 +23,7 @@ def placement(
     units: Annotated[str | None, typer.Option(help="Compute units. Default: the variant's, or CPU_AND_NE.")] = None,
     limit: Annotated[str, typer.Option(help="Time limit of one plan, for example 90s, 30m.")] = "300s",
     ops: Annotated[bool, typer.Option("--ops/--no-ops", help="Whether to list every op.")] = True,
+    shown: TableOptions,
 ) -> None:
     """Show the device planned for each op, the shares of ops and cost on the Neural Engine, and the hand-offs.
 
@@ -37,9 +40,10 @@ def placement(
     from harness.interpreter.package import package_path
     from harness.records.environment import environment
     from harness.report.engine_beside import beside_plan
-    from harness.report.placement_table import render
+    from harness.report.placement_table import OPS, SUMMARY, document
     from harness.runtime import coreml
 
+    shown.check(OPS if ops else SUMMARY)
     if units:
         check_name("compute unit", units, UNITS)
     seconds = quantities.seconds(limit, "--limit")
@@ -62,7 +66,6 @@ def placement(
             lowerings=tuple(lowerings),
         )
         found = planner.of_model(spec, options, units or "")
-    say(render([(one.name, one.ops, one.norms) for one in found], every_op=ops))
-    if family is not None:
-        for one in found:
-            say(beside_plan(one.name, family, one.ops, one.predicted))
+    programs = [(one.name, one.ops, one.norms) for one in found]
+    beside = [beside_plan(one.name, family, one.ops, one.predicted) for one in found] if family is not None else []
+    shown.show(document(programs, every_op=ops, beside=beside))

@@ -8,29 +8,31 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
-from harness.cli.output import say
+from harness.cli.option_set import expanded
+from harness.cli.table_options import TableOptions
 
 POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32,ane-m1,ane-m5"
 """Policies measured if none is named."""
 
 
+@expanded
 def regimes(
     *,
     lowering: Annotated[str | None, typer.Option(help="Lowerings, separated by commas. Default: all.")] = None,
     precision: Annotated[
         str | None, typer.Option(help=f"The executor's policies, separated by commas. Default: {POLICIES}.")
     ] = None,
-    form: options.Format = "github",
-    out: options.Out = Path("results"),
+    results: options.Results = options.RESULTS,
+    shown: TableOptions,
 ) -> None:
     """Measure one norm by itself: its error by lowering, numeric policy and kind of input (ordinary, zeros, spikes).
 
     Example: ane-harness regimes --lowering layer_norm,max_abs --precision fp16,fp16-blocked
     """
-    measure_regimes(lowering, precision, form, out)
+    measure_regimes(lowering, precision, results, shown)
 
 
-def measure_regimes(lowering: str | None, precision: str | None, form: str, out: Path) -> None:
+def measure_regimes(lowering: str | None, precision: str | None, results: Path, shown: TableOptions) -> None:
     """Print and keep the table of regimes.
 
     Raises
@@ -41,12 +43,13 @@ def measure_regimes(lowering: str | None, precision: str | None, form: str, out:
     from harness.cli.progress import progress
     from harness.interpreter.precision import POLICIES as KNOWN
     from harness.records.regime_errors import write
-    from harness.report.regimes_table import FORMATS
+    from harness.report import formats
+    from harness.report.regimes_table import document
 
-    FORMATS.check(form)
+    shown.check()
     lowerings = selection.lowerings(lowering, every=True)
     policies = selection.listed("precision", precision or POLICIES, KNOWN)
-    folder = selection.new_folder(out)
+    folder = selection.new_folder(results)
     from harness.measure.input_regimes import measure
 
     errors = []
@@ -54,6 +57,6 @@ def measure_regimes(lowering: str | None, precision: str | None, form: str, out:
         for error in measure(lowerings, policies):
             bar.say(f"{error.lowering} {error.policy}")
             errors.append(error)
-    folder.write_table(FORMATS["github"](errors) + "\n")
-    write(out, folder.run_id, errors)
-    say(FORMATS[form](errors))
+    folder.write_table(formats.github(document(errors)) + "\n")
+    write(results, folder.run_id, errors)
+    shown.show(document(errors))

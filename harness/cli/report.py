@@ -30,7 +30,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The file to write. Default: tables/RUN.html in --results.")
     ] = None,
-    results: options.Results = Path("results"),
+    results: options.Results = options.RESULTS,
 ) -> None:
     """Write one HTML file about a run that needs no network: what got worse, the zoo as a table, and each model.
 

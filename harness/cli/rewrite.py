@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.output import say
+from harness.cli.option_set import expanded
+from harness.cli.table_options import TableOptions
 from harness.system.text import squeezed
 
 
+@expanded
 def rewrite(
     source: Annotated[Path, typer.Argument(metavar="IN.mlpackage", help="The package to read; it is not changed.")],
     output: Annotated[
@@ -26,12 +28,16 @@ def rewrite(
         float | None, typer.Option(help="Scale the residual stream by this power of two, for example 0.125.")
     ] = None,
     function: Annotated[str | None, typer.Option(help="The one function to rewrite. Default: all.")] = None,
+    shown: TableOptions,
 ) -> None:
     """Write a package with its norms fused and lowered for the Neural Engine, and everything else as it was.
 
     Example: ane-harness rewrite theirs.mlpackage ours.mlpackage
     """
     import ane_rms
+    from harness.report.fusion_table import SITES, document
+
+    shown.check(SITES)
     from harness.errors import OutputError, PackageError
 
     try:
@@ -51,4 +57,4 @@ def rewrite(
         raise PackageError(squeezed(error)) from None
     except OSError as error:
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from None
-    say(str(report))
+    shown.show(document(report))

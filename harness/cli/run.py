@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from harness.cli.option_set import takes
+from harness.cli.option_set import expanded
 from harness.cli.output import say
 from harness.cli.regimes import measure_regimes
 from harness.cli.run_options import RunOptions
@@ -25,33 +25,34 @@ FINE = ("ok", "skipped")
 """Statuses that fail no run."""
 TEXT_SHAPE = "prefill:128"
 """The shape of a run with a text where none is named: perplexity over 32 tokens measures the lack of context."""
-HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "out")
+HOW = ("resume", "jobs", "memory", "scheduler", "limit", "form", "wide", "columns", "results")
 """Options that change how a run is done and shown, not its measurements: a resumed run takes only these."""
 
 
-@takes(RunOptions)
+@expanded
 def run(given: RunOptions) -> None:
-    """Convert models in each variant, check their norms, measure their precision; records go to --out.
+    """Convert models in each variant, check their norms, measure their precision; records go to --results.
 
     Each model runs in a child process: one that crashes, hangs or grows without end is a row with its reason.
 
     Example: ane-harness run llama qwen3 --variant off --variant on --lowering layer_norm,max_abs
     """
     from harness.cli import quantities
+    from harness.report.columns import COLUMNS
     from harness.report.reading_table import lines
-    from harness.report.results_table import FORMATS
+    from harness.report.results_table import document
 
-    FORMATS.check(given.form)
+    given.check(() if given.regimes else COLUMNS)
     if given.regimes and given.resume is None:
-        measure_regimes(given.lowering, given.precision, given.form, given.out)
+        measure_regimes(given.lowering, given.precision, given.results, given)
         return
     seconds = quantities.seconds(given.limit, "--limit")
     memory_bytes = quantities.memory_budget(given.memory)
-    plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.out, given.resume)
+    plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.results, given.resume)
     records = _run(plan, folder, _workers(given.scheduler, given.jobs, memory_bytes), seconds)
-    say(FORMATS[given.form](records))
+    given.show(document(records))
     for line in lines(records):
-        say(line, err=given.form != "github")
+        say(line, err=not given.for_people)
     _summary(records, folder, code=2 if plan.unusable else 1)
 
 
@@ -88,7 +89,7 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
         raise ArgumentError("--text: only with --checkpoint or --tier trained: seeded weights read nothing")
     specs, own = with_weights(specs) if weights is None and given.tier == TRAINED else (specs, {})
     rescale = selection.rescale(given.rescale, given.aim)
-    folder = selection.new_folder(given.out)
+    folder = selection.new_folder(given.results)
     options = Options(
         variants=tuple(variants),
         frontend=frontend,
@@ -112,7 +113,7 @@ def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
     return plan, folder
 
 
-def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunFolder]:
+def _resumed(context: typer.Context, results: Path, run_id: str) -> tuple[Plan, RunFolder]:
     """Return the plan and the folder of a run to resume."""
     import msgspec
 
@@ -124,7 +125,7 @@ def _resumed(context: typer.Context, out: Path, run_id: str) -> tuple[Plan, RunF
         source = context.get_parameter_source(name)
         if name not in HOW and source is not None and source.name == "COMMANDLINE":
             raise ArgumentError(f"--resume: the run keeps its own options; leave out {name!r}")
-    folder = RunFolder.resume(out, run_id)
+    folder = RunFolder.resume(results, run_id)
     try:
         plan = msgspec.json.decode(folder.read_plan(), type=Plan)
     except msgspec.MsgspecError as error:
@@ -153,7 +154,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
     from harness.plan.run_plan import record as blank
     from harness.plan.run_plan import row_of
     from harness.records.run_files import read_records
-    from harness.report.results_table import FORMATS
+    from harness.report.results_table import github
     from harness.run.jobs import run_jobs
 
     records = {row_of(record): record for record in read_records(folder.records)}
@@ -177,7 +178,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
         say(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
         raise typer.Exit(130) from None
     ordered = [records[row] for row in order if row in records]
-    folder.write_table(FORMATS["github"](ordered) + "\n")
+    folder.write_table(github(ordered) + "\n")
     return ordered
 
 

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from harness.cli import options
+from harness.cli.table_options import TableOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
+class RunOptions(TableOptions):
     """Values as given on the command line."""
 
     context: typer.Context
@@ -72,5 +73,4 @@ class RunOptions:
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Continue a run that was ended, by its id; it keeps its options.")
     ] = None
-    form: options.Format = "github"
-    out: options.Out = Path("results")
+    results: options.Results = options.RESULTS

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.cli.table_options import TableOptions
 
 if TYPE_CHECKING:
     from harness.zoo.trained_weights import TrainedWeights
@@ -21,22 +23,29 @@ Key = Annotated[str, typer.Argument(help="Key of the zoo.", metavar="KEY")]
 
 
 @app.command("list")
-def list_weights() -> None:
+@expanded
+def list_weights(*, shown: TableOptions) -> None:
     """Show the models that have trained weights, their licence, and which are fetched.
 
     Example: ane-harness weights list
     """
-    from tabulate import tabulate
-
+    from harness.report.table import DECIDING, Document, Table, head, places
     from harness.zoo.weights_folder import fetched
 
+    columns = places(
+        head("model", priority=DECIDING),
+        head("file", priority=DECIDING, width=16),
+        head("licence", priority=DECIDING, width=12),
+        head("state", priority=DECIDING, width=12),
+    )
+    shown.check(columns)
     rows = []
     for key, trained in _known().items():
         path = fetched(trained)
         state = f"fetched, {path.stat().st_size / 1e6:,.1f} MB" if path else "not fetched"
         terms = f"{trained.licence} ({trained.terms})" if trained.needs_acceptance else trained.licence
         rows.append((key, trained.name, terms, state))
-    say(tabulate(rows, ("model", "file", "licence", ""), "github", disable_numparse=True))
+    shown.show(Document([Table(columns, rows)]))
 
 
 @app.command()

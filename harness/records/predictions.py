@@ -98,5 +98,5 @@ def read_all(results: Path, odd: Callable[[str], None]) -> list[Prediction]:
         try:
             found += msgspec.json.decode(path.read_bytes(), type=list[Prediction])
         except (OSError, msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            odd(f"{path}: not predictions: {error}; ane-harness engine --out makes them")
+            odd(f"{path}: not predictions: {error}; ane-harness engine --results makes them")
     return found

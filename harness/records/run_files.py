@@ -87,7 +87,9 @@ class RunFolder:
                 else:
                     return folder
         except OSError as error:
-            raise OutputError(f"{root}: cannot write results there: {error.strerror}. Choose another --out.") from None
+            raise OutputError(
+                f"{root}: cannot write results there: {error.strerror}. Choose another --results."
+            ) from None
 
     @classmethod
     def resume(cls, root: Path, run_id: str) -> RunFolder:

@@ -7,57 +7,42 @@ options take no width in the other tables.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from harness.measure.metrics import METRICS
-from harness.records.schema import PREDICTING
-from harness.system.text import cell
+from harness.records.schema import PREDICTING, Record
+from harness.report.table import DECIDING, DETAIL
+from harness.report.table import Column as TableColumn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from harness.records.schema import Record
+    from collections.abc import Iterator, Sequence
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: its header, how to read its value from a record, how to show it (a format specification)."""
-
-    header: str
-    value: Callable[[Record], Any]
-    spec: str = ""
-    usual: str | None = None
-    """The value, as text, for which a column is left out if all records have it."""
-
-    def text(self, record: Record) -> str:
-        """Return the value as shown in a table's cell; a value that is not there is a dash."""
-        return cell(self.shown(self.value(record)))
-
-    def shown(self, value: Any) -> str:
-        """Return a value of this column as it is shown."""
-        return "-" if value is None or value == "" else format(value, self.spec)
+Column = TableColumn[Record]
+"""A column of a table of records."""
 
 
 def metric_column(name: str) -> Column:
     """Return the column of a metric, with its registered title and format."""
     found = METRICS[name]
-    return Column(found.title, lambda record: record.metrics.get(name), found.spec)
+    return Column(found.title, lambda record: record.metrics.get(name), found.spec, priority=DETAIL)
 
 
 def _metric_columns() -> Iterator[Column]:
     """Yield the column of each metric; that of the first is followed by its mean over prompts."""
     for name, found in METRICS.items():
-        if found.in_tables:
-            yield metric_column(name)
         if name == METRICS.default:
+            yield replace(metric_column(name), priority=DECIDING, short="precision")
             yield _mean_column(name)
+        elif found.in_tables:
+            yield metric_column(name)
 
 
 def _mean_column(name: str) -> Column:
     found = METRICS[name]
     title = f"{found.title}, mean of prompts"
-    return Column(title, lambda record: record.metrics.get(f"{name}_mean"), found.spec, usual="-")
+    return Column(title, lambda record: record.metrics.get(f"{name}_mean"), found.spec, usual="-", priority=DETAIL)
 
 
 def _policy(record: Record) -> str:
@@ -73,9 +58,15 @@ def _rescale(record: Record) -> str:
     return ", ".join(f"2^{round(math.log2(one))}" for one in factors) or "none"
 
 
+def _norms(record: Record) -> str:
+    """Return the numbers of fused and expected norms: ``13/13``."""
+    counts = (record.fused, record.norms_expected)
+    return "" if counts == (None, None) else "/".join("-" if count is None else str(count) for count in counts)
+
+
 COLUMNS = (
-    Column("model", lambda record: record.model),
-    Column("variant", lambda record: record.variant),
+    Column("model", lambda record: record.model, priority=DECIDING, width=24),
+    Column("variant", lambda record: record.variant, priority=DECIDING),
     Column("lowering", lambda record: record.lowering),
     Column("checkpoint", lambda record: record.checkpoint, usual="-"),
     Column("shape", lambda record: record.shape, usual="prefill"),
@@ -83,17 +74,18 @@ COLUMNS = (
     Column("rescale", _rescale, usual="-"),
     Column("executor", lambda record: record.executor),
     Column("policy", _policy),
-    Column("expected", lambda record: record.norms_expected, "d"),
-    Column("fused", lambda record: record.fused, "d"),
-    Column("missed", lambda record: record.missed, "d"),
-    Column("ops before", lambda record: record.ops_before, "d"),
-    Column("ops after", lambda record: record.ops_after, "d"),
-    Column("norm ops", lambda record: record.norm_ops, "d"),
-    Column("norm bytes", lambda record: record.norm_bytes, ",d"),
+    Column("norms", _norms, priority=DECIDING, on_terminal_only=True),
+    Column("expected", lambda record: record.norms_expected, "d", priority=DETAIL),
+    Column("fused", lambda record: record.fused, "d", priority=DETAIL),
+    Column("missed", lambda record: record.missed, "d", priority=DETAIL),
+    Column("ops before", lambda record: record.ops_before, "d", priority=DETAIL),
+    Column("ops after", lambda record: record.ops_after, "d", priority=DETAIL),
+    Column("norm ops", lambda record: record.norm_ops, "d", priority=DETAIL),
+    Column("norm bytes", lambda record: record.norm_bytes, ",d", priority=DETAIL),
     *_metric_columns(),
     Column("seconds", lambda record: sum(record.seconds.values()) or None, ".1f"),
-    Column("outcome", lambda record: record.outcome),
-    Column("status", lambda record: record.status),
+    Column("outcome", lambda record: record.outcome, priority=DECIDING),
+    Column("status", lambda record: record.status, priority=DECIDING),
 )
 
 

@@ -1,11 +1,10 @@
-"""Predictions of the engine model as text: a summary for each program and family, with ops, hazards and time."""
+"""Predictions of the engine model: a summary for each program and family, with ops, hazards and time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from tabulate import tabulate
+from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,23 +35,38 @@ HEADERS = [
     "from",
     "to",
 ]
+DECIDE = ("program", "family", "ops", "on engine", "leave", "hazards", "estimate ms")
+"""The columns that are always shown on a terminal."""
+COLUMNS = places(
+    *(
+        head(name, priority=DECIDING if name in DECIDE else DETAIL, width=12 if name == "program" else 0)
+        for name in HEADERS
+    )
+)
+ABSENCES = places(
+    head("op", priority=DECIDING, width=8),
+    head("count", "d", priority=DECIDING),
+    head("how", priority=DECIDING),
+    head("reason", priority=DECIDING, width=24),
+)
+HAZARDS = places(
+    head("value", priority=DECIDING, width=12),
+    head("op", priority=DECIDING, width=8),
+    head("reason", priority=DECIDING, width=24),
+)
+TIMES = places(head("class", priority=DECIDING), head("ms", priority=DECIDING))
 
 
-def render(predictions: Sequence[Prediction], form: str = "github", hazards: int = 12) -> str:
-    """Return predictions as GitHub Markdown, tab-separated values or JSON.
+def document(predictions: Sequence[Prediction], hazards: int = 12) -> Document:
+    """Return the summary, the details of each program, and the note on their source; JSON holds the predictions.
 
     Parameters
     ----------
     predictions: those to show.
-    form: ``github``, ``tsv`` or ``json``.
     hazards: how many hazards of a program are listed before the rest is counted.
     """
-    if form == "json":
-        return msgspec.json.format(msgspec.json.encode(list(predictions)), indent=2).decode()
     rows = [summary(one) for one in predictions]
-    if form == "tsv":
-        return "\n".join("\t".join(row) for row in [HEADERS, *rows])
-    return "\n\n".join([_table(rows, HEADERS), *_details(predictions, hazards), NOTE])
+    return Document([Table(COLUMNS, rows), *_details(predictions, hazards), NOTE], data=list(predictions))
 
 
 def summary(one: Prediction) -> list[str]:
@@ -71,24 +85,21 @@ def summary(one: Prediction) -> list[str]:
     ]
 
 
-def _details(predictions: Sequence[Prediction], most: int) -> Iterator[str]:
+def _details(predictions: Sequence[Prediction], most: int) -> Iterator[Table[Any] | str]:
     for one in predictions:
         title = f"{one.subject} on {one.family}"
         if one.absences:
-            rows = [
-                [absence.op_type, str(absence.count), "leaves" if absence.certain else "may leave", absence.reason]
+            absences = [
+                (absence.op_type, absence.count, "leaves" if absence.certain else "may leave", absence.reason)
                 for absence in one.absences
             ]
-            yield f"{title}: ops that leave the engine\n\n" + _table(rows, ["op", "count", "", "reason"])
+            yield Table(ABSENCES, absences, title=f"{title}: ops that leave the engine")
         if one.hazards:
-            rows = [[hazard.name, hazard.op_type, hazard.reason] for hazard in one.hazards[:most]]
-            more = f"\n\nand {len(one.hazards) - most} more" if len(one.hazards) > most else ""
-            yield f"{title}: values that would break\n\n" + _table(rows, ["value", "op", "reason"]) + more
-        rows = [[name, f"{seconds * 1e3:.3g}"] for name, seconds in one.by_class_s.items() if seconds]
-        missing = [[f"{name} ({count})", "no estimate"] for name, count in one.without_estimate.items()]
-        if rows or missing:
-            yield f"{title}: estimated time by class\n\n" + _table(rows + missing, ["class", "ms"])
-
-
-def _table(rows: list[list[str]], headers: list[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+            found = [(hazard.name, hazard.op_type, hazard.reason) for hazard in one.hazards[:most]]
+            yield Table(HAZARDS, found, title=f"{title}: values that would break")
+            if len(one.hazards) > most:
+                yield f"and {len(one.hazards) - most} more"
+        times = [(name, f"{seconds * 1e3:.3g}") for name, seconds in one.by_class_s.items() if seconds]
+        times += [(f"{name} ({count})", "no estimate") for name, count in one.without_estimate.items()]
+        if times:
+            yield Table(TIMES, times, title=f"{title}: estimated time by class")

@@ -1,45 +1,39 @@
-"""Series over nights as GitHub Markdown, tab-separated values, or JSON."""
+"""The table of the changes of series over nights."""
 
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from tabulate import tabulate
-
-from harness.errors import UnknownNameError
 from harness.judge.figures import text
-from harness.system.light_registry import Registry
-from harness.system.text import cell, squeezed
+from harness.report import formats
+from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.records.series import Series
 
-HEADERS = ("row", "figure", "nights", "since", "before", "now", "verdict", "between")
+COLUMNS = places(
+    head("row", priority=DECIDING, width=14),
+    head("figure", priority=DECIDING),
+    head("nights", "d", priority=DETAIL),
+    head("since", priority=DECIDING, width=10),
+    head("before", priority=DECIDING),
+    head("now", priority=DECIDING),
+    head("verdict", priority=DECIDING, width=10),
+    head("between", width=20),
+)
 
 
-class Format(Protocol):
-    """Render series: those with a change, or all."""
-
-    def __call__(self, series: Sequence[Series], *, everything: bool = ...) -> str:
-        """Return the table."""
-
-
-FORMATS: Registry[Format] = Registry("format", UnknownNameError)
-"""Every output format by name."""
-
-
-def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
+def lines(series: Sequence[Series], *, everything: bool) -> list[list[Any]]:
     """Return a line for each change, the latest first, followed if asked by one for each series without a change."""
     found = [(change.night.time, one, change) for one in series for change in one.changes]
     rows = [
         [
             one.title,
             one.measure,
-            str(len(one.points)),
+            len(one.points),
             change.night.run_id,
             text(one.measure, change.before),
             text(one.measure, change.after),
@@ -51,9 +45,9 @@ def lines(series: Sequence[Series], *, everything: bool) -> list[list[str]]:
     return rows + [_flat(one) for one in series if everything and not one.changes]
 
 
-def _flat(one: Series) -> list[str]:
+def _flat(one: Series) -> list[Any]:
     values = [point.value for point in one.points if point.value is not None]
-    return [one.title, one.measure, str(len(one.points)), "-", "-", text(one.measure, median(values)), "unchanged", "-"]
+    return [one.title, one.measure, len(one.points), "-", "-", text(one.measure, median(values)), "unchanged", "-"]
 
 
 def ended(series: Sequence[Series]) -> list[str]:
@@ -69,22 +63,12 @@ def ended(series: Sequence[Series]) -> list[str]:
     ]
 
 
-@FORMATS.register
-def github(series: Sequence[Series], *, everything: bool = False) -> str:
-    """Return a GitHub Markdown table."""
-    rows = [[cell(value) for value in row] for row in lines(series, everything=everything)]
-    return tabulate(rows, headers=HEADERS, tablefmt="github", disable_numparse=True) if rows else ""
-
-
-@FORMATS.register
-def tsv(series: Sequence[Series], *, everything: bool = False) -> str:
-    """Return tab-separated values with a header line."""
-    rows = [list(HEADERS), *lines(series, everything=everything)]
-    return "\n".join("\t".join(squeezed(value) for value in row) for row in rows)
-
-
-@FORMATS.register
-def json(series: Sequence[Series], *, everything: bool = False) -> str:
-    """Return the series with their points as a JSON array: those with a change, or all."""
+def document(series: Sequence[Series], *, everything: bool = False) -> Document:
+    """Return the table of changes; JSON holds the series with their points: those with a change, or all."""
     shown = [one for one in series if everything or one.changes]
-    return msgspec.json.format(msgspec.json.encode(shown), indent=2).decode()
+    return Document([Table(COLUMNS, lines(series, everything=everything))], data=shown)
+
+
+def github(series: Sequence[Series], *, everything: bool = False) -> str:
+    """Return the table as GitHub Markdown."""
+    return formats.github(document(series, everything=everything))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.measure.metrics import METRICS
 from harness.report.columns import Column, metric_column
+from harness.report.table import DECIDING, DETAIL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,36 +73,40 @@ def _against_first(records: Sequence[Record]) -> Callable[[Record], str | None]:
     return ratio
 
 
-def columns(records: Sequence[Record]) -> tuple[Column, ...]:
-    """Return the columns that any of these rows has a value for; times are in milliseconds."""
-    every = (
-        Column("model", lambda record: record.model),
+def every_column(records: Sequence[Record] = ()) -> tuple[Column, ...]:
+    """Return every column that there may be, for --columns; those relative to others compare with these rows."""
+    return (
+        Column("model", lambda record: record.model, priority=DECIDING, width=16),
         Column("shape", lambda record: "" if record.shape == "prefill" else record.shape),
-        Column("variant", lambda record: record.variant),
+        Column("variant", lambda record: record.variant, priority=DECIDING),
         Column("lowering", lambda record: record.lowering),
         Column("units", lambda record: record.compute_units),
-        Column("precision", lambda record: record.compute_precision),
-        Column("executor", lambda record: record.executor),
-        Column("p50 ms", _at("predict", 0.5), ".3f"),
+        Column("precision", lambda record: record.compute_precision, priority=DETAIL),
+        Column("executor", lambda record: record.executor, priority=DECIDING),
+        Column("p50 ms", _at("predict", 0.5), ".3f", priority=DECIDING),
         Column("against first", _against_first(records)),
-        Column("p90", _at("predict", 0.9), ".3f"),
-        Column("p99", _at("predict", 0.99), ".3f"),
-        Column("min", _at("predict", 0.0), ".3f"),
-        Column("IQR", _range, ".3f"),
+        Column("p90", _at("predict", 0.9), ".3f", priority=DETAIL),
+        Column("p99", _at("predict", 0.99), ".3f", priority=DETAIL),
+        Column("min", _at("predict", 0.0), ".3f", priority=DETAIL),
+        Column("IQR", _range, ".3f", priority=DETAIL),
         Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d"),
-        Column("framework p50", _at("predict_framework", 0.5), ".3f"),
-        Column("tokens/s", tokens_per_second, ",.0f"),
-        Column("first predict", _at("first_predict", 0.5), ".1f"),
-        Column("cold compile", _at("cold_compile", 0.5), ".1f"),
-        Column("cold load", _at("cold_load", 0.5), ".1f"),
-        Column("warm load", _at("warm_load", 0.5), ".1f"),
+        Column("framework p50", _at("predict_framework", 0.5), ".3f", priority=DETAIL),
+        Column("tokens/s", tokens_per_second, ",.0f", priority=DECIDING),
+        Column("first predict", _at("first_predict", 0.5), ".1f", priority=DETAIL),
+        Column("cold compile", _at("cold_compile", 0.5), ".1f", priority=DETAIL),
+        Column("cold load", _at("cold_load", 0.5), ".1f", priority=DETAIL),
+        Column("warm load", _at("warm_load", 0.5), ".1f", priority=DETAIL),
         Column("load", _at("load", 0.5), ".1f"),
         Column("sustained / burst", slowdown, ".3f"),
         metric_column(METRICS.default),
         Column("outcome", lambda record: record.outcome),
         Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
         Column("hand-offs", lambda record: record.placement and record.placement.hand_offs, "d"),
-        Column("marks", lambda record: ", ".join(record.marks)),
-        Column("status", lambda record: record.status),
+        Column("marks", lambda record: ", ".join(record.marks), width=12),
+        Column("status", lambda record: record.status, priority=DECIDING),
     )
-    return tuple(column for column in every if any(column.text(record) != "-" for record in records))
+
+
+def columns(records: Sequence[Record]) -> tuple[Column, ...]:
+    """Return the columns that any of these rows has a value for; times are in milliseconds."""
+    return tuple(column for column in every_column(records) if any(column.text(record) != "-" for record in records))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.measure.metrics import METRICS
 from harness.report.columns import Column, metric_column
 from harness.report.latency_table import percentile
+from harness.report.table import DECIDING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,8 +64,8 @@ def costs(records: Sequence[Record]) -> Iterator[Cost]:
             )
 
 
-def columns(records: Sequence[Record]) -> tuple[Column, ...]:
-    """Return the columns of the table; times are in microseconds."""
+def every_column(records: Sequence[Record] = ()) -> tuple[Column, ...]:
+    """Return every column that there may be, for --columns; those relative to others compare with these rows."""
     without = added(records)
 
     def cost(record: Record) -> float | None:
@@ -75,19 +76,23 @@ def columns(records: Sequence[Record]) -> tuple[Column, ...]:
         found = record.samples.get("predict")
         return statistics.median(found) * 1e6 if found else None
 
-    every = (
-        Column("tokens x width", lambda record: record.size),
+    return (
+        Column("tokens x width", lambda record: record.size, priority=DECIDING),
         Column("precision", lambda record: record.compute_precision),
-        Column("lowering", lambda record: record.lowering or "(no norm)"),
-        Column("executor", lambda record: record.executor),
-        Column("norm us", cost, ",.1f"),
+        Column("lowering", lambda record: record.lowering or "(no norm)", priority=DECIDING),
+        Column("executor", lambda record: record.executor, priority=DECIDING),
+        Column("norm us", cost, ",.1f", priority=DECIDING),
         Column("whole us", whole, ",.1f"),
         Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d"),
         metric_column(METRICS.default),
         Column("outcome", lambda record: record.outcome),
         Column("norm on", lambda record: record.placement and ", ".join(record.placement.norms)),
         Column("cost on ANE", lambda record: record.placement and record.placement.cost.get("ane", 0.0), ".0%"),
-        Column("marks", lambda record: ", ".join(record.marks)),
-        Column("status", lambda record: record.status),
+        Column("marks", lambda record: ", ".join(record.marks), width=12),
+        Column("status", lambda record: record.status, priority=DECIDING),
     )
-    return tuple(column for column in every if any(column.text(record) != "-" for record in records))
+
+
+def columns(records: Sequence[Record]) -> tuple[Column, ...]:
+    """Return the columns that any of these rows has a value for; times are in microseconds."""
+    return tuple(column for column in every_column(records) if any(column.text(record) != "-" for record in records))

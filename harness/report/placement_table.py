@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tabulate import tabulate
-
+from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
 from harness.runtime.compute_plan import DEVICES, moved, norm_kernels, summarize
 
 if TYPE_CHECKING:
@@ -34,37 +33,66 @@ def summary(name: str, ops: Sequence[PlannedOp], norms: Sequence[str]) -> list[s
     ]
 
 
-SUMMARY = ["program", "ops", *DEVICES, "ops on ANE", "cost on ANE", "hand-offs", "norms"]
+SUMMARY = places(
+    head("program", priority=DECIDING, width=16),
+    head("ops", priority=DECIDING),
+    *(head(device, priority=DETAIL) for device in DEVICES),
+    head("ops on ANE", priority=DECIDING),
+    head("cost on ANE", priority=DECIDING),
+    head("hand-offs", priority=DECIDING),
+    head("norms", priority=DECIDING, width=8),
+)
+OPS = places(
+    head("op", priority=DECIDING, width=20),
+    head("type", priority=DECIDING, width=8),
+    head("preferred", priority=DECIDING),
+    head("supported", width=8),
+    head("cost", ".4f"),
+    head("role", priority=DECIDING, absent=""),
+)
+
+Program: TypeAlias = "tuple[str, Sequence[PlannedOp], Sequence[str]]"
+"""A program's name, its ops and the names of its norms."""
 
 
-def render(programs: Sequence[tuple[str, Sequence[PlannedOp], Sequence[str]]], *, every_op: bool) -> str:
-    """Return the tables of programs, given by name, ops and names of norms, as GitHub Markdown."""
-    return "\n\n".join(_parts(programs, every_op=every_op))
+def document(programs: Sequence[Program], *, every_op: bool, beside: Sequence[Table[Any] | str] = ()) -> Document:
+    """Return the tables of programs; JSON holds each program with its summary and its ops.
+
+    Parameters
+    ----------
+    programs: in the order in which one is compared with the next.
+    every_op: whether each op is listed.
+    beside: what follows the note: the engine model's predictions.
+    """
+    data = [
+        {"program": name, "summary": summarize(ops, norms), "ops": list(ops), "norms": list(norms)}
+        for name, ops, norms in programs
+    ]
+    return Document([*_parts(programs, every_op=every_op), *beside], data=data)
 
 
-def _parts(programs: Sequence[tuple[str, Sequence[PlannedOp], Sequence[str]]], *, every_op: bool) -> Iterator[str]:
+def _parts(programs: Sequence[Program], *, every_op: bool) -> Iterator[Table[Any] | str]:
     if every_op:
         for name, ops, norms in programs:
-            kernels = {op.output for op in norm_kernels(ops, norms)}
-            rows = [
-                [
-                    op.output,
-                    op.op_type,
-                    op.preferred,
-                    " ".join(op.supported),
-                    "-" if op.cost is None else f"{op.cost:.4f}",
-                    "norm" if op.output in kernels else "",
-                ]
-                for op in ops
-            ]
-            yield f"{name}\n\n" + _table(rows, ["op", "type", "preferred", "supported", "cost", ""])
-    yield _table([summary(name, ops, norms) for name, ops, norms in programs], SUMMARY)
+            yield _every_op(name, ops, norms)
+    yield Table(SUMMARY, [summary(name, ops, norms) for name, ops, norms in programs])
     for (before, old, _), (after, new, _) in zip(programs, programs[1:], strict=False):  # noqa: RUF007 - as many as there are
-        changes = [[kind, device, str(a), str(b)] for kind, device, a, b in moved(old, new)]
-        if changes:
-            yield _table(changes, ["type", "device", before, after])
+        columns = places(*(head(name, priority=DECIDING) for name in ("type", "device", before, after)))
+        yield Table(columns, moved(old, new))
     yield NOTE
 
 
-def _table(rows: list[list[str]], headers: list[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+def _every_op(name: str, ops: Sequence[PlannedOp], norms: Sequence[str]) -> Table[Any]:
+    kernels = {op.output for op in norm_kernels(ops, norms)}
+    rows = [
+        (
+            op.output,
+            op.op_type,
+            op.preferred,
+            " ".join(op.supported),
+            op.cost,
+            "norm" if op.output in kernels else "",
+        )
+        for op in ops
+    ]
+    return Table(OPS, rows, title=name)

@@ -5,33 +5,32 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import msgspec
-from tabulate import tabulate
+from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.engine.probes import Answer
 
-HEADERS = ("family", "probe", "input", "published", "source", "")
 
-
-def render(answers: Sequence[tuple[str, Sequence[Answer]]], kind: str, form: str = "github") -> str:
+def document(answers: Sequence[tuple[str, Sequence[Answer]]], kind: str) -> Document:
     """Return the table.
 
     Parameters
     ----------
     answers: by family, the answer to each probe.
     kind: ``measured`` for a device, ``predicted`` for a policy: the header of the results' column.
-    form: ``github``, ``tsv`` or ``json``.
     """
-    headers = [*HEADERS[:3], kind, *HEADERS[3:]]
-    rows = [[family, *_row(family, one)] for family, found in answers for one in found]
-    if form == "json":
-        return msgspec.json.format(msgspec.json.encode([dict(zip(headers, row, strict=True)) for row in rows])).decode()
-    if form == "tsv":
-        return "\n".join("\t".join(row) for row in [headers, *rows])
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    columns = places(
+        head("family", priority=DECIDING),
+        head("probe", priority=DECIDING, width=12),
+        head("input", width=12),
+        head(kind, priority=DECIDING, width=12),
+        head("published", priority=DECIDING, width=12),
+        head("source", priority=DETAIL, width=16),
+        head("agreement", priority=DECIDING),
+    )
+    return Document([Table(columns, [[family, *_row(family, one)] for family, found in answers for one in found])])
 
 
 def _row(family: str, one: Answer) -> list[str]:

@@ -1,16 +1,12 @@
-"""A results table as GitHub Markdown, tab-separated values, or JSON."""
+"""The table of a run's records, a line for each record with a reason, and the table of rescaled regions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-import msgspec
-from tabulate import tabulate
-
-from harness.errors import UnknownNameError
-from harness.report import rescale_table
-from harness.report.columns import COLUMNS, Column, shown
-from harness.system.light_registry import Registry
+from harness.report import formats, rescale_table
+from harness.report.columns import COLUMNS, Column
+from harness.report.table import Document, Table
 from harness.system.text import squeezed
 
 if TYPE_CHECKING:
@@ -18,38 +14,26 @@ if TYPE_CHECKING:
 
     from harness.records.schema import Record
 
-
-class Format(Protocol):
-    """Render records with all of the columns given, or those of a run's table."""
-
-    def __call__(self, records: Sequence[Record], columns: Sequence[Column] = ..., /) -> str:
-        """Return the table."""
+REASON = Column("reason", lambda record: squeezed(record.reason), absent="")
+"""The last column of tab-separated and comma-separated values."""
 
 
-FORMATS: Registry[Format] = Registry("format", UnknownNameError)
-"""Every output format by name."""
+def document(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> Document:
+    """Return the tables of records with the columns given; JSON holds the whole records.
 
-
-@FORMATS.register
-def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
-    """Return a GitHub Markdown table, a line for each record that is not ok, and a table of the rescaled regions."""
-    columns = shown(records, columns)
-    rows = [[column.text(record) for column in columns] for record in records]
-    table = tabulate(rows, headers=[column.header for column in columns], tablefmt="github", disable_numparse=True)
+    The columns are those that carry information: all for programs, fewer for people.
+    """
+    table = Table(columns, records)
     reasons = [f"- {record.title}: {squeezed(record.reason)}" for record in records if record.reason]
-    scaled = rescale_table.render(records)
-    return "\n".join([table, *(["", *reasons] if reasons else []), *(["", scaled] if scaled else [])])
+    scaled = rescale_table.table(records)
+    parts: list[Table[Record] | Table[rescale_table.Region] | str] = [
+        table,
+        *(["\n".join(reasons)] if reasons else []),
+        *([scaled] if scaled.rows else []),
+    ]
+    return Document(parts, Table((*columns, REASON), records), list(records))
 
 
-@FORMATS.register
-def tsv(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
-    """Return tab-separated values with a header line, the reason last; tabs and line ends in a value are spaces."""
-    lines = [[*(column.header for column in columns), "reason"]]
-    lines += [[*(column.text(record) for column in columns), squeezed(record.reason)] for record in records]
-    return "\n".join("\t".join(line) for line in lines)
-
-
-@FORMATS.register
-def json(records: Sequence[Record], _columns: Sequence[Column] = COLUMNS) -> str:
-    """Return the whole records as a JSON array."""
-    return msgspec.json.format(msgspec.json.encode(list(records)), indent=2).decode()
+def github(records: Sequence[Record], columns: Sequence[Column] = COLUMNS) -> str:
+    """Return the tables as GitHub Markdown."""
+    return formats.github(document(records, columns))

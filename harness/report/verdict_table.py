@@ -1,27 +1,20 @@
-"""A comparison as GitHub Markdown, tab-separated values, or JSON."""
+"""The table of a comparison."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-from tabulate import tabulate
-
-from harness.errors import UnknownNameError
 from harness.records.verdicts import KINDS, Verdict
-from harness.system.light_registry import Registry
-from harness.system.text import cell, squeezed
+from harness.report import formats
+from harness.report.table import DECIDING, Column, Document, Table
 
-HEADERS = ("verdict", "row", "figure", "what")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FOLDED = ("not comparable", "insufficient data", "unchanged")
 """Kinds whose equal lines are folded into one in a table for people."""
-
-Format = Callable[[Sequence[Verdict]], str]
-
-FORMATS: Registry[Format] = Registry("format", UnknownNameError)
-"""Every output format by name."""
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
@@ -35,48 +28,52 @@ def what(verdict: Verdict) -> str:
     return verdict.sentence.removeprefix(f"{verdict.title}: ")
 
 
-@FORMATS.register
-def github(verdicts: Sequence[Verdict]) -> str:
-    """Return a GitHub Markdown table."""
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Verdicts that say the same of several rows."""
+
+    alike: Sequence[Verdict]
+
+    @property
+    def title(self) -> str:
+        """The first row, and the number of the others."""
+        more = len(self.alike) - 1
+        return self.alike[0].title + (f" and {more} more row{'s' * (more != 1)}" if more else "")
+
+
+COLUMNS = (
+    Column[Folded]("verdict", lambda one: one.alike[0].kind, priority=DECIDING, width=10),
+    Column[Folded]("row", lambda one: one.title, priority=DECIDING, width=14),
+    Column[Folded]("figure", lambda one: one.alike[0].measure, priority=DECIDING),
+    Column[Folded]("what", lambda one: what(one.alike[0]), priority=DECIDING, width=24),
+)
+"""The columns for people."""
+
+
+def _flat(name: str) -> Column[Verdict]:
+    """Return a column for programs."""
+    if name in ("low", "high"):
+        return Column(name, lambda one: one.interval and one.interval[name == "high"], str, absent="")
+    return Column(name, lambda one: getattr(one, name), str, absent="")
+
+
+FLAT = tuple(
+    map(
+        _flat,
+        ("kind", "title", "measure", "base", "candidate", "ratio", "low", "high", "p", "samples", "site", "sentence"),
+    )
+)
+
+
+def document(verdicts: Sequence[Verdict]) -> Document:
+    """Return the table of verdicts, in which rows of the same sentence share a line; JSON holds every verdict."""
     rows: dict[Any, list[Verdict]] = {}
     for number, verdict in enumerate(verdicts):
         alike = (verdict.kind, verdict.measure, what(verdict)) if verdict.kind in FOLDED else number
         rows.setdefault(alike, []).append(verdict)
-    lines = [[ones[0].kind, cell(_title(ones)), ones[0].measure, cell(what(ones[0]))] for ones in rows.values()]
-    return tabulate(lines, headers=HEADERS, tablefmt="github", disable_numparse=True) if lines else ""
+    return Document([Table(COLUMNS, list(map(Folded, rows.values())))], Table(FLAT, verdicts), list(verdicts))
 
 
-def _title(alike: Sequence[Verdict]) -> str:
-    more = len(alike) - 1
-    return alike[0].title + (f" and {more} more row{'s' * (more != 1)}" if more else "")
-
-
-@FORMATS.register
-def tsv(verdicts: Sequence[Verdict]) -> str:
-    """Return tab-separated values with a header line; tabs and line ends in a value are spaces."""
-    columns = (
-        "kind",
-        "title",
-        "measure",
-        "base",
-        "candidate",
-        "ratio",
-        "low",
-        "high",
-        "p",
-        "samples",
-        "site",
-        "sentence",
-    )
-    lines = ["\t".join(columns)]
-    for verdict in verdicts:
-        low, high = verdict.interval or (None, None)
-        values = {**msgspec.structs.asdict(verdict), "low": low, "high": high}
-        lines.append("\t".join("" if values[name] is None else squeezed(values[name]) for name in columns))
-    return "\n".join(lines)
-
-
-@FORMATS.register
-def json(verdicts: Sequence[Verdict]) -> str:
-    """Return the verdicts as a JSON array."""
-    return msgspec.json.format(msgspec.json.encode(list(verdicts)), indent=2).decode()
+def github(verdicts: Sequence[Verdict]) -> str:
+    """Return the table as GitHub Markdown."""
+    return formats.github(document(verdicts))

@@ -37,7 +37,7 @@ ROOMS = {
         "zoo",
     },
     "judge": {"errors", "measure", "records", "system"},
-    "report": {"engine", "errors", "judge", "measure", "records", "runtime", "system"},
+    "report": {"ane_rms", "engine", "errors", "interpreter", "judge", "measure", "records", "runtime", "system"},
     "explain": {
         "ane_rms",
         "convert",

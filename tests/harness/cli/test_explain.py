@@ -52,7 +52,7 @@ def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
 def test_explain_lists_the_sites_of_a_model():
     done = harness("explain", "qwen3", "--frontend", "export")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("| fused | mean_rsqrt_mul") == 9
+    assert done.stdout.count("| fused   | mean_rsqrt_mul") == 9
     assert "9 fused, 0 missed (converted for CPU_AND_NE, layer_norm)" in done.stdout
 
 

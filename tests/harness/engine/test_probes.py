@@ -8,7 +8,8 @@ import pytest
 from harness.engine import families, probes
 from harness.engine.probes import PROBES, Answer, Probe
 from harness.interpreter import ReferenceModel
-from harness.report.probe_table import render
+from harness.report import formats
+from harness.report.probe_table import document
 
 LEFT_OUT = "matmul: 4,096 and 1,024 ones"
 """The first stage of sums, which the policies leave out."""
@@ -38,9 +39,13 @@ def test_the_family_of_a_chip(chip, family):
     assert probes.family_of_chip(chip) == family
 
 
+def table(answers, kind):
+    return formats.github(document(answers, kind))
+
+
 def test_the_table_says_where_a_device_differs():
     first, second = PROBES[:2]
-    text = render([("m1", [Answer(first, (32752.0,)), Answer(second, (65504.0,))])], "measured")
+    text = table([("m1", [Answer(first, (32752.0,)), Answer(second, (65504.0,))])], "measured")
     lines = text.splitlines()
     assert "measured" in lines[0]
     assert lines[2].rstrip(" |").endswith("agrees")
@@ -48,9 +53,9 @@ def test_the_table_says_where_a_device_differs():
 
 
 def test_a_probe_that_did_not_run_has_its_reason():
-    assert "killed: signal 9" in render([("m1", [Answer(PROBES[0], (), "killed: signal 9")])], "measured")
+    assert "killed: signal 9" in table([("m1", [Answer(PROBES[0], (), "killed: signal 9")])], "measured")
 
 
 def test_the_sign_of_zero_counts():
     zero = next(probe for probe in PROBES if probe.name == "sqrt(-1)")
-    assert "differs" in render([("m1", [Answer(zero, (-0.0,))])], "measured")
+    assert "differs" in table([("m1", [Answer(zero, (-0.0,))])], "measured")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.report.results_table import FORMATS
+from harness.report.formats import FORMATS
+from harness.report.results_table import document
 from tests.harness.example_records import METRICS, NORMS, record, sites
 
 ROWS = [
@@ -26,4 +27,4 @@ ROWS = [
 
 @pytest.mark.parametrize("form", ["github", "tsv"])
 def test_the_table_of_a_run(form, snapshot):
-    assert FORMATS[form](ROWS) == snapshot
+    assert FORMATS[form](document(ROWS)) == snapshot
