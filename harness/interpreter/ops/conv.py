@@ -81,6 +81,38 @@ def conv(
     return result if bias is None else result + bias.reshape(1, -1, *[1] * spatial)
 
 
+@impl("conv_quantized")
+def conv_quantized(
+    ctx: Context,
+    x: Tensor,
+    weight: Tensor,
+    quantization_type: str,
+    quant_scale: Tensor,
+    quant_bias: Tensor,
+    bias: Tensor | None = None,
+    nbits: int = 8,
+    strides: Ints | None = None,
+    pad_type: str = "valid",
+    pad: Ints | None = None,
+    dilations: Ints | None = None,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve with ``codes * quant_scale + quant_bias``, each one number or one an output channel.
+
+    Raises
+    ------
+    ValueError: for a lookup table, whose place coremltools does not document, and for codes above ``nbits``.
+    """
+    if quantization_type != "linear":
+        raise ValueError(f"expected the quantization type linear, got {quantization_type!r}")
+    if int(weight.max()) >= 2**nbits:
+        raise ValueError(f"expected codes of {nbits} bits, got {int(weight.max())}")
+    along = (-1, *[1] * (weight.dim() - 1))
+    exact = weight.to(x.dtype) * quant_scale.reshape(along) + quant_bias.reshape(along)
+    offset = None if bias is None else bias.to(x.dtype)
+    return conv(ctx, x, exact, offset, strides, pad_type, pad, dilations, groups)
+
+
 def _products(image: Tensor, weight: Tensor, strides: Ints, dilations: Ints, groups: int) -> Iterator[Tensor]:
     """Yield ``[n, groups, C_out / groups, *D_out]`` for every input channel and kernel position."""
     kernel = weight.shape[2:]
