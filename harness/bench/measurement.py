@@ -72,8 +72,9 @@ class Teller:
 class _Measurement:
     def __init__(self, job: Measure, announce: Announce, tell: Callable[[int], None]) -> None:
         self.job, self.announce, self.tell = job, announce, tell
-        with np.load(job.values.inputs) as stored:
-            self.inputs = dict(stored)
+        files = [part.inputs or job.values.inputs for part in job.parts]
+        read = {path: _arrays(path) for path in dict.fromkeys(files)}
+        self.inputs = [read[path] for path in files]
         self.ready: dict[int, tuple[Executor, Any]] = {}
 
     def run(self) -> Iterator[Item]:
@@ -101,7 +102,7 @@ class _Measurement:
             self.announce(f"{name}: first predict")
             state = executor.make_state()
             start = time.perf_counter()
-            outputs = executor.predict(self.inputs, state)
+            outputs = executor.predict(self.inputs[part], state)
             first = time.perf_counter() - start
         except Exception as error:  # noqa: BLE001 - whatever a program does, the others are measured
             yield Refused(part, f"{type(error).__name__}: {squeezed(error)}", output_since(begin))
@@ -161,7 +162,7 @@ class _Measurement:
 
     def _side(self, part: int) -> Side:
         executor, state = self.ready[part]
-        inputs = self.inputs
+        inputs = self.inputs[part]
         return Side(
             self.job.parts[part].name,
             lambda: executor.predict(inputs, state),
@@ -200,6 +201,11 @@ def _taken(kind: str, samples: Iterable[Sample], order: list[int]) -> Iterator[T
         own = [sample for sample in samples if sample.side == index]
         framework = tuple(sample.framework_s for sample in own if sample.framework_s is not None)
         yield Taken(part, kind, tuple(sample.wall_s for sample in own), framework)
+
+
+def _arrays(path: str) -> dict[str, Array]:
+    with np.load(path) as stored:
+        return dict(stored)
 
 
 def not_finite(actual: Array) -> str:

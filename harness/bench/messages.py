@@ -9,6 +9,7 @@ import msgspec
 from harness import workers
 from harness.plan.run_plan import Case, Options
 from harness.records.machine import Condition
+from harness.records.predictions import Prediction
 from harness.records.schema import Facts
 from harness.runtime import Source
 from harness.runtime.compute_plan import PlannedOp
@@ -31,6 +32,8 @@ class Prepare(msgspec.Struct, frozen=True):
     """The folder for packages and values."""
     wide: bool = False
     """Whether to make the plain program at FLOAT32 as well, as the reference for every precision."""
+    families: tuple[str, ...] = ()
+    """Families of Neural Engine to predict the time for."""
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
@@ -48,6 +51,12 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     """The facts of its conversion; None for a program that does not come from a zoo model."""
     problem: str = ""
     """The check that does not hold; empty if all hold."""
+    function: str = ""
+    """The function of a multifunction package; empty for its default function."""
+    inputs: str = ""
+    """The file of its own inputs, if they differ from the others'."""
+    predictions: tuple[Prediction, ...] = ()
+    """The engine model's predictions, one a family that was asked for."""
 
 
 class Values(msgspec.Struct, frozen=True, tag="values"):
@@ -74,6 +83,8 @@ class Part(msgspec.Struct, frozen=True):
     source: Source
     expected: str = ""
     """The file of its own expected output, if it differs from the others'."""
+    inputs: str = ""
+    """The file of its own inputs, if they differ from the others'."""
 
 
 class Measure(msgspec.Struct, frozen=True):

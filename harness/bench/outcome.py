@@ -39,6 +39,8 @@ class Settings:
     sustain_s: float = 0.0
     limit_s: float = 300.0
     """Time limit of one measurement."""
+    families: tuple[str, ...] = ()
+    """Families of Neural Engine to predict each program's time for."""
     strict: bool = False
     """Whether rows with a mark of :data:`harness.bench.condition.STRICT` fail."""
     device: str = ""
@@ -60,6 +62,8 @@ class Program:
     wide: bool = False
     expected: str = ""
     facts: Facts | None = None
+    function: str = ""
+    inputs: str = ""
     problem: str = ""
     """The check of the conversion that does not hold, whatever the program computes."""
 

@@ -12,6 +12,7 @@ import ane_rms
 from harness.bench.messages import Item, Prepare, Prepared, Values, WideProgram, encode
 from harness.convert.conversion import convert
 from harness.errors import HarnessError
+from harness.explain.engine_prediction import of_program
 from harness.plan.variants import VARIANTS
 from harness.run.maker import Maker
 from harness.run.steps import Steps
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from harness.convert.conversion import Converted
     from harness.plan.run_plan import Case
+    from harness.records.predictions import Prediction
 
 
 def prepare(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
@@ -49,6 +51,7 @@ def _prepare(job: Prepare, announce: Callable[[str], None]) -> Iterator[Item]:
             steps.seconds(),
             facts=made.facts,
             problem=made.problem,
+            predictions=_predictions(made.converted, case, job.families),
         )
     if job.wide:
         announce("convert off FLOAT32")
@@ -71,6 +74,14 @@ def _norms(converted: Converted, case: Case) -> tuple[str, ...]:
     if VARIANTS[case.variant].through == "ane_rms.convert":
         report = ane_rms.report(converted.model)
     return tuple(site.name for site in (report.fused or ane_rms.find(converted.program).fused))
+
+
+def _predictions(converted: Converted, case: Case, families: tuple[str, ...]) -> tuple[Prediction, ...]:
+    """Return the engine model's predictions for a program, none if it cannot be read; nothing is run."""
+    try:
+        return tuple(of_program(converted.model, case.title, families, [])) if families else ()
+    except HarnessError:
+        return ()
 
 
 def _save(converted: Converted, path: Path) -> str:

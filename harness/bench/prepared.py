@@ -11,6 +11,7 @@ from harness.plan.variants import VARIANTS
 if TYPE_CHECKING:
     from harness.bench import messages
     from harness.plan.run_plan import Case
+    from harness.records.predictions import Prediction
     from harness.workers import End
 
 
@@ -22,6 +23,7 @@ class Preparation:
         self.reasons: dict[Case, str] = {}
         self.values: Values | None = None
         self.wide = ""
+        self.predictions: dict[Case, tuple[Prediction, ...]] = {}
 
     def add(self, item: messages.Item) -> None:
         """Collect one message."""
@@ -32,6 +34,7 @@ class Preparation:
         elif isinstance(item, Prepared) and item.reason:
             self.reasons[item.case] = item.reason
         elif isinstance(item, Prepared):
+            self.predictions[item.case] = item.predictions
             self.programs[item.case] = Program(
                 item.case,
                 item.package,
@@ -41,6 +44,8 @@ class Preparation:
                 expected=item.expected,
                 facts=item.facts,
                 problem=item.problem,
+                function=item.function,
+                inputs=item.inputs,
             )
 
     def failure(self, case: Case, end: End) -> dict[str, str]:
@@ -51,8 +56,8 @@ class Preparation:
 
 
 def own_units(case: Case) -> str:
-    """Return the compute units of a case's variant."""
-    return VARIANTS[case.variant].compute_units
+    """Return the compute units of a case's variant; those of the Neural Engine for a package."""
+    return VARIANTS[case.variant].compute_units if case.variant in VARIANTS else VARIANTS["on"].compute_units
 
 
 def fate(end: End, program: Program) -> dict[str, str]:

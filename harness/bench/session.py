@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from harness.plan.run_plan import Case, Options
+    from harness.records.predictions import Prediction
     from harness.records.schema import Record
     from harness.zoo.catalog import ModelSpec
 
@@ -61,6 +62,8 @@ class Bench:
         threads = {"OMP_NUM_THREADS": "1"} if settings.executor == "reference" else {}
         self._preparer, self._measurer = Child(settings.environment), Child({**settings.environment, **threads})
         self._pairs = 0
+        self.predictions: list[Prediction] = []
+        """The engine model's predictions for the programs measured so far; each one's subject is the row's title."""
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +79,9 @@ class Bench:
         yield from self.measure(
             subject,
             PREPARE,
-            lambda folder: Prepare(spec, self.options, cases, folder, wide=bool(self.settings.units)),
+            lambda folder: Prepare(
+                spec, self.options, cases, folder, bool(self.settings.units), self.settings.families
+            ),
         )
 
     def measure(self, subject: Subject, handler: str, request: Callable[[str], msgspec.Struct]) -> Iterator[Record]:
@@ -92,6 +97,9 @@ class Bench:
             prepared = Preparation()
             limits = Limits(self.settings.limit_s)
             end = ask(self._preparer, handler, request(folder), limits, prepared.add, self._announcer(subject))
+            for case, predictions in prepared.predictions.items():
+                title = subject.record(case, {"status": "ok"}).title
+                self.predictions += [msgspec.structs.replace(one, subject=title) for one in predictions]
             for case in subject.cases:
                 if case not in prepared.programs:
                     for units in self.settings.units or ("",):
@@ -145,7 +153,7 @@ class Bench:
         tell.write_bytes(b"\0")
         request = Measure(
             settings.executor,
-            tuple(Part(program.name, self._source(program), program.expected) for program in programs),
+            tuple(Part(program.name, self._source(program), program.expected, program.inputs) for program in programs),
             values,
             str(tell),
             samples=settings.samples,
@@ -166,13 +174,14 @@ class Bench:
             compute_units=program.units,
             policy="fp32" if program.wide else self.options.policy,
             device=self.settings.device,
+            function=program.function,
         )
 
     def _pair(self, outcome: Outcome) -> str:
         if len(outcome.samples) < 2 or outcome.end.status != "ok":
             return ""
         self._pairs += 1
-        return f"{self.options.run_id}-{self._pairs}"
+        return f"{self.options.run_id}-{self.options.shape}-{self._pairs}"
 
     def _record(
         self, subject: Subject, program: Program, fields: dict[str, Any], loaded: Loaded | None = None

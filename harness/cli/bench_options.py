@@ -18,17 +18,32 @@ SHAPES = ("prefill", "decode")
 class BenchOptions(TableOptions):
     """Values as given on the command line."""
 
-    models: options.Models = None
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Keys of the zoo, or packages. Default: the whole tier.", metavar="[MODEL|PACKAGE]..."),
+    ] = None
     tier: options.Tier = "quick"
     variant: Annotated[list[str] | None, typer.Option(help="off, on or cpu; may be repeated. Default: off, on.")] = None
     lowering: options.Lowerings = None
+    compression: Annotated[
+        str | None,
+        typer.Option(help="palette4, palette6, int8, int4, separated by commas: rows beside the plain ones."),
+    ] = None
     checkpoint: options.CheckpointSource = None
     frontend: options.Frontend = "trace"
     rescale: options.Rescale = None
     aim: options.Aim = "peaks"
     shape: Annotated[
-        str, typer.Option(help="prefill or decode, with a number of tokens if another than 32 is meant: decode:64.")
+        str,
+        typer.Option(
+            help="prefill, decode or both of them separated by a comma, with a number of tokens if another than 32 is "
+            "meant: prefill:64,decode:64."
+        ),
     ] = SHAPES[0]
+    family: Annotated[
+        str | None,
+        typer.Option(help="Families of Neural Engine whose predicted rate is shown. Default: this Mac's, or m1."),
+    ] = None
     units: Annotated[
         str | None, typer.Option(help="Compute units to sweep, separated by commas, or all. Default: the variant's.")
     ] = None

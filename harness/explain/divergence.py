@@ -14,6 +14,7 @@ import numpy as np
 from harness.errors import InputError
 from harness.interpreter import ReferenceModel, inspect
 from harness.interpreter.package import package_path
+from harness.measure.random_inputs import random_inputs
 from harness.zoo.subject import is_checkpoint, subject_of
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.interpreter.inspect import Comparison
-    from harness.interpreter.program import Input
 
     Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -83,19 +83,7 @@ def inputs_for(first: Side, second: Side, given: Path | None, seed: int = 0) -> 
     for one in (first, second):
         if one.inputs is not None:
             return one.inputs
-    generator = np.random.default_rng(seed)
-    return {item.value.name: _random(item, generator) for item in first.model.function.inputs}
-
-
-def _random(item: Input, generator: np.random.Generator) -> np.ndarray[Any, Any]:
-    """Return N(0, 1) for a float input, and zeros and ones, which are valid indices, for an integer one."""
-    shape = [n or 1 for n in item.value.type.shape or ()]
-    if item.flexible is not None:
-        flexible = item.flexible
-        shape = list(flexible.enumerated[0]) if flexible.enumerated else [low for low, _ in flexible.bounds]
-    if not item.value.type.dtype.is_float:
-        return generator.integers(0, 2, shape).astype(np.int32)
-    return generator.standard_normal(shape).astype(np.float32)
+    return random_inputs(first.model.function, seed)
 
 
 def compare(first: Side, second: Side, data: Mapping[str, Any], tolerance: float, worst: int) -> Comparison:

@@ -39,7 +39,12 @@ def tokens_per_second(record: Record) -> float | None:
     values = record.samples.get("predict")
     if not values or (middle := statistics.median(values)) <= 0:
         return None
-    return (1 if record.shape == "decode" else record.sequence_length) / middle
+    return tokens_of_a_call(record) / middle if tokens_of_a_call(record) else None
+
+
+def tokens_of_a_call(record: Record) -> int:
+    """Return the tokens of one predict: all of a prefill's, or the one that is decoded; 0 if it takes none."""
+    return 1 if record.shape == "decode" else record.sequence_length
 
 
 def slowdown(record: Record) -> float | None:
@@ -80,7 +85,8 @@ def every_column(records: Sequence[Record] = ()) -> tuple[Column, ...]:
         Column("shape", lambda record: "" if record.shape == "prefill" else record.shape),
         Column("variant", lambda record: record.variant, priority=DECIDING),
         Column("lowering", lambda record: record.lowering),
-        Column("units", lambda record: record.compute_units),
+        Column("compression", lambda record: record.compression),
+        Column("units", lambda record: record.compute_units, priority=DETAIL),
         Column("precision", lambda record: record.compute_precision, priority=DETAIL),
         Column("executor", lambda record: record.executor, priority=DECIDING),
         Column("p50 ms", _at("predict", 0.5), ".3f", priority=DECIDING),
@@ -89,7 +95,7 @@ def every_column(records: Sequence[Record] = ()) -> tuple[Column, ...]:
         Column("p99", _at("predict", 0.99), ".3f", priority=DETAIL),
         Column("min", _at("predict", 0.0), ".3f", priority=DETAIL),
         Column("IQR", _range, ".3f", priority=DETAIL),
-        Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d"),
+        Column("samples", lambda record: len(record.samples.get("predict", ())) or None, "d", priority=DETAIL),
         Column("framework p50", _at("predict_framework", 0.5), ".3f", priority=DETAIL),
         Column("tokens/s", tokens_per_second, ",.0f", priority=DECIDING),
         Column("first predict", _at("first_predict", 0.5), ".1f", priority=DETAIL),

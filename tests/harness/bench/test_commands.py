@@ -142,6 +142,23 @@ def test_placement_of_a_package_in_other_units(scripted, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_packages_are_timed_against_each_other(scripted, tmp_path):
+    plain, fused = native.package(tmp_path / "plain.mlpackage"), native.package(tmp_path / "fused.mlpackage", "max_abs")
+    scripted({"plain": {"predict_s": 0.004}, "fused": {"predict_s": 0.002}})
+    code, out, err = harness("bench", plain, fused, "--samples", 12, "--results", tmp_path)
+    assert code == 0, out + err
+    lines = [[cell.strip() for cell in line.split("|")] for line in out.splitlines()]
+    first, second = (dict(zip(lines[0], line, strict=True)) for line in lines[2:4])
+    assert (first["model"], first["variant"], second["model"]) == ("plain.mlpackage", "package", "fused.mlpackage")
+    assert float(second["against first"].split()[0]) < 1
+    (path,) = (tmp_path / "runs").glob("*.jsonl")
+    rows = list(read_records(path))
+    assert [len(one.samples["predict"]) for one in rows] == [12, 12]
+    assert rows[0].pair == rows[1].pair != ""
+    assert len({one.definition for one in rows}) == 2
+
+
+@pytest.mark.slow
 def test_two_benches_are_compared_and_a_slower_one_is_a_regression(scripted, tmp_path):
     runs = []
     for number, seconds in enumerate((0.002, 0.008)):

@@ -21,6 +21,7 @@ from harness.report import (
     norm_table,
     placement_table,
     probe_table,
+    rates_table,
     regimes_table,
     results_table,
     verdict_table,
@@ -54,9 +55,10 @@ def run() -> Document:
 
 
 def bench() -> Document:
-    """Return the table of latencies."""
+    """Return the tables of latencies and rates."""
     rows = [timed("llama", "off", 4.1, pair="p"), timed("llama", "on", 3.6, pair="p")]
-    return results_table.document(rows, latency_table.columns(rows))
+    rates = rates_table.document(rows, [prediction("llama on layer_norm")])
+    return Document([*results_table.document(rows, latency_table.columns(rows)).parts, *rates.parts])
 
 
 def bench_norm() -> Document:
