@@ -11,6 +11,7 @@ import torch
 
 from harness.errors import ExportError
 from harness.export.massive import make_massive
+from harness.export.seeding import Deferred
 from harness.plan.shapes import LENGTH
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def build(spec: ModelSpec, *, size: Size = "quick") -> torch.nn.Module:
         config = spec.config(size)
         torch.manual_seed(spec.gamma_seed)
         try:
-            network: torch.nn.Module = architecture(config)
+            with Deferred(spec.gamma_seed) if size == "full" else contextlib.nullcontext():
+                network: torch.nn.Module = architecture(config)
         except Exception as error:  # a constructor may raise anything; the entry cannot be built
             raise ExportError(f"{spec.key}: {spec.architecture} cannot be built: {error}") from error
     _seed_norms(network, spec.gamma_seed)

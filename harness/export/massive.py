@@ -30,8 +30,8 @@ CHANNEL = 5
 BEFORE_NORM = 8.0
 """Ratio of the channel to the others before a norm whose weight then multiplies the channel to the peak."""
 
-STANDS_OUT = 4.0
-"""From this ratio of a row's size to that of its other channels on, the row is taken for one of the stream."""
+STANDS_OUT = 32.0
+"""From this ratio of the channel to the root mean square of the others on, a row is taken for one of the stream."""
 
 DEAD = 1e-12
 
@@ -141,7 +141,11 @@ def _quieten(norm: torch.nn.Module, ratio: float) -> None:
 def _norms_after(
     network: torch.nn.Module, tokens: torch.Tensor, born: torch.nn.Module, width: int
 ) -> dict[torch.nn.Module, float]:
-    """Return the norms called after a layer whose input's channel is far above the others, with the ratio."""
+    """Return the norms called after a layer whose input's channel is far above the others.
+
+    The ratio given with each is that of a row's size to the size of its other channels, which in a wide model is small
+    although the channel stands out.
+    """
     found: dict[torch.nn.Module, float] = {}
     begun = False
 
@@ -153,9 +157,10 @@ def _norms_after(
         x = given[0].detach()
         others = x.clone()
         others[..., CHANNEL] = 0
-        ratio = float((x.norm(dim=-1) / others.norm(dim=-1)).median())
-        if begun and ratio > STANDS_OUT:
-            found.setdefault(module, ratio)
+        size = others.norm(dim=-1)
+        stands_out = float((x[..., CHANNEL].abs() / size).median()) * (width - 1) ** 0.5
+        if begun and stands_out > STANDS_OUT:
+            found.setdefault(module, float((x.norm(dim=-1) / size).median()))
 
     hooks: dict[torch.nn.Module, Callable[..., None]] = {
         module: look for module in network.modules() if _is_norm(module, width)
