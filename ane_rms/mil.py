@@ -219,5 +219,22 @@ def epsilon_like(x: Var, epsilon: float) -> np.generic:
 
 
 def cast_like(x: Var, value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return ``value`` in ``x``'s element type."""
-    return np.asarray(value).astype(types.nptype_from_builtin(x.dtype))
+    """Return ``value`` in ``x``'s element type.
+
+    Raises
+    ------
+    ValueError: if a finite number of ``value`` exceeds that type, which would make it infinite.
+    """
+    kind = types.nptype_from_builtin(x.dtype)
+    with np.errstate(over="ignore"):
+        made = np.asarray(value).astype(kind)
+    if not np.array_equal(np.isfinite(made), np.isfinite(value)):
+        raise ValueError(f"a constant of magnitude {np.nanmax(np.abs(value)):g} exceeds {dtype(x)}")
+    return made
+
+
+def holds(x: Var, value: npt.NDArray[Any]) -> bool:
+    """Return whether ``x``'s element type holds every finite number of ``value`` without an overflow."""
+    largest = float(np.finfo(types.nptype_from_builtin(x.dtype)).max)
+    finite = np.abs(value[np.isfinite(value)])
+    return bool((finite <= largest).all())

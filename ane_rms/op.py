@@ -166,4 +166,5 @@ class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
         gamma = None if self.gamma is None else np.asarray(self.gamma.val)
         axes = tuple(int(axis) for axis in np.atleast_1d(self.axes.val))
         value = rms_norm(np.asarray(self.x.val), gamma, float(self.epsilon.val), axes)
-        return mil.cast_like(self.x, value)
+        with np.errstate(over="ignore"):  # as any other arithmetic in x's type
+            return value.astype(types.nptype_from_builtin(self.x.dtype))

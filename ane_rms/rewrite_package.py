@@ -21,7 +21,7 @@ import coremltools as ct
 from ane_rms import mil
 from ane_rms.package.files import Opened, open_model, open_package
 from ane_rms.package.graph import program_view
-from ane_rms.package.norms import build, raised, wanted_norms
+from ane_rms.package.norms import Outcome, build, raised, wanted_norms
 from ane_rms.package.patch import patched
 from ane_rms.package.storage import Storage, weights_file
 from ane_rms.package.weights import Weights
@@ -35,8 +35,6 @@ from ane_rms.scan import Scan, scan
 
 if TYPE_CHECKING:
     import os
-
-    from ane_rms.package.emit import Wanted
 
 
 def rewrite(
@@ -160,8 +158,8 @@ def _lowered_in_place(spec: Any, opened: Opened, storage: Storage, options: _Opt
     found = scan(view, any_axes=options.axes == "any")
     wanted = wanted_norms(found, options.lowering)
     lowering = options.lowering or DEFAULT_STRATEGY
-    build(view, wanted, lowering, storage)
-    return _report(found, wanted, lowering, spec) if wanted or stored_report(spec) is None else None
+    outcome = build(view, wanted, lowering, storage)
+    return _report(found, outcome, lowering, spec) if wanted or stored_report(spec) is None else None
 
 
 def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) -> FusionReport | None:
@@ -186,18 +184,20 @@ def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) ->
     return found[0]
 
 
-def _report(found: Scan, wanted: list[Wanted], lowering: str, spec: Any) -> FusionReport:
+def _report(found: Scan, outcome: Outcome, lowering: str, spec: Any) -> FusionReport:
     """Return the report of a rewrite."""
-    rewritten = {id(one.value) for one in wanted}
-    norms = [one.norm for one in wanted]
+    rewritten = {id(one.value) for one in outcome.built}
+    failed = {miss.name for miss in outcome.missed}
+    norms = [one.norm for one in outcome.built if one.value.name not in failed]
     left = [norm for norm in found.lowered if id(norm.value) not in rewritten]
-    return fusion_report(
+    report = fusion_report(
         replace(found, norms=norms, lowered=left),
         compute_units="CPU_AND_NE",
         lowering=lowering,
         float16=any(mil.dtype(norm.x) == "fp16" for norm in norms),
         enumerated=_has_enumerated_shapes(spec.description),
     )
+    return replace(report, missed=(*report.missed, *outcome.missed), warnings=(*report.warnings, *outcome.warnings))
 
 
 FLEXIBILITY = {"multiArrayType": "ShapeFlexibility", "imageType": "SizeFlexibility"}

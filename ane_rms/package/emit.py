@@ -19,9 +19,10 @@ from ane_rms.package.storage import key
 from ane_rms.package.writer import Writer
 from ane_rms.passes.fuse import fused
 from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
+from ane_rms.report import FusionReport, keep_report, kept_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ane_rms import mil
     from ane_rms.grammar import RmsNorm
@@ -42,6 +43,21 @@ class Wanted:
     norm: RmsNorm
     value: VarView
     permutation: tuple[int, ...] | None = None
+    form: str = ""
+    """The lowering that the norm has already; empty if it is not lowered."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallProgram:
+    """A program of norms only, lowered; ``results`` are their values, in the order of ``wanted``."""
+
+    wanted: Sequence[Wanted]
+    sources: dict[str, str]
+    """The value of the finished program that each input represents."""
+    inputs: dict[str, mil.Var]
+    results: list[mil.Var]
+    report: FusionReport
+    """The norms that the lowering did not support (warnings), or at which it failed (missed)."""
 
 
 @dataclass(slots=True)
@@ -54,28 +70,56 @@ class Emitted:
     """For each norm, the names of values and constants of the finished program that its ops read."""
 
 
-def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str], storage: Storage) -> Emitted:
-    """Return the serialised ops that compute norms of one block.
+def small_program(wanted: Sequence[Wanted], *, lowering: str, opset: str) -> SmallProgram:
+    """Return the lowered program of norms of one block.
 
     Parameters
     ----------
-    wanted: the norms, all of one block.
+    wanted: the norms, all of one block and in its order.
     lowering: the strategy's name.
     opset: the function's opset, for example ``"CoreML7"``. One that coremltools does not know yet is treated as the
     newest that it knows.
+    """
+    values: dict[str, VarView] = {}
+    for one in wanted:
+        for var in (one.norm.x, *(var for var, _ in one.norm.others)):
+            values.setdefault(var.name, var)
+    by_name = {source: f"given_{at}" for at, source in enumerate(values)}
+    placeholders = {
+        name: Placeholder(values[source].shape, dtype=values[source].dtype, name=name)
+        for source, name in by_name.items()
+    }
+    program = Program()
+    with Function(placeholders, opset_version=OPSETS.get(opset, max(OPSETS.values()))) as function:
+        given = {source: function.inputs[name] for source, name in by_name.items()}
+        function.set_outputs([_built(one, given) for one in wanted])
+    program.add_function("main", function)
+    keep_report(program, FusionReport())
+    lower = lower_ane_rms_norm_to_layer_norm()
+    lower.for_ane, lower.lowering = True, lowering
+    lower.apply(program)
+    sources = {name: source for source, name in by_name.items()}
+    report = kept_report(program) or FusionReport()
+    return SmallProgram(wanted, sources, dict(function.inputs), list(function.outputs), report)
+
+
+def emit(small: SmallProgram, *, names: set[str], storage: Storage) -> Emitted:
+    """Return the serialised ops that compute the norms of a small program.
+
+    Parameters
+    ----------
+    small: the lowered norms.
     names: every name that the function uses; new names are added to it.
     storage: the storage of constants that are not small.
     """
-    program, inputs, results = _small_program(wanted, lowering, OPSETS.get(opset, max(OPSETS.values())))
-    function = program.functions["main"]
-    writer = Writer(names, storage, _gammas(wanted))
-    for var, source in inputs.items():
-        writer.named[id(function.inputs[var])] = source
-    for one, result in zip(wanted, results(), strict=True):
+    writer = Writer(names, storage, _gammas(small.wanted))
+    for name, source in small.sources.items():
+        writer.named[id(small.inputs[name])] = source
+    for one, result in zip(small.wanted, small.results, strict=True):
         writer.named[id(result)] = one.value.name
         writer.declared[id(result)] = one.value.declared
     emitted = Emitted()
-    for result in results():
+    for result in small.results:
         ops = _ops_behind(result)
         emitted.constants += [
             made for op in ops if op.op_type == "const" and (made := writer.constant(op.outputs[0])) is not None
@@ -84,30 +128,6 @@ def emit(wanted: Sequence[Wanted], *, lowering: str, opset: str, names: set[str]
         read = {writer.named[id(var)] for op in ops for var in op.get_flattened_inputs()}
         emitted.reads.append(sorted(read))
     return emitted
-
-
-def _small_program(
-    wanted: Sequence[Wanted], lowering: str, target: ct.target
-) -> tuple[Program, dict[str, str], Callable[[], list[mil.Var]]]:
-    """Return a lowered program of norms, the names that its inputs represent, and the variables of its results."""
-    sources: dict[str, VarView] = {}
-    for one in wanted:
-        for var in (one.norm.x, *(var for var, _ in one.norm.others)):
-            sources.setdefault(var.name, var)
-    by_name = {source: f"given_{at}" for at, source in enumerate(sources)}
-    placeholders = {
-        name: Placeholder(sources[source].shape, dtype=sources[source].dtype, name=name)
-        for source, name in by_name.items()
-    }
-    program = Program()
-    with Function(placeholders, opset_version=target) as function:
-        given = {source: function.inputs[name] for source, name in by_name.items()}
-        function.set_outputs([_built(one, given) for one in wanted])
-    program.add_function("main", function)
-    lower = lower_ane_rms_norm_to_layer_norm()
-    lower.for_ane, lower.lowering = True, lowering
-    lower.apply(program)
-    return program, {name: source for source, name in by_name.items()}, lambda: list(function.outputs)
 
 
 def _built(one: Wanted, given: dict[str, mil.Var]) -> mil.Var:
@@ -134,11 +154,14 @@ def _ops_behind(result: mil.Var) -> list[mil.Op]:
 
 
 def _gammas(wanted: Sequence[Wanted]) -> dict[Key, str]:
-    """Return the constants that norms were multiplied by, so that they are reused and not stored again."""
-    found = {}
+    """Return the constants that norms were multiplied by, so that they are reused and not stored again.
+
+    Of equal ones the first is taken, which is before every norm that reads it: the norms are in the block's order.
+    """
+    found: dict[Key, str] = {}
     for one in wanted:
         for op in (one.norm.op, *one.norm.interior):
             for var in op.get_flattened_inputs():
                 if var.op is not None and var.op.op_type == "const" and var.val is not None and var.rank:
-                    found[key(np.asarray(var.val))] = var.name
+                    found.setdefault(key(np.asarray(var.val)), var.name)
     return found

@@ -32,6 +32,8 @@ from ane_rms.report import FusionReport, Miss, keep_report, kept_report
 from ane_rms.scan import Scan, miss_of, scan
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from ane_rms.attempt import Failure
     from ane_rms.grammar import RmsNorm
     from ane_rms.report import Site
@@ -166,23 +168,39 @@ def form_of(site: Site, lowering: str, *, enumerated: bool) -> str:
 
 
 def fused(norm: RmsNorm) -> mil.Var:
-    """Build the ``ane_rms_norm`` of one match in x's type, and its later multiplications; cast to the result's type."""
+    """Build the ``ane_rms_norm`` of one match in x's type, and its later multiplications; cast to the result's type.
+
+    A gamma that x's type does not hold, for example 80,000 beside a float16 x, multiplies after the cast.
+    """
     result = norm.op.outputs[0]
     kind = mil.dtype(result)
+    gamma, factors = norm.gamma, [] if norm.after is None else [norm.after]
+    if gamma is not None and not mil.holds(norm.x, gamma):
+        factors, gamma = [_over_axes(norm, gamma), *factors], None
+    early, late = ([one for one in factors if mil.holds(norm.x, one) is fits] for fits in (True, False))
     converts = mil.dtype(norm.x) != kind
-    steps = 1 + (norm.after is not None) + converts + len(norm.others)
+    steps = 1 + len(factors) + converts + len(norm.others)
     parts = [f"{result.name}_rms_norm", *(f"{result.name}_part_{i}" for i in range(2, steps))]
     names = iter([*parts[: steps - 1], result.name])
-    given = parameters(norm.x, norm.epsilon, norm.gamma)
+    given = parameters(norm.x, norm.epsilon, gamma)
     given |= {"axes": constant(np.array(norm.axes, np.int32)), "epsilon": constant(given["epsilon"])}
     value = mb.ane_rms_norm(x=norm.x, name=next(names), **given)
     value.op.site = result.name
-    if norm.after is not None:
-        value = mb.mul(x=value, y=mil.cast_like(norm.x, norm.after), name=next(names))
+    for factor in early:
+        value = mb.mul(x=value, y=mil.cast_like(norm.x, factor), name=next(names))
     if converts:
         value = mb.cast(x=value, dtype=kind, name=next(names))
+    for factor in late:
+        value = mb.mul(x=value, y=mil.cast_like(result, factor), name=next(names))
     for other, power in norm.others:
         factor = other if mil.dtype(other) == kind else mb.cast(x=other, dtype=kind)
         combine = mb.mul if power == 1 else mb.real_div
         value = combine(x=value, y=factor, name=next(names))
     return value
+
+
+def _over_axes(norm: RmsNorm, gamma: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return gamma in a shape that broadcasts along the normalised axes."""
+    rank = norm.x.rank
+    sizes = dict(zip((axis % rank for axis in norm.axes), gamma.shape, strict=True))
+    return gamma.reshape([sizes.get(axis, 1) for axis in range(rank)])

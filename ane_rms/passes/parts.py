@@ -199,24 +199,37 @@ def first_part(op: mil.Op, value: mil.Var, name: str) -> mil.Var:
     )
 
 
-def root_width_gamma(op: mil.Op, width: int) -> Any:
-    """Return ``gamma * sqrt(d)`` in x's type, in a shape that broadcasts along the normalised axes."""
+def scaled_by_root_width(op: mil.Op, unit: mil.Var, width: int) -> mil.Var:
+    """Multiply a row of length 1 by ``sqrt(d)`` and gamma: by their product, if x's type holds it."""
+    root = mil.epsilon_like(op.x, math.sqrt(width))
     if op.gamma is None:
-        return mil.epsilon_like(op.x, math.sqrt(width))
-    axes = axes_of(op)
-    shape = [op.x.shape[i] if i in axes else 1 for i in range(axes[0], op.x.rank)]
-    gamma = np.asarray(op.gamma.val, dtype=np.float64).reshape(shape)
-    return mil.cast_like(op.x, gamma * math.sqrt(width))
+        return mb.mul(x=unit, y=root, name=op.outputs[0].name)
+    product = _spread_gamma(op).astype(np.float64) * math.sqrt(width)
+    if mil.holds(op.x, product):
+        return mb.mul(x=unit, y=mil.cast_like(op.x, product), name=op.outputs[0].name)
+    return scaled(op, mb.mul(x=unit, y=root, name=part_name(op, "normalized")))
 
 
 def scaled(op: mil.Op, value: mil.Var) -> mil.Var:
-    """Multiply by gamma, if there is one, in a shape that broadcasts along the normalised axes."""
+    """Multiply by gamma, if there is one, in a shape that broadcasts along the normalised axes.
+
+    A gamma that x's type does not hold multiplies in float32.
+    """
     if op.gamma is None:
         return value
+    spread, result = _spread_gamma(op), op.outputs[0]
+    if not mil.holds(op.x, spread):
+        wide = mb.cast(x=value, dtype="fp32", name=part_name(op, "wide"))
+        product = mb.mul(x=wide, y=spread.astype(np.float32), name=part_name(op, "wide_scaled"))
+        return mb.cast(x=product, dtype=mil.dtype(result), name=result.name)
+    gamma = op.gamma
+    if gamma.dtype != op.x.dtype or tuple(gamma.shape) != spread.shape:
+        gamma = mil.cast_like(op.x, spread)
+    return mb.mul(x=value, y=gamma, name=result.name)
+
+
+def _spread_gamma(op: mil.Op) -> npt.NDArray[Any]:
+    """Return gamma in a shape that broadcasts along the normalised axes."""
     axes = axes_of(op)
     sizes = dict(zip(axes, op.gamma.shape, strict=True))
-    shape = [sizes.get(axis, 1) for axis in range(axes[0], op.x.rank)]
-    gamma = op.gamma
-    if gamma.dtype != op.x.dtype or list(gamma.shape) != shape:
-        gamma = mil.cast_like(op.x, np.asarray(gamma.val).reshape(shape))
-    return mb.mul(x=value, y=gamma, name=op.outputs[0].name)
+    return np.asarray(op.gamma.val).reshape([sizes.get(axis, 1) for axis in range(axes[0], op.x.rank)])

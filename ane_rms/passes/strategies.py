@@ -40,9 +40,9 @@ from ane_rms.passes.parts import (
     pads_over,
     part_name,
     power_of_two,
-    root_width_gamma,
     row_scale,
     scaled,
+    scaled_by_root_width,
     split_product,
     split_sum,
     with_epsilon,
@@ -155,7 +155,7 @@ def l2_norm(op: mil.Op) -> mil.Var:
         normal = mb.reshape(x=normal, shape=shape, name=part_name(op, "unit"))
     else:
         normal = mb.squeeze(x=normal, axes=[-3, -2], name=part_name(op, "unit"))
-    return mb.mul(x=normal, y=root_width_gamma(op, width), name=op.outputs[0].name)
+    return scaled_by_root_width(op, normal, width)
 
 
 @strategy(squares_stay_inside=True)
@@ -178,7 +178,7 @@ def reduce_l2_norm(op: mil.Op) -> mil.Var:
         x=row, axes=constant(np.array([axis - x.rank], np.int32)), keep_dims=True, name=part_name(op, "norm")
     )
     normal = mb.real_div(x=x, y=norm, name=part_name(op, "unit"))
-    return mb.mul(x=normal, y=root_width_gamma(op, width), name=op.outputs[0].name)
+    return scaled_by_root_width(op, normal, width)
 
 
 @strategy(rescales_rows=True)

@@ -122,7 +122,7 @@ ANE_RMS = {
         "scan",
     },
     "find": {"mil", "passes", "report", "scan"},
-    "package": {"grammar", "mil", "passes", "scan"},
+    "package": {"attempt", "grammar", "mil", "passes", "report", "scan"},
     "reading": {"package", "passes", "report", "scan"},
     "rewrite_package": {"grammar", "guards", "mil", "package", "passes", "reading", "report", "scan"},
     "idle": {"mil", "report", "scan"},
