@@ -9,6 +9,7 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 |- FleetError                the scheduler of a fleet, or a worker of it
 |- CheckpointError           weights that cannot be found, or must not be read
 |- ExportError               a PyTorch model that cannot be built, traced or exported
+|  |- NotFiniteError         weights that are NaN or infinite
 |  `- UnsuitedShapeError     a shape that a model does not have, such as decoding with an encoder
 |- ConversionError           coremltools refused the program
 |- RuntimeUnavailableError   Core ML, the Neural Engine or a device that is not to be had here
@@ -85,6 +86,10 @@ class CheckpointError(HarnessError):
 
 class ExportError(HarnessError):
     """A PyTorch model that cannot be built, traced or exported."""
+
+
+class NotFiniteError(ExportError):
+    """Weights that are NaN or infinite, so that no output of the model means anything."""
 
 
 class UnsuitedShapeError(ExportError):

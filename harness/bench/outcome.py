@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.bench.condition import STRICT, marks
 from harness.bench.messages import Checked, Loaded, Measured, Planned, Refused, Remark, Seen, Taken
+from harness.measure.metrics import not_computed
 from harness.plan import run_plan
 from harness.records.outcomes import is_fault
 from harness.runtime.compute_plan import summarize
@@ -118,7 +119,7 @@ class Outcome:
         planned = self.planned.get(part)
         return {
             "samples": {**stages, **first, **times},
-            "metrics": {} if checked is None else checked.metrics,
+            "metrics": not_computed() if checked is None else checked.metrics,
             "outcome": "" if checked is None else checked.outcome,
             "condition": before[0] if before else None,
             "condition_after": after[0] if after else None,

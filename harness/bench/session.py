@@ -18,6 +18,7 @@ import msgspec
 from harness.bench.messages import PREPARE, Loaded, Measure, Part, Prepare, Values, ask
 from harness.bench.outcome import WIDE, Outcome, Program, Settings
 from harness.bench.prepared import Preparation, fate, own_units
+from harness.measure.metrics import not_computed
 from harness.plan import run_plan
 from harness.records.environment import environment
 from harness.runtime import Source
@@ -189,7 +190,9 @@ class Bench:
         executor = self.settings.executor if loaded is None else loaded.executor
         known = {} if program.facts is None else msgspec.structs.asdict(program.facts)
         marks = (*known.get("marks", ()), *fields.get("marks", ()))
-        record = subject.record(program.case, {"seconds": program.seconds, **known, **fields, "marks": marks})
+        record = subject.record(
+            program.case, {"seconds": program.seconds, "metrics": not_computed(), **known, **fields, "marks": marks}
+        )
         precision = {"compute_precision": "FLOAT32"} if program.wide else {}
         policy = "" if executor != "reference" else "fp32" if program.wide else self.options.policy
         machine = environment()

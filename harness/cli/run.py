@@ -151,6 +151,7 @@ def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractCon
 def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], seconds: float) -> list[Record]:
     """Run the remaining cases and append each record as soon as it is made; write the table and return all records."""
     from harness.cli.progress import progress
+    from harness.measure.metrics import not_computed
     from harness.plan.run_plan import record as blank
     from harness.plan.run_plan import row_of
     from harness.records.run_files import read_records
@@ -162,7 +163,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
     for one in plan.unusable:
         for case in plan.options.cases():
             if (one.key, case) not in records:
-                record = blank(one, plan.options, case, status="failed", reason=one.reason)
+                record = blank(one, plan.options, case, status="failed", reason=one.reason, metrics=not_computed())
                 folder.append(record)
                 records[one.key, case] = record
     try:

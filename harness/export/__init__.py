@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from harness.errors import ExportError, UnsuitedShapeError, check_name
+from harness.errors import ExportError, NotFiniteError, UnsuitedShapeError, check_name
 from harness.export import frontends, pretrained
 from harness.export.build import build, quiet_transformers, seeded_tokens
 from harness.export.exported_model import ExportedModel
@@ -71,13 +71,14 @@ def export(
     ------
     UnknownNameError: for an unknown frontend.
     UnsuitedShapeError: if the model has no such shape.
+    NotFiniteError: if a weight of the checkpoint is NaN or infinite, whether or not a prompt reaches it.
     ZooFileError, ExportError: if the model cannot be built, run, or traced.
     """
     check_name("frontend", frontend, frontends.FRONTENDS)
     shape = shape or Shape(length=sequence_length)
     if shape.kind != "prefill" and spec.wrapper != "causal":
         raise UnsuitedShapeError(f"{spec.key}: {shape.kind}: only decoder-only models have this shape")
-    network, unread = (build(spec, size=size), ()) if checkpoint is None else pretrained.load_with_marks(checkpoint)
+    network, unread = (build(spec, size=size), ()) if checkpoint is None else _loaded(spec, checkpoint)
     config: Any = network.config
     reference = WRAPPERS[spec.wrapper](network, shape.length).eval()
     tokens = seeded_tokens(spec.gamma_seed, config.vocab_size, shape.length)
@@ -95,6 +96,14 @@ def export(
     return first if checkpoint is None else _of_checkpoint(first, spec, checkpoint, prompts, text=text)
 
 
+def _loaded(spec: ModelSpec, checkpoint: Checkpoint) -> tuple[torch.nn.Module, tuple[str, ...]]:
+    """Return a checkpoint's network, whose weights are all finite, and marks on it."""
+    network, marks = pretrained.load_with_marks(checkpoint)
+    if problem := weight_problem(network):
+        raise NotFiniteError(f"{spec.key}: {problem}")
+    return network, marks
+
+
 def _norms_expected(spec: ModelSpec, config_or_size: Any, exported: ExportedModel) -> int:
     if spec.norms:
         return spec.expected_norms(config_or_size)
@@ -107,7 +116,6 @@ def _of_checkpoint(
     """Add a checkpoint's prompts, and notes on its weights."""
     network: Any = exported.module.network
     marks = [f"weights: {checkpoint.dtype}", *exported.marks, *weight_marks(network)]
-    exported = replace(exported, problem=weight_problem(network))
     if not spec.norms:
         marks.append(f"{spec.key} is not in the zoo: as many norms are expected as the model executes")
     if not checkpoint.has_tokenizer:

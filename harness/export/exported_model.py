@@ -48,8 +48,6 @@ class ExportedModel:
     """Token ids of a longer text, int32, (1, n), to measure perplexity on; None if it is not measured."""
     marks: tuple[str, ...] = ()
     """Notes shown with the model's rows."""
-    problem: str = ""
-    """Why every row of the model is wrong, such as weights that are not finite; empty for none."""
     decode: ExportedModel | None = None
     """The function ``decode`` of the shape ``both``, if this is its ``prefill``."""
 

@@ -29,6 +29,10 @@ NEVER_EXPECTED = ("timed out", "killed", "out of memory", "skipped")
 """Statuses that depend on a machine or a day, and cannot be expected of the model."""
 
 
+COMPARED = ("ok", "wrong")
+"""Statuses of rows whose output was compared: their metrics are null only if they are not finite."""
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """The changes that a run would make to one model's baseline."""
@@ -96,7 +100,7 @@ def _of_model(
     for row, record in records.items():
         if record.status in NEVER_EXPECTED:
             proposal.kept.append(f"{record.title} ({record.status})")
-        elif record.outcome == NOT_FINITE or None in record.metrics.values():
+        elif record.outcome == NOT_FINITE or (record.status in COMPARED and None in record.metrics.values()):
             proposal.kept.append(f"{record.title} (its output is not finite)")
         elif row not in rows:
             proposal.added.append(record.title)
@@ -122,7 +126,11 @@ def expectation(record: Record) -> Expectation:
     """Return the expectation that a record gives."""
     return Expectation(
         **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
-        metrics={name: _rounded(record.metrics[name]) for name in tolerances() if name in record.metrics},
+        metrics={
+            name: _rounded(record.metrics[name])
+            for name in tolerances()
+            if record.status in COMPARED and name in record.metrics
+        },
         fused_sites={site.name: site.module for site in record.sites if site.fused},
         missed_sites={site.name: site.module for site in record.sites if not site.fused},
     )

@@ -125,6 +125,11 @@ def measure(expected: Array, actual: Array) -> dict[str, float]:
         return {name: one.function(wide, other) for name, one in METRICS.items()}
 
 
+def not_computed() -> dict[str, float | None]:
+    """Return None for every metric: the metrics of a row whose output was never compared."""
+    return dict.fromkeys(METRICS)
+
+
 def over(runs: Sequence[dict[str, float]]) -> dict[str, float]:
     """Return the worst value of each metric over several runs, and for more than one run its mean as ``<name>_mean``.
 

@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.records.schema import TextRecord
+
 NOT_FINITE, COLLAPSED, DEGRADED, FINE = "not finite", "collapsed", "degraded", "fine"
 
 OUTCOMES = (FINE, DEGRADED, COLLAPSED, NOT_FINITE)
@@ -66,6 +68,25 @@ def outcome_of(metrics: Mapping[str, float | None]) -> str:
     if rel_l2 > FINE_REL_L2 or kl > FINE_KL or (top1 < FINE_TOP1 and rel_l2 > TIE_REL_L2):
         return DEGRADED
     return FINE
+
+
+def outcome_of_text(text: TextRecord) -> str:
+    """Return the outcome of the reading of a text, which may reach values that no prompt reaches.
+
+    An infinite perplexity is a collapse: a logit is not finite, or the text is impossible. The limits are those of
+    :func:`outcome_of`: a divergence of d nats raises the perplexity by the factor ``exp(d)``.
+    """
+    if text.perplexity is None or text.perplexity_float32 is None:
+        return COLLAPSED
+    nats = math.log(text.perplexity / text.perplexity_float32)
+    if text.agreement <= COLLAPSED_TOP1 and nats >= COLLAPSED_KL:
+        return COLLAPSED
+    return FINE if nats <= FINE_KL and text.agreement >= FINE_TOP1 else DEGRADED
+
+
+def worst(*outcomes: str) -> str:
+    """Return the worst of some outcomes."""
+    return max(outcomes, key=lambda one: (rank(one), bool(one)))
 
 
 def rank(outcome: str) -> int:

@@ -165,8 +165,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warnings: tuple[str, ...] = ()
     """Warnings about fused norms, each with the site's name."""
     metrics: dict[str, float | None] = {}
-    """Precision of the logits against the float32 PyTorch model; see ``harness.measure.metrics``. JSON has no NaN or
-    infinity: in a file these are null, read as None."""
+    """Precision of the logits against the float32 PyTorch model; see ``harness.measure.metrics``. A metric that is NaN
+    or infinite, or that was not computed because the row ended before, is null, read as None."""
     text: TextRecord | None = None
     """The reading of a text, if that was asked for."""
     outcome: str = ""

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import HarnessError, OutputError, UnsuitedShapeError
+from harness.errors import HarnessError, NotFiniteError, OutputError, UnsuitedShapeError
+from harness.measure.metrics import not_computed
 from harness.plan import run_plan
-from harness.records.outcomes import is_fault, outcome_of
+from harness.records.outcomes import NOT_FINITE, is_fault, outcome_of, outcome_of_text, worst
 from harness.records.schema import Facts
 from harness.run.cache import Cache, default_folder, digest, files_digest
 from harness.run.steps import Steps
@@ -100,10 +101,30 @@ def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str
     )
 
 
-def _failure(error: HarnessError) -> dict[str, str]:
+def _failure(error: HarnessError) -> dict[str, Any]:
+    fields = {"metrics": not_computed(), "reason": str(error)}
     if isinstance(error, UnsuitedShapeError):
-        return {"status": "skipped", "reason": str(error)}
-    return {"status": "out of memory" if is_refusal(error) else "failed", "reason": str(error)}
+        return {**fields, "status": "skipped"}
+    if isinstance(error, NotFiniteError):
+        return {**fields, "status": "failed", "outcome": NOT_FINITE, "marks": ("weights that are not finite",)}
+    return {**fields, "status": "out of memory" if is_refusal(error) else "failed"}
+
+
+def _worst(metrics: dict[str, float], text: TextRecord | None) -> str:
+    """Return the outcome of a program on its prompts and its text."""
+    return worst(outcome_of(metrics), "" if text is None else outcome_of_text(text))
+
+
+def _misread(text: TextRecord | None, outcome: str) -> str:
+    """Return the sentence on a program that is fine on the prompts, but not on the text."""
+    ours, theirs = (
+        "infinite" if value is None else f"{value:.4g}"
+        for value in ((None, None) if text is None else (text.perplexity, text.perplexity_float32))
+    )
+    return (
+        f"the output is {outcome} on the text, although it is fine on the prompts: its perplexity is {ours}, float32 "
+        f"PyTorch's {theirs}; --prompts FILE with prompts like the text lets the calibration see its values"
+    )
 
 
 def _is_fault(outcome: str, case: Case) -> bool:
@@ -148,11 +169,13 @@ class _Model:
         trial = Trial.from_arrays(entry.arrays())
         with steps.timed("execute", f"execute {case.title}"):
             metrics = measure(trial, str(entry.package), self.options.policy)
-        outcome = outcome_of(metrics)
+        if _is_fault(outcome_of(metrics), case):
+            return None
+        text = self._read(case, steps, trial, str(entry.package))
+        outcome = _worst(metrics, text)
         if _is_fault(outcome, case):
             return None
         facts = msgspec.convert(entry.facts, Facts)
-        text = self._read(case, steps, trial, str(entry.package))
         return self._record(case, steps, facts, metrics=metrics, outcome=outcome, text=text, cached=True, status="ok")
 
     def _made(self, case: Case, steps: Steps, package_key: str = "") -> Record:
@@ -164,11 +187,15 @@ class _Model:
         made = self._maker.make(case, steps)
         with steps.timed("execute", f"execute {case.title}"):
             metrics = measure(made.trial, made.converted, self.options.policy)
-        outcome = outcome_of(metrics)
-        problem = made.problem or (self._lost(case, steps, made, outcome) if _is_fault(outcome, case) else "")
+        text = self._read(case, steps, made.trial, made.converted)
+        outcome = _worst(metrics, text)
+        problem = made.problem
+        if not problem and _is_fault(outcome, case):
+            lost = outcome_of(metrics)
+            problem = self._lost(case, steps, made, lost) if _is_fault(lost, case) else _misread(text, outcome)
         if self._cache is not None and package_key and not problem:  # a wrong package is made again each time
             self._keep(self._cache, package_key, case, made)
-        found = {"metrics": metrics, "outcome": outcome, "text": self._read(case, steps, made.trial, made.converted)}
+        found = {"metrics": metrics, "outcome": outcome, "text": text}
         return self._record(case, steps, made.facts, **found, status="wrong" if problem else "ok", reason=problem)
 
     def _read(self, case: Case, steps: Steps, trial: Trial, model: Converted | str) -> TextRecord | None:

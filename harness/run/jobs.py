@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.measure.metrics import not_computed
 from harness.plan import run_plan
 from harness.plan.run_plan import Case, Job
 from harness.records.schema import Record
@@ -108,6 +109,7 @@ def _end(left: Job, task: Task, end: End, step: str, workers: Workers) -> Iterat
             case,
             status=status,
             reason=f"{left.spec.key}: {reason}",
+            metrics=not_computed(),
             log=end.log,
             peak_memory_bytes={"process": end.peak_memory_bytes},
             worker=end.worker,

@@ -13,7 +13,7 @@ from ane_rms.passes.strategies import DEFAULT_STRATEGY
 from harness.convert.compression import SCHEMES, compress
 from harness.convert.conversion import Converted, convert
 from harness.convert.norm_counts import count, verdict
-from harness.errors import ConversionError, HarnessError
+from harness.errors import HarnessError
 from harness.export import ExportedModel, export
 from harness.measure import norm_cost
 from harness.measure.calibration import Calibration
@@ -117,7 +117,7 @@ class Maker:
             peaks={} if self._calibration is None or case.variant != "on" else self._calibration.peaks(),
             **counts.fields(),
         )
-        return Made(converted, self.trial, facts, self.exported.problem or self.trial.problem or problem)
+        return Made(converted, self.trial, facts, self.trial.problem or problem)
 
     def _converted(self, case: Case, steps: Steps) -> Converted:
         """Return a case's model; the one before compression is kept for the cases that follow."""
@@ -149,17 +149,12 @@ class Maker:
         return lambda function: calibration.rescaling(function, self.options.aim)
 
     def _convert(self, case: Case, at_least: str = "") -> Converted:
-        try:
-            return convert(
-                self.exported,
-                VARIANTS[case.variant],
-                compute_precision=self.options.compute_precision,
-                lowering=case.lowering or DEFAULT_STRATEGY,
-                at_least=at_least,
-                lean=self.options.lean,
-                rescale=self._rescale(case),
-            )
-        except ConversionError as error:
-            if problem := self.exported.problem:  # coremltools refuses NaN with a sentence that does not name it
-                raise ConversionError(f"{self.spec.key}: {problem}") from error
-            raise
+        return convert(
+            self.exported,
+            VARIANTS[case.variant],
+            compute_precision=self.options.compute_precision,
+            lowering=case.lowering or DEFAULT_STRATEGY,
+            at_least=at_least,
+            lean=self.options.lean,
+            rescale=self._rescale(case),
+        )

@@ -7,7 +7,17 @@ import pytest
 
 from harness.measure import metrics
 from harness.plan.run_plan import Case
-from harness.records.outcomes import COLLAPSED, DEGRADED, FINE, NOT_FINITE, is_fault, outcome_of
+from harness.records.outcomes import (
+    COLLAPSED,
+    DEGRADED,
+    FINE,
+    NOT_FINITE,
+    is_fault,
+    outcome_of,
+    outcome_of_text,
+    worst,
+)
+from harness.records.schema import TextRecord
 
 LOGITS = np.random.default_rng(0).standard_normal((8, 32))
 NOISE = np.random.default_rng(1).standard_normal((8, 32))
@@ -81,3 +91,37 @@ def test_nothing_executed_has_no_outcome():
 )
 def test_what_a_user_would_ship_must_be_fine(outcome, case, fault):
     assert is_fault(outcome, plain=case.is_plain, compressed=bool(case.compression)) is fault
+
+
+def text(perplexity, float32=20.0, agreement=1.0):
+    return TextRecord(
+        tokens=600,
+        perplexity=perplexity,
+        perplexity_float32=float32,
+        agreement=agreement,
+        prompt="",
+        continuation="",
+        float32="",
+    )
+
+
+@pytest.mark.parametrize(
+    ("reading", "outcome"),
+    [
+        (text(20.1, agreement=0.99), FINE),
+        (text(24.0, agreement=0.95), DEGRADED),
+        (text(20.1, agreement=0.8), DEGRADED),
+        (text(2e5, agreement=0.01), COLLAPSED),
+        (text(None, agreement=0.9), COLLAPSED),
+        (text(20.0, float32=None), COLLAPSED),
+    ],
+)
+def test_a_text_has_an_outcome_of_its_own(reading, outcome):
+    assert outcome_of_text(reading) == outcome
+
+
+def test_a_text_that_breaks_spoils_an_output_that_is_fine_on_the_prompts():
+    assert worst(FINE, COLLAPSED) == COLLAPSED
+    assert worst(NOT_FINITE, FINE) == NOT_FINITE
+    assert worst(FINE, "") == FINE
+    assert worst("", "") == ""

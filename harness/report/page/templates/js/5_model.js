@@ -107,11 +107,11 @@ const rowColumn = field("row", (row) => row.label);
 const executorColumn = field("executor", (row) => row.record.executor);
 
 function precisionPart(rows) {
-  const names = [...new Set(rows.flatMap(({record}) => Object.keys(record.metrics ?? {})))];
+  const measured = rows.filter(({record}) => compared(record));
+  const names = [...new Set(measured.flatMap(({record}) => Object.keys(record.metrics)))];
   if (!names.length) return el("p", {class: "soft"}, "No row of this model came as far as a comparison with PyTorch.");
   const columns = [rowColumn, executorColumn, field("policy", ({record}) => record.policy),
     ...names.map(metricColumn)];
-  const measured = rows.filter(({record}) => record.metrics);
   const points = measured.map(({label, record}) => ({label, value: record.metrics.rel_l2})).filter(({value}) => value > 0);
   const who = executors(measured);
   return [
@@ -121,7 +121,13 @@ function precisionPart(rows) {
   ];
 }
 
-/** A metric that is there but null was NaN or infinite, for which JSON has no word. */
+/** Whether a row's output was compared: the metrics of a row that ended before are all null. */
+function compared({metrics, status}) {
+  const found = Object.values(metrics ?? {});
+  return found.some((value) => value !== null) || (found.length > 0 && (status === "ok" || status === "wrong"));
+}
+
+/** A null metric of a compared row was NaN or infinite, for which JSON has no word. */
 function metricColumn(name) {
   const text = ({record}) => (record.metrics[name] === null ? "not finite" : figure(record.metrics[name]));
   return field(name, ({record}) => record.metrics[name], {numeric: true, text});
