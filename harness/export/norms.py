@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["rms_norm", "layer_norm", "other"]
 
-_RELATIVE_TOLERANCE = 1e-3  # an epsilon of 1e-4 moves the smallest probe rows by 5e-5
+_RELATIVE_TOLERANCE = 1e-3  # an epsilon of 100 moves the smallest probe rows by 5e-5
 _ROWS = 6
 _TINY = 1e-5  # rows of this size show an epsilon down to about 1e-11
 
@@ -67,10 +67,13 @@ def _gain(y: torch.Tensor, normalised: torch.Tensor) -> torch.Tensor | None:
 
 
 def _rows(shape: tuple[int, ...]) -> torch.Tensor:
-    """Return probe rows of a norm's input shape: off-centre, and of sizes from 1 to 1000."""
+    """Return probe rows of a norm's input shape: off-centre, and of sizes from 10^3 to 10^6.
+
+    A checkpoint whose residual stream is scaled by s has an epsilon scaled by s^2, so epsilon may be large.
+    """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(shape, generator=generator) + 0.5
-    size = torch.logspace(0, 3, x[..., 0].numel()).reshape(x.shape[:-1])
+    size = torch.logspace(3, 6, x[..., 0].numel()).reshape(x.shape[:-1])
     return x * size[..., None]
 
 

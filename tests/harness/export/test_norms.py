@@ -102,7 +102,7 @@ def test_modules_of_torch(module: nn.Module, kind: str) -> None:
     assert classify(module, (2, DIM))[0] == kind
 
 
-@pytest.mark.parametrize("epsilon", [1e-3, 1e-5, 1e-6, 1e-8, 0.0])
+@pytest.mark.parametrize("epsilon", [100.0, 1e-3, 1e-5, 1e-6, 1e-8, 0.0])
 def test_epsilon_is_measured(epsilon: float) -> None:
     assert classify(Norm(rms_norm, epsilon), (2, 7, DIM))[1] == pytest.approx(epsilon, rel=1e-2)
 
