@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from ane_rms.rescaling.relations import float_values
+import numpy as np
+
+from ane_rms import mil
 
 if TYPE_CHECKING:
     from ane_rms.mil import Program, Var
@@ -66,11 +69,12 @@ def check_rescale(rescale: Any) -> Rescaling | int | None:
         return rescale
     if callable(rescale):
         return Rescaling(rescale)
-    if isinstance(rescale, bool) or not isinstance(rescale, (int, float)):
+    if isinstance(rescale, (bool, np.bool_)) or not isinstance(rescale, Real):
         raise TypeError(f"rescale must be None, a power of two, or a callable; got {type(rescale).__name__}")
-    if not (math.isfinite(rescale) and rescale > 0 and math.frexp(rescale)[0] == 0.5):
-        raise ValueError(f"rescale must be a power of two, such as 0.125; got {rescale!r}")
-    exponent = math.frexp(rescale)[1] - 1
+    factor = _float(rescale)
+    if not (math.isfinite(factor) and factor > 0 and math.frexp(factor)[0] == 0.5):
+        raise ValueError(f"rescale must be a power of two, such as 0.125; got {_shown(rescale)}")
+    exponent = math.frexp(factor)[1] - 1
     if abs(exponent) > MOST:
         raise ValueError(f"rescale must lie between 2**-{MOST} and 2**{MOST}; got 2**{exponent}")
     return exponent
@@ -81,29 +85,66 @@ def measured(program: Program, measure: Measure) -> dict[Var, Magnitude]:
 
     Raises
     ------
-    ValueError: for a name that no value has, and for a magnitude that is not a finite number of 0 or more.
+    ValueError: for a name that no value has, for a magnitude that is not a finite number of 0 or more, and for a
+        callable that raises.
     TypeError: for a result that is not a mapping to numbers.
     """
-    given = measure(program)
+    try:
+        given = measure(program)
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"rescale: the callable raised {type(error).__name__}: {reason}") from error
     if not isinstance(given, Mapping):
         raise TypeError(f"rescale: the callable must return a mapping of names to peaks; got {type(given).__name__}")
-    by_name: dict[str, list[Var]] = {}
-    for var in float_values(program):
-        by_name.setdefault(var.name, []).append(var)
-    found: dict[Var, Magnitude] = {}
+    by_name, found = _by_name(program), dict["Var", Magnitude]()
     for name, value in given.items():
         if name not in by_name:
             raise ValueError(f"rescale: a peak is given for {name!r}, which no value of the program is called")
-        one = value if isinstance(value, Magnitude) else Magnitude(_number(name, value))
-        for number in (one.peak, one.sum_of_squares, one.typical):
-            if number is not None and not (math.isfinite(number) and number >= 0):
-                raise ValueError(f"rescale: the peak of {name!r} must be a finite number, 0 or more; got {number}")
-        found.update(dict.fromkeys(by_name[name], one))
+        found.update(dict.fromkeys(by_name[name], _magnitude(name, value)))
     return found
 
 
+def _by_name(program: Program) -> dict[str, list[Var]]:
+    """Return every value of a program by its name: the functions' inputs and the results of all ops."""
+    found: dict[str, list[Var]] = {}
+    for function in program.functions.values():
+        for var in function.inputs.values():
+            found.setdefault(var.name, []).append(var)
+    for block in mil.blocks(program):
+        for op in block.operations:
+            for var in op.outputs:
+                found.setdefault(var.name, []).append(var)
+    return found
+
+
+def _magnitude(name: str, value: Any) -> Magnitude:
+    if not isinstance(value, Magnitude):
+        return Magnitude(_number(name, value))
+    return Magnitude(
+        _number(name, value.peak),
+        None if value.sum_of_squares is None else _number(name, value.sum_of_squares),
+        None if value.typical is None else _number(name, value.typical),
+    )
+
+
 def _number(name: str, value: Any) -> float:
+    if isinstance(value, (str, bytes, bool)) or np.ndim(value):
+        raise TypeError(f"rescale: the peak of {name!r} must be a number; got {type(value).__name__}")
     try:
-        return float(value)
+        number = _float(value)
     except (TypeError, ValueError):
         raise TypeError(f"rescale: the peak of {name!r} must be a number; got {type(value).__name__}") from None
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"rescale: the peak of {name!r} must be a finite number, 0 or more; got {_shown(value)}")
+    return number
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _shown(value: Any) -> str:
+    return "a larger number than a float holds" if isinstance(value, int) and math.isinf(_float(value)) else repr(value)
