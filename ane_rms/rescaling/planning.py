@@ -20,7 +20,7 @@ import numpy as np
 from ane_rms import mil
 from ane_rms.rescaling.regions import Graph, UnclosedRegionError
 from ane_rms.rescaling.relations import float_values, is_constant
-from ane_rms.rescaling.stepping import stepped
+from ane_rms.rescaling.stepping import PRICE, stepped, uniform_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +98,40 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: S
             exponent = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
             plan.parts.append((exponent, values))
         break
-    return plan.in_order(program)
+    return _replaced(plan, _streams(program, magnitudes, sharing, plan), program)
+
+
+def _streams(
+    program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing, plan: Plan
+) -> list[tuple[int, list[Var]]]:
+    """Return the exponents, in steps, of the streams that lose digits at the small end with one exponent."""
+    norms, graph, found, seen = _norms(program), Graph(sharing), list[tuple[int, list["Var"]]](), set["Var"]()
+    floor = _floor(magnitudes, plan)
+    for exponent, values in plan.parts:
+        inside = set(values)
+        first = next((op.x for op in norms if op.x in inside), None)
+        if first is None or first in seen:
+            continue
+        if uniform_loss([op for op in norms if op.x in inside], magnitudes, exponent) <= PRICE:
+            continue
+        stream = set(graph.closure(first))
+        seen.update(stream)
+        readers = [op for op in norms if op.x in stream]
+        found.extend(stepped(graph, stream, readers, magnitudes, floor, sums=False))
+    return found
+
+
+def _floor(magnitudes: Mapping[Var, Magnitude], plan: Plan) -> dict[Var, int]:
+    """Return the exponents that the values' own ranges need, except of regions that are left."""
+    left = {var for one in plan.left for var in one.values}
+    return {var: needed(var, magnitudes[var]) for var in magnitudes if var not in left}
+
+
+def _replaced(plan: Plan, stepping: list[tuple[int, list[Var]]], program: Program) -> Plan:
+    """Return a plan with the exponents of some streams in the place of its own."""
+    stepped_values = {var for _, values in stepping for var in values}
+    kept = [(exponent, values) for exponent, values in plan.parts if not stepped_values.intersection(values)]
+    return Plan(kept + stepping, plan.left).in_order(program)
 
 
 def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
@@ -120,9 +153,7 @@ def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sh
     """Return the exponents that bring the sums of squares of every norm, in steps, and every value into range."""
     plan = plan_peaks(program, magnitudes, sharing)
     graph, seen = Graph(sharing), set["Var"]()
-    norms = _norms(program)
-    left = {var for one in plan.left for var in one.values}
-    floor = {var: needed(var, magnitudes[var]) for var in magnitudes if var not in left}
+    norms, floor = _norms(program), _floor(magnitudes, plan)
     stepping: list[tuple[int, list[Var]]] = []
     for op in norms:
         if op.x in seen or op.x not in magnitudes:
@@ -131,10 +162,8 @@ def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sh
         seen.update(stream)
         inside = set(stream)
         readers = [one for one in norms if one.x in inside]
-        stepping.extend(stepped(graph, stream, readers, magnitudes, floor))
-    stream_values = {var for _, values in stepping for var in values}
-    kept = [(exponent, values) for exponent, values in plan.parts if not stream_values.intersection(values)]
-    return Plan(parts=kept + stepping, left=plan.left)
+        stepping.extend(stepped(graph, stream, readers, magnitudes, floor, sums=True))
+    return _replaced(plan, stepping, program)
 
 
 def _norms(program: Program) -> list[Op]:

@@ -1,4 +1,4 @@
-r"""Plan the exponents that bring the sums of squares in norms into float16's range, in steps along a stream.
+r"""Plan exponents that step along a stream, for values that grow, and for the sums of squares in norms.
 
 A residual stream grows; its largest row grows by a factor of 10^4 in some models. One exponent for the whole stream
 would push the rows of the first layers, and epsilon with them, below float16's smallest numbers. The exponent may
@@ -7,9 +7,9 @@ with n the exponent of a value,
 
 .. math::  \sum_v loss(v, n_v) + price \cdot \sum_t live(t) [n_t \ne n_{t+1}]
 
-is minimised by dynamic programming (Viterbi), among the exponents with ``sum(x^2) * 4^n`` at or below the limit at each
-norm. The loss of a norm is the relative error that small numbers add: float16 stores no epsilon below 2^-24, and
-numbers below 2^-14 with a fixed error of 2^-25.
+is minimised by dynamic programming (Viterbi), among the exponents that bring each value into its range and, for the aim
+``"sums"``, ``sum(x^2) * 4^n`` to the limit at each norm. The loss of a norm is the relative error that small numbers
+add: float16 stores no epsilon below 2^-24, and numbers below 2^-14 with a fixed error of 2^-25.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ def stepped(
     readers: Sequence[Op],
     magnitudes: Mapping[Var, Magnitude],
     floor: Mapping[Var, int],
+    *,
+    sums: bool,
 ) -> list[tuple[int, list[Var]]]:
     """Return the exponents of a stream's values, as one list for each run of equal exponents, in program order.
 
@@ -52,18 +54,44 @@ def stepped(
     readers: the norms that read them.
     magnitudes: of the values. For a norm's input without a sum of squares, all elements are assumed to be at the peak.
     floor: the largest exponent, 0 or less, that a value's own range allows.
+    sums: whether to bring the norms' sums of squares to the limit as well. If none exceeds it, nothing is returned.
     """
-    most = {op.x: exponent_of_sum(op, magnitudes[op.x]) for op in readers if op.x in magnitudes}
-    if not any(most.values()):
+    most = {op.x: exponent_of_sum(op, magnitudes[op.x]) for op in readers if sums and op.x in magnitudes}
+    if sums and not any(most.values()):
         return []
     values = _ordered(stream)
-    highest = [min(most.get(var, 0), floor.get(var, 0)) for var in values]
+    range_only = _with_neighbours(graph, values, floor)
+    highest = [min(most.get(var, 0), range_only[var]) for var in values]
     price = PRICE
     while True:
         exponents, steps = _least(graph, values, readers, magnitudes, highest, price)
         if steps <= MOST_STEPS or price > 1:
             return _runs(values, exponents)
         price *= 2
+
+
+def uniform_loss(readers: Sequence[Op], magnitudes: Mapping[Var, Magnitude], exponent: int) -> float:
+    """Return the sum of the losses of norms whose inputs all have one exponent."""
+    return sum(loss(op, magnitudes[op.x], exponent) for op in readers if op.x in magnitudes)
+
+
+def _with_neighbours(graph: Graph, values: Sequence[Var], floor: Mapping[Var, int]) -> dict[Var, int]:
+    """Return the largest exponent of each value with which no value beside a step exceeds its range.
+
+    Operands of an op with equal exponents are multiplied to its result's exponent before it. A product without a
+    constant is computed at its operand's exponent, and multiplied after it.
+    """
+    found = {var: floor.get(var, 0) for var in values}
+    for var in reversed(values):
+        if var.op is None:
+            continue
+        equal = [slot.of(var.op) for slot in graph.relation(var.op).equal]
+        lead = graph.leads(var.op, None)
+        if equal:
+            found[var] = min(found[var], *(floor.get(operand, 0) for operand in equal))
+        elif lead in found:
+            found[lead] = min(found[lead], found[var])
+    return found
 
 
 def exponent_of_sum(op: Op, magnitude: Magnitude) -> int:

@@ -14,6 +14,7 @@ from ane_rms import mil
 from ane_rms.passes.rescale import rescale_program
 from ane_rms.report import kept_report
 from ane_rms.rescaling.planning import HEADROOM
+from tests.ane_rms.rescaling.constructions import CONSTRUCTIONS
 from tests.ane_rms.rescaling.networks import EPSILON, Network, count, peaks, run
 
 CEILINGS = {"linear": 32_752.0, "matmul": 32_752.0}
@@ -53,7 +54,7 @@ def test_random_networks_keep_their_outputs_and_lose_what_exceeds_float16(data, 
 
 
 def test_a_stream_that_only_norms_read_is_scaled_at_no_op():
-    program = network(size=1e6, scaled_embedding=True).program()
+    program = CONSTRUCTIONS["huge_embedding"]().program()
     ops, before = count(program), run(program, "fp32")
     rescale_program(program, peaks)
     assert count(program) == ops
@@ -65,6 +66,16 @@ def test_a_stream_that_only_norms_read_is_scaled_at_no_op():
     assert entry.peak_after <= limit < 2 * entry.peak_after  # the largest power of two that does it
     for expected, actual in zip(before, run(program, "fp32"), strict=True):
         np.testing.assert_array_equal(actual, expected)  # to the last bit
+
+
+def test_a_stream_that_grows_is_scaled_from_where_it_grows():
+    program = CONSTRUCTIONS["late_layer"]().program()
+    typical = {name: one.typical for name, one in peaks(program).items()}
+    rescale_program(program, peaks)
+    (entry,) = entries(program)
+    assert len(entry.multiplications) == 1
+    assert not {name for name in entry.values if typical[name] is not None and typical[name] < 10}  # from 0.1 on
+    assert entry.reason == ""
 
 
 def test_a_product_inside_an_mlp_is_scaled_alone():
@@ -168,6 +179,8 @@ def test_sums_step_along_a_stream_that_grows():
         (0, "rescale must be a power of two"),
         (float("nan"), "rescale must be a power of two"),
         (2.0**-100, "rescale must lie between"),
+        (10**400, "rescale must be a power of two, such as 0.125; got a larger number than a float holds"),
+        (np.float32(3), "rescale must be a power of two"),
         (True, "rescale must be None, a power of two, or a callable; got bool"),
         ("auto", "rescale must be None, a power of two, or a callable; got str"),
     ],
@@ -183,6 +196,8 @@ def test_a_wrong_rescale_is_said_before_anything_is_converted(rescale, says):
         ({"nothing": 1.0}, "'nothing', which no value of the program is called"),
         ({"x": float("nan")}, "the peak of 'x' must be a finite number, 0 or more; got nan"),
         ({"x": -1.0}, "the peak of 'x' must be a finite number"),
+        ({"x": float("inf")}, "the peak of 'x' must be a finite number"),
+        ({"x": ane_rms.Magnitude(1.0, "large")}, "the peak of 'x' must be a number; got str"),
         ({"x": "large"}, "the peak of 'x' must be a number; got str"),
         ([1.0], "the callable must return a mapping of names to peaks; got list"),
     ],
@@ -196,3 +211,26 @@ def test_wrong_peaks_are_said_and_the_program_stays(given, says):
     with pytest.raises((ValueError, TypeError), match=says):
         rescale_program(program, lambda _: given)
     assert str(program) == text
+
+
+def test_a_callable_that_raises_is_named_and_the_program_stays():
+    def measure(program):
+        raise KeyError(len(program.functions))
+
+    program = network().program()
+    text = str(program)
+    with pytest.raises(ValueError, match="rescale: the callable raised KeyError: 1"):
+        rescale_program(program, measure)
+    assert str(program) == text
+
+
+def test_peaks_of_inputs_and_of_integers_are_accepted():
+    program = network(embeddings_are_given=True).program()
+    rescale_program(program, lambda _: {"ids": 1.0})
+    assert entries(program) == ()
+
+
+def test_a_factor_may_be_a_number_of_numpy():
+    program = network().program()
+    rescale_program(program, np.float32(0.125))
+    assert [entry.factor for entry in entries(program)] == [0.125]
