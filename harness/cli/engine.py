@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,7 +74,8 @@ def engine(
     shown.show(document(found))
     if results is not None:
         subject = Path(target or checkpoint or "").name
-        kept = write(results, selection.new_folder(results).run_id + "-" + subject, found)
+        with closing(selection.new_folder(results)) as folder:  # an id, and no run
+            kept = write(results, f"{folder.run_id}-{subject}", found)
         say(f"kept in {kept}", err=True)
 
 

@@ -57,6 +57,7 @@ def measure_regimes(lowering: str | None, precision: str | None, results: Path, 
         for error in measure(lowerings, policies):
             bar.say(f"{error.lowering} {error.policy}")
             errors.append(error)
+    folder.close()  # a table, and no run
     folder.write_table(formats.github(document(errors)) + "\n")
     write(results, folder.run_id, errors)
     shown.show(document(errors))

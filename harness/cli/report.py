@@ -20,6 +20,9 @@ NONE = "none"
 
 def report(
     run: options.Run = "latest",
+    second: Annotated[
+        str | None, typer.Argument(help="A second run, to be shown beside the first.", metavar="[SECOND]")
+    ] = None,
     *,
     base: Annotated[
         str | None,
@@ -34,13 +37,19 @@ def report(
 ) -> None:
     """Write one HTML file about a run that needs no network: what got worse, the zoo as a table, and each model.
 
-    Example: ane-harness report latest --base latest~1 -o report.html
+    With two runs, the second is judged against the first, and the rows of both are side by side.
+
+    Example: ane-harness report latest~1 latest -o report.html
     """
     from harness.cli.selection import Notes
-    from harness.errors import RecordError
-    from harness.judge.night import default_base, judge_night
+    from harness.errors import ArgumentError, RecordError
+    from harness.judge.night import default_base, judge_night, run_name
     from harness.records.lookup import find
 
+    if second is not None:
+        if base is not None:
+            raise ArgumentError(f"--base {base}: not with two runs; the first is what the second is judged against")
+        run, base = second, run
     notes = Notes()
     side = find(run, results, notes)
     if side.baselines:
@@ -50,14 +59,18 @@ def report(
     else:
         before = None if base == NONE else find(base, results, notes)
     night = judge_night(side, before, results, notes)
-    write_page(night, notes.texts, output or results / "tables" / f"{night.run_id}.html")
+    beside = second is not None
+    if beside and not (before and before.records):
+        raise RecordError(f"{base}: is no run with rows; two runs are shown side by side")
+    name = f"{run_name(before)}-{night.run_id}" if beside and before else night.run_id
+    write_page(night, notes.texts, output or results / "tables" / f"{name}.html", beside=beside)
 
 
-def write_page(night: Night, notes: Sequence[str], path: Path) -> None:
+def write_page(night: Night, notes: Sequence[str], path: Path, *, beside: bool = False) -> None:
     """Write a night as one HTML file, and print its headline."""
     from harness.records import atomic
     from harness.report.page.drawn import html, page_of
 
-    page = page_of(night, notes)
+    page = page_of(night, notes, beside=beside)
     atomic.write(path, html(page))
     say(f"{page.headline}: {path}")

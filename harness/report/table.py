@@ -42,7 +42,7 @@ class Column(Generic[Row]):
     absent: str = "-"
     """The text of a value that is not there."""
     on_terminal_only: bool = False
-    """Whether the column sums up others for a terminal, and so is left out elsewhere."""
+    """Whether the column sums up others where room is short, and so is left out of Markdown and of values."""
 
     def text(self, row: Row) -> str:
         """Return the value as shown in a table's cell; of one that is not there, :attr:`absent`."""

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from harness.judge.severity import JUDGED, headline
 from harness.report.engine_table import HEADERS, NOTE
 from harness.report.page.findings import TONES, Count, Finding, Group, finding
-from harness.system.text import plural, some
+from harness.report.page.origin_lines import recorded, versions
+from harness.report.page.overview import Overview, overview
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +45,7 @@ class Page:
     regimes: the errors of one norm by input regime, and the run that measured them.
     notes: warnings about the data: a half-written line, a file left out.
     predictions: rows of the engine model's summary; never measurements.
+    before: the rows of another run, to be shown beside these.
     """
 
     records: Sequence[Record]
@@ -54,6 +57,7 @@ class Page:
     regimes: Mapping[str, Any] | None = None
     notes: Sequence[str] = ()
     predictions: Sequence[Sequence[str]] = ()
+    before: Sequence[Record] = ()
     prediction_headers: Sequence[str] = tuple(HEADERS)
     prediction_note: str = NOTE
 
@@ -130,14 +134,19 @@ class Page:
             )
         if self._undecided:
             lines.append(f"{plural(self._undecided, 'row')} with times that too few or too noisy samples leave open.")
-        if self.records:
-            made = sorted(record.time for record in self.records)
-            executors = sorted({record.executor for record in self.records})
-            machines = sorted(
-                {f"{one.chip or one.machine}, {one.os}" for one in (record.environment for record in self.records)}
-            )
-            lines.append(f"Recorded {_span(made[0], made[-1])} on {some(machines)}; run by {some(executors)}.")
         return lines
+
+    @property
+    def origin(self) -> list[str]:
+        """Return the lines on time, machine, executor, commit and versions."""
+        return [recorded(self.records), versions(self.records)] if self.records else []
+
+    @cached_property
+    def overviews(self) -> list[Overview]:
+        """The run at a glance; if it is shown beside another, the other first."""
+        if not self.before:
+            return [overview(self.records)] if self.records else []
+        return [overview(self.before, self.base), overview(self.records, self.run)]
 
     @property
     def counts(self) -> list[Count]:
@@ -226,11 +235,3 @@ def _model(model: str, records: Sequence[Record], found: Counter[str]) -> dict[s
     if wrong:
         return {"model": model, "summary": f"\u2715 {wrong} of {plural(len(records), 'row')} not ok", "tone": "worse"}
     return {"model": model, "summary": f"{plural(len(records), 'row')} ok", "tone": "plain"}
-
-
-def _span(first: str, last: str) -> str:
-    """Return two ISO 8601 times as one span, to the minute: ``2026-01-31 23:59 to 2026-02-01 00:20 UTC``."""
-    (day, start), (last_day, end) = ((time[:10], time[11:16]) for time in (first, last))
-    if day == last_day:
-        return f"{day} {start}{'' if start == end else f' to {end}'} UTC"
-    return f"{day} {start} to {last_day} {end} UTC"

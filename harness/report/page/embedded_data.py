@@ -46,6 +46,8 @@ DETAILS = (
     "marks",
     "log",
     "worker",
+    "text",
+    "rescaled",
 )
 """Fields of a record that a model's section shows, beside sites and environment, which are interned."""
 
@@ -58,26 +60,39 @@ def embedded(value: object) -> str:
     return text
 
 
-def table(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return the columns of the zoo's table: those of every run's table, and of latencies where there are any."""
+def table(records: Sequence[Record], before: Sequence[Record] = ()) -> list[dict[str, Any]]:
+    """Return the columns of the zoo's table: those of every run's table, and of latencies where there are any.
+
+    Parameters
+    ----------
+    records: the rows.
+    before: records of another run, to be shown beside them: a cell holds both values where they differ.
+    """
     own = shown(records, COLUMNS)
     headers = {column.header for column in COLUMNS}
     timed = latency_table.columns(records) if any(record.samples for record in records) else ()
-    return [_column(one, records) for one in (*own, *(one for one in timed if one.header not in headers))]
+    others = {record.row: record for record in before}
+    earlier = [others.get(record.row) for record in records] if before else []
+    return [_column(one, records, earlier) for one in (*own, *(one for one in timed if one.header not in headers))]
 
 
-def details(records: Sequence[Record]) -> dict[str, Any]:
-    """Return the data of the models' sections: ``records``, the ``sites`` and ``environments`` they share."""
+def details(records: Sequence[Record], before: Sequence[Record] = ()) -> dict[str, Any]:
+    """Return the data of the models' sections: ``records``, the ``sites`` and ``environments`` they share.
+
+    The records of another run, if there are any, follow those of this one; the field ``run`` tells them apart.
+    """
     sites, environments = _Interned(), _Interned()
     rows = []
-    for record in records:
+    for number, record in enumerate((*records, *before)):
         row = {name: value for name in DETAILS if _says(value := getattr(record, name))}
         row["sites"] = sites.index(record.sites, [msgspec.structs.astuple(site) for site in record.sites])
         key = msgspec.json.encode(record.environment)
         row["environment"] = environments.index(key, record.environment)
+        if before:
+            row["run"] = "now" if number < len(records) else "before"
         rows.append(row)
     return {
-        "row_fields": ROW,
+        "row_fields": (*ROW, "run") if before else ROW,
         "site_fields": SiteRecord.__struct_fields__,
         "records": rows,
         "sites": sites.values,
@@ -85,15 +100,21 @@ def details(records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def _column(column: Column, records: Sequence[Record]) -> dict[str, Any]:
+def _column(column: Column, records: Sequence[Record], earlier: Sequence[Record | None]) -> dict[str, Any]:
     values = [column.value(record) for record in records]
     texts = [column.shown(value) for value in values]
+    told = {"header": column.header, "priority": column.priority}
+    if earlier:
+        texts = [
+            text if one is None or (old := column.shown(column.value(one))) == text else f"{old} \u2192 {text}"
+            for text, one in zip(texts, earlier, strict=True)
+        ]
     if any(isinstance(value, int | float) for value in values):
         numbers = [_number(value) for value in values]
-        return {"header": column.header, "numeric": True, "texts": texts, "values": numbers}
+        return {**told, "numeric": True, "texts": texts, "values": numbers}
     distinct = _Interned()
     codes = [distinct.index(text, text) for text in texts]
-    return {"header": column.header, "numeric": False, "texts": distinct.values, "codes": codes}
+    return {**told, "numeric": False, "texts": distinct.values, "codes": codes}
 
 
 def _number(value: Any) -> float | int | None:

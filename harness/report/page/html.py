@@ -35,7 +35,12 @@ def render(page: Page, records: Sequence[Record]) -> str:
     style = (folder / "report.css").read_text(encoding="utf-8")
     own = "".join(path.read_text(encoding="utf-8") for path in sorted((folder / "js").glob("*.js")))
     scripts = [*((HERE / "vendor" / name).read_text(encoding="utf-8") for name in LIBRARIES), own]
-    data = {"page": page.embedded(), "columns": table(records), "details": details(records), "history": page.history}
+    data = {
+        "page": page.embedded(),
+        "columns": table(records, page.before),
+        "details": details(records, page.before),
+        "history": page.history,
+    }
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader(folder))
     environment.filters["plain"] = plain
     return environment.get_template("report.html.j2").render(

@@ -112,6 +112,7 @@ def test_a_choice_keeps_rows_of_one_value_and_survives_sorting(browser):
     labels = browser.driver.find_elements(By.CSS_SELECTOR, "#zoo-controls label")
     choice = next(label for label in labels if label.text.startswith("executor"))
     Select(choice.find_element(By.TAG_NAME, "select")).select_by_visible_text("coreml")
+    browser.driver.find_element(By.ID, "all-columns").click()
     heading(browser, "ops after").find_element(By.TAG_NAME, "button").click()
     assert cells(browser, "model") == ["mistral", "mistral"]
 

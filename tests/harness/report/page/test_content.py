@@ -108,4 +108,18 @@ def test_a_long_list_is_cut_and_says_how_much_is_left():
 )
 def test_when_and_where_a_run_was_made(first, last, words):
     page = Page([records.record(time=first), records.record("b", time=last)], "now")
-    assert page.lead[-1] == f"Recorded {words} on Some CPU, Linux 6.1; run by reference."
+    assert page.origin[0] == f"Recorded {words} on Some CPU, Linux 6.1; run by reference."
+
+
+def test_commit_and_versions_are_at_the_head():
+    page = Page([records.record(), records.timed()], "now")
+    assert page.origin[1] == "Commit c0ffeec0ff; coremltools 9.0, python 3.11.7, 3.12.1."
+
+
+def test_two_runs_have_an_overview_each():
+    rows = [records.record("llama"), records.record("qwen3")]
+    page = Page(rows, "now", base="before", before=rows[:1])
+    assert [(one.name, [line.rows for line in one.lines]) for one in page.overviews] == [
+        ("before", ["1 row"]),
+        ("now", ["2 rows"]),
+    ]

@@ -80,7 +80,11 @@ def sha256(text):
 
 
 def test_hostile_text_adds_no_element():
-    harmless = [records.record(status=status) for status in ("ok", "failed")] * len(records.HOSTILE)
+    harmless = [
+        records.record(f"m{n}", f"v{n}", status=status)
+        for n in range(len(records.HOSTILE))
+        for status in ("ok", "failed")
+    ]
     tags = sorted(tag for tag, *_ in document(records.hostile()).found)
     assert tags == sorted(tag for tag, *_ in document(harmless).found)
 

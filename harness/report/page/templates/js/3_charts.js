@@ -2,11 +2,12 @@
 
 const SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)", "var(--series-6)", "var(--series-5)"];
 const SYMBOLS = ["circle", "square", "triangle", "diamond", "star", "cross"];
+const DASHES = [null, "7,4", "2,4", "9,3,2,3", "4,3", "1,3"];
 const MOST_SERIES = 24;
 const LABEL_WIDTH = 7;
 
-/** How wide a chart may be, in pixels: a phone's are drawn for the phone, not shrunk. */
-const chartWidth = () => Math.max(300, Math.min(760, document.getElementById("model-list").clientWidth));
+/** A chart is as wide as its section, in pixels: a phone's are drawn for the phone, not shrunk. */
+const chartWidth = () => Math.max(300, document.getElementById("model-list").clientWidth - 8);
 
 /** A figure: its caption says what is seen and who measured it. */
 function chart(caption, options) {
@@ -59,12 +60,23 @@ function inOrder(caption, series) {
   })), []);
 }
 
-/** Lines told apart by colour and by sign. series: [{label, points: [{x, y}]}]; steps: [{x, label}] */
-function lines(caption, x, unit, series, steps) {
+/** Series of the same points as one, whose label names each: lines that coincide would hide each other. */
+function merged(series) {
+  const same = d3.group(series, ({points}) => JSON.stringify(points));
+  return [...same.values()].map((members) => {
+    const names = members.map(({label}) => label);
+    const listed = names.length > 4 ? [...names.slice(0, 3), plural(names.length - 3, "more row")] : names;
+    return {label: listed.length > 1 ? `${listed.slice(0, -1).join(", ")} and ${listed.at(-1)}, the same` : listed[0], points: members[0].points};
+  });
+}
+
+/** Lines told apart by colour, sign and dashes, so that one that lies on another is seen. series: [{label, points: [{x, y}]}]; steps: [{x, label}] */
+function lines(caption, x, unit, given, steps) {
+  const series = merged(given);
   const shown = series.slice(0, SERIES.length);
   const marks = shown.flatMap(({label, points}, index) => [
-    Plot.lineY(points, {x: "x", y: "y", stroke: SERIES[index], strokeOpacity: 0.7}),
-    Plot.dot(points, {x: "x", y: "y", symbol: SYMBOLS[index], r: 3, fill: SERIES[index], title: (d) => `${label}: ${figure(d.y)}`}),
+    Plot.lineY(points, {x: "x", y: "y", stroke: SERIES[index], strokeWidth: 2.5 - 0.25 * index, strokeDasharray: DASHES[index], strokeOpacity: 0.8}),
+    Plot.dot(points, {x: "x", y: "y", symbol: SYMBOLS[index], r: 5 - 0.6 * index, stroke: SERIES[index], strokeWidth: 1.5, title: (d) => `${label}: ${figure(d.y)}`}),
   ]);
   const rules = steps.map(({x: at}) => Plot.ruleX([at], {stroke: "var(--worse)", strokeDasharray: "4,3"}));
   const drawn = chart(caption, {height: 220, marginLeft: 70, x, y: {label: unit, grid: true, nice: true}, marks: [...rules, ...marks]});
@@ -81,7 +93,9 @@ function sign(index) {
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
   for (const [name, value] of Object.entries({width: 12, height: 12, viewBox: "-6 -6 12 12", "aria-hidden": "true"})) svg.setAttribute(name, value);
   path.setAttribute("d", d3.symbol(symbols[index], 55)());
-  path.setAttribute("fill", SERIES[index]);
+  path.setAttribute("fill", "none");
+  path.setAttribute("stroke", SERIES[index]);
+  path.setAttribute("stroke-width", "1.5");
   svg.append(path);
   return svg;
 }
