@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import ExecutorError, PackageError
+from harness.interpreter.context import Context
 from harness.interpreter.program import Constant, Ref, references
-from harness.interpreter.registry import CONTROL_FLOW, Context, Implementation, Parameter, find
+from harness.interpreter.registry import CONTROL_FLOW, Implementation, Parameter, find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from functools import cache
+import math
+from functools import cache, reduce
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.interpreter.engine_numerics import Numerics
+
+    Multiply = Callable[[torch.Tensor, torch.Tensor, torch.Tensor | None], torch.Tensor]
 
 LARGEST_SUBNORMAL = 2.0**-14 - 2.0**-24
 HALF_STEP, STEP_MASK = 1 << 12, -(1 << 13)
@@ -17,20 +22,59 @@ HALF_STEP, STEP_MASK = 1 << 12, -(1 << 13)
 
 KNOTS = 33
 
+FLOAT16_END = 65520.0
+"""Magnitude from which a number rounds to an infinite float16."""
 
-def product(numerics: Numerics, value: torch.Tensor) -> torch.Tensor:
-    """Return the accumulator's output for the exact results of a product, before rounding.
+
+def product(
+    numerics: Numerics, multiply: Multiply, x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return the accumulator's output of a product, before rounding.
 
     A result that rounds to the ceiling is at the ceiling: half a unit of float16's last place below it.
+
+    Parameters
+    ----------
+    numerics: the arithmetic.
+    multiply: the product, bilinear in its first two arguments; the third, if any, is added.
+    x, y, bias: its arguments.
     """
+    value = multiply(x, y, bias)
     if value.numel() == 0:
         return value
     edge = numerics.product_ceiling * (1 - 2.0**-12)
     low, high = torch.aminmax(value)
     if not (-edge < float(low) and float(high) < edge):
-        value = without_nan(value)
+        if math.isnan(float(low)):
+            value = _settled(value, multiply, x, y, bias)
         value = torch.where(value.abs() >= edge, torch.full_like(value, torch.inf).copysign(value), value)
     return functional.hardshrink(value, LARGEST_SUBNORMAL) if numerics.flush_products else value
+
+
+def _settled(
+    value: torch.Tensor, multiply: Multiply, x: torch.Tensor, y: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """Return the results of a product with 0 * inf and inf - inf counted as 0 within its sums."""
+    y = y.to(x.dtype)
+    positive = negative = torch.zeros((), dtype=x.dtype)
+    for left, right in ((_infinities(x), y.sign()), (_finite(x).sign(), _infinities(y))):
+        if left.any() and right.any():
+            total, count = multiply(left, right, None), multiply(left.abs(), right.abs(), None)
+            positive, negative = positive + (count + total), negative + (count - total)
+    single = (positive > 0) ^ (negative > 0)
+    finite = without_nan(multiply(_finite(x), _finite(y), bias))
+    settled = torch.where(single, torch.full_like(finite, torch.inf).copysign(positive - negative), finite)
+    return torch.where(value.isnan(), settled, value)
+
+
+def _infinities(value: torch.Tensor) -> torch.Tensor:
+    """Return the signs of infinite elements, and 0 for the others."""
+    return torch.where(value.isinf(), value.sign(), 0.0)
+
+
+def _finite(value: torch.Tensor) -> torch.Tensor:
+    """Return a value with 0 for its infinite elements."""
+    return torch.where(value.isinf(), 0.0, value)
 
 
 def operand(numerics: Numerics, value: torch.Tensor) -> torch.Tensor:
@@ -78,22 +122,53 @@ def without_nan(value: torch.Tensor) -> torch.Tensor:
     return value.nan_to_num(0.0, torch.inf, -torch.inf) if total != total else value  # noqa: PLR0124 - NaN
 
 
-def narrow_total(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-    """Sum over ``dims``, which stay with length 1: pairwise, every partial sum rounded to float16, ties away from 0.
+def log(numerics: Numerics, x: torch.Tensor) -> torch.Tensor:
+    """Return the logarithm by its table, which holds a finite number for 0."""
+    return torch.where(x == 0, numerics.log_of_zero, x.log())
 
-    The float32 sum of two float16 numbers is rounded by adding half a step to its bits and cutting the rest off.
+
+def softmax(x: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return softmax with inf - inf = 0: a row's infinities share its mass."""
+    result = torch.softmax(x, axis)
+    total = float(result.sum())
+    if total == total:  # noqa: PLR0124 - NaN
+        return result
+    return torch.softmax((x - x.amax(axis, keepdim=True)).nan_to_num(0.0, torch.inf, -torch.inf), axis)
+
+
+def narrow_total(numerics: Numerics, value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """Sum over ``dims``, which stay with length 1, every partial sum rounded to float16, ties away from 0.
+
+    Terms are added in pairs; one after the other, if the numerics are pessimistic. The float32 sum of two float16
+    numbers is rounded by adding half a step to its bits and cutting the rest off.
     """
     kept = [d for d in range(value.dim()) if d not in dims]
     shape = [1 if d in dims else value.shape[d] for d in range(value.dim())]
     terms = value.float().permute(*dims, *kept).reshape(-1, *(value.shape[d] for d in kept))
     if terms.shape[0] == 0:
         return torch.zeros(shape)
+    largest = float(terms.abs().max()) * terms.shape[0]
+    add = _added if largest < FLOAT16_END else _added_within_range
+    if numerics.pessimistic:
+        return reduce(add, terms.unbind(0)).reshape(shape)
     while (count := terms.shape[0]) > 1:
         half = count // 2
-        sums = terms[:half] + terms[half : 2 * half]
-        sums.view(torch.int32).add_(HALF_STEP).bitwise_and_(STEP_MASK)
+        sums = add(terms[:half], terms[half : 2 * half])
         terms = torch.cat([sums, terms[2 * half :]]) if count % 2 else sums
     return terms.reshape(shape)
+
+
+def _added(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    total = x + y
+    total.view(torch.int32).add_(HALF_STEP).bitwise_and_(STEP_MASK)
+    return total
+
+
+def _added_within_range(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    total = without_nan(x + y)
+    total = torch.where(total.abs() >= FLOAT16_END, torch.full_like(total, torch.inf).copysign(total), total)
+    total.view(torch.int32).add_(HALF_STEP).bitwise_and_(STEP_MASK)
+    return total
 
 
 @cache

@@ -6,7 +6,9 @@ executor follows, and their sources (G is arXiv 2606.22283, F is ANEForge):
 - ``matmul``, ``linear`` and ``conv`` sum in a float32-class accumulator; a result that would be 32,768 or more is
   infinite (G 3; F 115, 145, 195). Every other op has float16's whole range.
 - ``reduce_sum`` sums in float16 (F): totals are exact to 2,048, and 2,049 ones read 2,050.
-- NaN is read as +inf, and no op produces NaN: inf - inf, 0 * inf, sqrt(-1), rsqrt(-1) and log(-1) are +0 (G 3).
+- NaN is read as +inf, and no op produces NaN: inf - inf, 0 * inf, sqrt(-1), rsqrt(-1) and log(-1) are +0 (G 3), as
+  terms of a sum, too.
+- The logarithm of 0 is -45,440, softplus and softsign of +inf are 0 (G 3).
 - A zero loses its sign before a reciprocal (G 3).
 - A subnormal result of a product is zero on the M1 and kept on the M5 (G 3). Under a square root it is zero (F 263).
 - A slice of the last axis that begins past 0 makes magnitudes above 4,094 infinite on the M1 and the M2 (G 3).
@@ -15,7 +17,7 @@ executor follows, and their sources (G is arXiv 2606.22283, F is ANEForge):
 
 Left out, since publications do not settle them: the first stage of sums, in tiles of four; partial sums that pass
 the ceiling and come back; the order in which ``reduce_sum`` adds (pairwise here); a 1x1 convolution of one channel,
-which G reports to pass 60,000; the tables' small bias at 0 and their sentinels at infinities.
+which G reports to pass 60,000; the tables' small bias at 0.
 """
 
 from __future__ import annotations
@@ -48,9 +50,10 @@ class Numerics:
     root_floor: the magnitude below which a value under a square root counts as zero.
     narrow_sum: whether ``reduce_sum`` sums in float16.
     sigmoid_domain: the ends of sigmoid's table.
+    log_of_zero: the logarithm's table at 0.
     pessimistic: whether unpublished behaviour is assumed to be the worst: an epsilon below ``root_floor`` counts as
-        zero inside the normalisations, subnormal operands of products as well, ``split`` along the last axis acts as a
-        slice, and ``reduce_sum`` is one running sum.
+        zero inside the normalisations and under a power of one half, subnormal operands of products as well, ``split``
+        along the last axis acts as a slice, and ``reduce_sum`` is one running sum.
     """
 
     product_ceiling: float
@@ -59,6 +62,7 @@ class Numerics:
     root_floor: float
     narrow_sum: bool
     sigmoid_domain: tuple[float, float]
+    log_of_zero: float
     pessimistic: bool = False
 
 
@@ -81,5 +85,6 @@ def load_numerics() -> dict[str, Numerics]:
             root_floor=figures["root_floor"],
             narrow_sum=figures["narrow_sum"],
             sigmoid_domain=(first, last),
+            log_of_zero=figures["log_of_zero"],
         )
     return found

@@ -26,14 +26,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 
 from harness.errors import UnknownNameError, UnsupportedOpError
-from harness.interpreter import accumulate, engine_arithmetic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from harness.interpreter.engine_numerics import Numerics
-    from harness.interpreter.precision import Precision
-    from harness.interpreter.program import Op
 
 Tensors: TypeAlias = tuple[torch.Tensor, ...]
 Ints: TypeAlias = tuple[int, ...]
@@ -47,80 +43,6 @@ Formula = TypeVar("Formula", bound="Callable[..., Any]")
 
 CONTROL_FLOW = ("cond", "while_loop")
 """Ops the loop itself runs, because they run blocks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """The context of an implementation beside its arguments: the op, the policy, and sums under it."""
-
-    op: Op
-    policy: Precision
-    engine: Numerics | None = None
-    """The Neural Engine's arithmetic, if the policy has one and the op's results are float16."""
-
-    @classmethod
-    def of(cls, op: Op, policy: Precision) -> Context:
-        """Return the context of an op under a policy."""
-        float16 = any(policy.stored_dtype(out.type.dtype) == torch.float16 for out in op.outputs)
-        return cls(op, policy, policy.engine if float16 else None)
-
-    @property
-    def order(self) -> str | None:
-        """The float16 accumulation order, or ``None`` if the sums of this op are wide.
-
-        Narrow sums belong to float16 results: a float32 op of a mixed program keeps a float32 accumulator.
-        """
-        narrow = self.policy.narrow and any(
-            self.policy.stored_dtype(out.type.dtype) == torch.float16 for out in self.op.outputs
-        )
-        return self.policy.accumulate if narrow else None
-
-    def sum(self, x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-        """Sum over ``dims``, keeping them with length 1."""
-        if not dims:
-            return x
-        if self.order and x.is_floating_point():
-            return accumulate.total(x, tuple(d % x.dim() for d in dims), self.order)
-        return x.sum(dims, keepdim=True)
-
-    def mean(self, x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-        """Average over ``dims``, keeping them with length 1."""
-        count = 1
-        for dim in dims:
-            count *= x.shape[dim]
-        return self.sum(x, dims) / count
-
-    def matmul(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Multiply matrices, batch dimensions broadcast; both have at least two dimensions."""
-        if self.order and x.is_floating_point():
-            return accumulate.matmul(x, y, self.order)
-        return self.product(torch.matmul(self.operand(x), self.operand(y)))
-
-    def operand(self, x: torch.Tensor) -> torch.Tensor:
-        """Return an operand of a product as the engine's multiplier reads it; without an engine, as it is."""
-        return x if self.engine is None else engine_arithmetic.operand(self.engine, x)
-
-    def product(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the results of a product as the engine's accumulator returns them; without an engine, as they are."""
-        if self.engine is None or not value.is_floating_point():
-            return value
-        return engine_arithmetic.product(self.engine, value)
-
-    def under_root(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a value as the engine's square root reads it; without an engine, as it is."""
-        return value if self.engine is None else engine_arithmetic.under_root(self.engine, value)
-
-    def norm_epsilon(self, epsilon: float) -> float:
-        """Return the epsilon of a normalisation as the engine adds it; without an engine, as it is."""
-        return epsilon if self.engine is None else engine_arithmetic.norm_epsilon(self.engine, epsilon)
-
-    def sliced(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the output of a slice of the last axis that begins past 0; without an engine, its input."""
-        return value if self.engine is None else engine_arithmetic.sliced(self.engine, value)
-
-    def divisor(self, value: torch.Tensor) -> torch.Tensor:
-        """Return a divisor; on an engine a zero loses its sign."""
-        return value if self.engine is None else value + 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ import torch
 from torch.nn import functional
 
 from harness.interpreter import engine_arithmetic
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.interpreter.context import Context
 
 
 @impl("clamped_relu")
@@ -99,9 +101,10 @@ def silu(x: Tensor) -> Tensor:
 
 
 @impl("softplus")
-def softplus(x: Tensor) -> Tensor:
-    """``ln(1 + e ** x)``."""
-    return torch.logaddexp(x, torch.zeros_like(x))
+def softplus(ctx: Context, x: Tensor) -> Tensor:
+    """``ln(1 + e ** x)``; the Neural Engine's table gives 0 for +inf."""
+    result = torch.logaddexp(x, torch.zeros_like(x))
+    return result if ctx.engine is None else torch.where(x == torch.inf, 0.0, result)
 
 
 @impl("softplus_parametric")
@@ -114,21 +117,7 @@ def softplus_parametric(x: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
 @impl("softmax")
 def softmax(ctx: Context, x: Tensor, axis: int = -1) -> Tensor:
     """``e ** x / sum(e ** x)`` along ``axis``."""
-    if ctx.engine is not None:
-        return _engine_softmax(x, axis)
-    if ctx.order is None:
-        return torch.softmax(x, axis)
-    powers = torch.exp(x - x.amax(axis, keepdim=True))
-    return powers / ctx.sum(powers, (axis,))
-
-
-def _engine_softmax(x: Tensor, axis: int) -> Tensor:
-    """Softmax with inf - inf = 0: a row's infinities share its mass."""
-    result = torch.softmax(x, axis)
-    total = float(result.sum())
-    if total == total:  # noqa: PLR0124 - NaN
-        return result
-    return torch.softmax((x - x.amax(axis, keepdim=True)).nan_to_num(0.0, torch.inf, -torch.inf), axis)
+    return ctx.softmax(x, axis)
 
 
 @impl("softsign")

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.interpreter.blobs import unpack
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints
 
 SLAB = 1 << 22

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.interpreter.dtypes import dtype_named
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints, List, Parts
 
 

@@ -15,13 +15,14 @@ import torch
 from torch.nn import functional
 
 from harness.interpreter import accumulate
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints
 
 CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -75,7 +76,11 @@ def conv(
     kernel = tuple((k - 1) * d + 1 for k, d in zip(weight.shape[2:], spread, strict=True))
     image = padded(x, padding(pad_type, pad, tuple(x.shape[2:]), kernel, steps))
     if ctx.order is None:
-        return ctx.product(CONVOLUTIONS[spatial](ctx.operand(image), weight, bias, steps, 0, spread, groups))
+
+        def convolve(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return CONVOLUTIONS[spatial](image, weight, bias, steps, 0, spread, groups)
+
+        return ctx.product(convolve, ctx.operand(image), weight, bias)
     products = _products(image, weight, steps, spread, groups)
     result = accumulate.ORDERS[ctx.order](products).flatten(1, 2)
     return result if bias is None else result + bias.reshape(1, -1, *[1] * spatial)
@@ -154,7 +159,11 @@ def conv_transpose(
     spatial = x.dim() - 2
     steps, spread = strides or (1,) * spatial, dilations or (1,) * spatial
     if ctx.order is None:
-        full = ctx.product(TRANSPOSED[spatial](ctx.operand(x), weight, bias, steps, 0, 0, groups, spread))
+
+        def scatter(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return TRANSPOSED[spatial](image, weight, bias, steps, 0, 0, groups, spread)
+
+        full = ctx.product(scatter, ctx.operand(x), weight, bias)
     else:
         full = _transposed_narrow(ctx, x, weight, bias, steps, spread, groups)
     extent = tuple(full.shape[2:])

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from harness.interpreter.context import Context
 
 
 @impl("add")
@@ -63,7 +65,7 @@ def mod(x: Tensor, y: Tensor) -> Tensor:
 def pow_(ctx: Context, x: Tensor, y: Tensor) -> Tensor:
     """``x ** y``; a negative power of an integer through float64, cut towards zero."""
     if x.is_floating_point() or y.is_floating_point() or not bool((y < 0).any()):
-        return torch.pow(ctx.divisor(x), y)
+        return torch.pow(ctx.base(x, y), y)
     return torch.pow(x.double(), y.double())
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from harness.interpreter.dtypes import dtype_named
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.interpreter.context import Context
 
 
 @impl("abs")
@@ -104,9 +106,9 @@ def inverse(ctx: Context, x: Tensor, epsilon: float = 1e-4) -> Tensor:
 
 
 @impl("log")
-def log(x: Tensor, epsilon: float = 1e-45) -> Tensor:
+def log(ctx: Context, x: Tensor, epsilon: float = 1e-45) -> Tensor:
     """``ln(x + epsilon)``."""
-    return (x + epsilon).log()
+    return ctx.log(x, epsilon)
 
 
 @impl("logical_not", moves=True)

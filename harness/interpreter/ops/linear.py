@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Tensors
 
 SLAB = 1 << 23
@@ -37,10 +38,11 @@ def linear(ctx: Context, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
         product = ctx.matmul(wide.reshape(-1, x.shape[-1]), ctx.policy.widen(weight).T)
         product = product.reshape(*x.shape[:-1], weight.shape[0])
         return product if offset is None else product + offset
-    wide = ctx.operand(wide)
-    if weight.dtype == wide.dtype:
-        return ctx.product(functional.linear(wide, weight, offset))
-    return ctx.product(_by_slabs(wide, weight, offset))
+    return ctx.product(_linear, ctx.operand(wide), weight, offset)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return functional.linear(x, weight, bias) if weight.dtype == x.dtype else _by_slabs(x, weight, bias)
 
 
 def _by_slabs(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -87,7 +89,8 @@ def einsum(ctx: Context, values: Tensors, equation: str) -> Tensor:
     """``[..., C, H, W1] x [..., W1, H, W2] -> [..., C, H, W2]``, MIL's one equation under any letters."""
     x, y = values
     if ctx.order is None:
-        return ctx.product(torch.einsum(_broadcastable(equation, x, y), ctx.operand(x), ctx.operand(y)))
+        spelled = _broadcastable(equation, x, y)
+        return ctx.product(lambda left, right, _: torch.einsum(spelled, left, right), ctx.operand(x), ctx.operand(y))
     return ctx.matmul(x.transpose(-3, -2), y.transpose(-3, -2)).transpose(-3, -2)
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from torch.nn import functional
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints
 
 

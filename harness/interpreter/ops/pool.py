@@ -15,13 +15,14 @@ import torch
 
 from harness.interpreter import accumulate
 from harness.interpreter.ops.conv import padded, padding
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints
 
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from harness.interpreter.context import Context
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.interpreter import accumulate
 from harness.interpreter.engine_arithmetic import narrow_total
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints
 
 
@@ -33,9 +33,7 @@ def reduce_sum(ctx: Context, x: Tensor, axes: Ints | None = None, *, keep_dims: 
     """``sum(x)``; the Neural Engine sums narrow here, as nowhere else."""
     dims = _dims(x, axes)
     if ctx.engine is not None and ctx.engine.narrow_sum and dims and x.is_floating_point():
-        if ctx.engine.pessimistic:
-            return _squeezed(accumulate.total(x, dims, "fp16-sequential"), dims, keep_dims)
-        return _squeezed(narrow_total(x, dims), dims, keep_dims)
+        return _squeezed(narrow_total(ctx.engine, x, dims), dims, keep_dims)
     return _squeezed(ctx.sum(x, dims), dims, keep_dims)
 
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from harness.interpreter.context import Context
 
 FIRST_UNCHECKED = 17
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 from harness.interpreter.windows import Window
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Bools, Ints, Tensors
 
 

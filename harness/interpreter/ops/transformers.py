@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.interpreter.registry import Context, impl
+from harness.interpreter.registry import impl
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from harness.interpreter.context import Context
 
 
 @impl("scaled_dot_product_attention")
@@ -22,7 +24,4 @@ def scaled_dot_product_attention(
     if attn_mask is not None:
         masked = attn_mask.dtype == torch.bool
         scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
-    if ctx.order is None:
-        return ctx.matmul(torch.softmax(scores, -1), value)
-    powers = torch.exp(scores - scores.amax(-1, keepdim=True))
-    return ctx.matmul(powers / ctx.sum(powers, (-1,)), value)
+    return ctx.matmul(ctx.softmax(scores, -1), value)
