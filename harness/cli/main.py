@@ -14,6 +14,7 @@ import typer
 from harness.cli import (
     accept,
     bench,
+    bisect,
     cache,
     compare,
     diff,
@@ -61,6 +62,7 @@ app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("expect")(expect.expect)
 app.command("accept")(accept.accept)
+app.command("bisect")(bisect.bisect)
 app.command("nightly")(nightly.nightly)
 app.command("history")(history.history)
 app.command("doctor")(doctor.doctor)
