@@ -45,10 +45,10 @@ def bisect(
     """
     from harness.cli import quantities
     from harness.judge.bisection import answers, walk
+    from harness.judge.bisection.at_commit import measure
     from harness.judge.bisection.commits import Repository
     from harness.judge.bisection.fresh_environment import environments as temporary
     from harness.judge.bisection.fresh_environment import releases
-    from harness.judge.bisection.measurement import measure
     from harness.report.bisect_table import COLUMNS, document
 
     shown.check(COLUMNS)
