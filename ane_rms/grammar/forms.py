@@ -143,13 +143,28 @@ def times_number(op: mil.Op) -> tuple[mil.Var, float] | None:
 
 def without_numbers(var: mil.Var) -> tuple[mil.Var, float]:
     """Return (value, factor) with ``var = factor * value``, where factor combines all numbers that scale the value."""
-    factor = 1.0
-    while (op := mil.float_producer(var, "mul", "real_div")) is not None:
-        found = times_number(op)
-        if found is None:
+    return _scaled(var)[-1]
+
+
+def common_value(a: mil.Var, b: mil.Var) -> tuple[mil.Var, float, float] | None:
+    """Return (value, m, n) with ``a = m * value`` and ``b = n * value``; None if they are numbers times no one value.
+
+    The value is the nearest to ``a``. A value further back may be a part of another norm, which would be needed twice
+    if it were read from here: once in that norm, once as it was written.
+    """
+    pairs = ((one, m, n) for one, m in _scaled(a) for other, n in _scaled(b) if same(one, other))
+    return next(pairs, None)
+
+
+def _scaled(var: mil.Var) -> list[tuple[mil.Var, float]]:
+    """Return (value, factor) with ``var = factor * value``, from ``var`` itself on back."""
+    found = [(var, 1.0)]
+    while (op := mil.float_producer(found[-1][0], "mul", "real_div")) is not None:
+        scaled = times_number(op)
+        if scaled is None:
             break
-        var, factor = found[0], factor * found[1]
-    return var, factor
+        found.append((scaled[0], found[-1][1] * scaled[1]))
+    return found
 
 
 def floored(op: mil.Op) -> tuple[mil.Var, float] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ane_rms import mil
-from ane_rms.grammar.forms import reduced_axes, without_numbers
+from ane_rms.grammar.forms import common_value, reduced_axes
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -45,15 +45,12 @@ def operand(flat: Product, found: Root, at: int) -> Operand | None:
 
 def _plain(flat: Product, q: Quadratic, at: int) -> Operand | None:
     candidates = []
-    inner, squared_factor = without_numbers(q.x)
     for place, node in flat.unknowns():
         if place == at or node.power != 1:
             continue
-        if same(node.var, q.x):
-            candidates.append(_around(flat, at, place, q, 1.0))
-            continue
-        value, factor = without_numbers(node.var)
-        if factor and squared_factor and same(value, inner):
+        common = common_value(q.x, node.var)
+        if common is not None and all(common[1:]):
+            inner, squared_factor, factor = common
             scale = q.scale * squared_factor * squared_factor
             candidates.append(_around(flat, at, place, replace(q, x=inner, scale=scale), factor))
     return min(candidates, key=lambda one: len(one.others), default=None)

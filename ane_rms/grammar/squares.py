@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ane_rms import mil
-from ane_rms.grammar.forms import Refusal, times_number, without_numbers
+from ane_rms.grammar.forms import Refusal, common_value, times_number, without_numbers
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -65,11 +65,10 @@ def _product_of_two(op: mil.Op, word: str) -> Squares | Refusal:
             return _refuse(op, f"the {word} is over `{op.op_type}` with a number, not over a square")
         return Squares(inner.x, inner.scale * scaled[1]) if isinstance(inner, Squares) else inner
     if op.op_type == "mul":
-        (x, factor), (y, other) = without_numbers(op.x), without_numbers(op.y)
         if same(op.x, op.y):
             return Squares(_without_sign(op.x))
-        if same(x, y):
-            return Squares(x, factor * other)
+        if (common := common_value(op.x, op.y)) is not None:
+            return Squares(common[0], common[1] * common[2])
         if any(isinstance(squared(one, word), Squares) for one in (op.x, op.y)):
             return _refuse(op, f"the {word} is over squares times a value that is not one number")
         return _refuse(op, f"the {word} is over a product of two different values, not over a square")

@@ -148,12 +148,19 @@ def test_a_shared_intermediate_stays_and_is_right():
     np.testing.assert_allclose(found["inverse"], expected, rtol=2e-6)
 
 
-def test_norms_inside_the_branches_of_a_cond_fuse():
+@pytest.mark.parametrize("place", ["branch", "program"])
+def test_a_scaled_norm_inside_a_branch_of_a_cond_is_one_site(place):
+    """Its gamma is a constant of the branch or of the program around it."""
+    weight = np.linspace(0.5, 1.5, D, dtype=np.float32)
+
     @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE), mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS17)
     def program(x, flag):
+        gamma = mb.const(val=weight) if place == "program" else None
+
         def norm():
             mean = mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=True)
-            return mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mean, y=np.float32(1e-5))))
+            value = mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mean, y=np.float32(1e-5))))
+            return mb.mul(x=value, y=weight if gamma is None else gamma)
 
         positive = mb.squeeze(x=mb.greater(x=flag, y=np.float32(0)))
         return mb.cond(pred=positive, _true_fn=norm, _false_fn=lambda: mb.mul(x=x, y=np.float32(2)))
@@ -162,11 +169,41 @@ def test_norms_inside_the_branches_of_a_cond_fuse():
         program,
         **options(NE, minimum_deployment_target=ct.target.iOS17, compute_precision=ct.precision.FLOAT32),
     )
-    assert len(ane_rms.report(model).fused) == 1
+    assert [site.has_gamma for site in ane_rms.report(model).fused] == [True]
+    assert ane_rms.report(model).missed == ()
     x = regimes(SHAPE)
-    for flag, expected in ((1.0, rms_norm64(x, None, 1e-5)), (-1.0, x * 2)):
+    for flag, expected in ((1.0, rms_norm64(x, weight, 1e-5)), (-1.0, x * 2)):
         (found,) = ReferenceModel(model).predict({"x": x, "flag": np.float32([flag])}).values()
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
+
+
+@pytest.mark.parametrize("square", ["of one product", "of two products"])
+def test_the_norm_of_a_scaled_norm_reads_the_scaled_norm(square):
+    """Were it to read the norm before its scale, that norm would be needed twice, and once stay as it was written."""
+
+    def inverse(squared):
+        mean = mb.reduce_mean(x=squared, axes=[-1], keep_dims=True)
+        return mb.rsqrt(x=mb.add(x=mean, y=np.float32(1e-5)), epsilon=np.float32(1e-30))
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
+    def program(x):
+        first = mb.mul(x=mb.mul(x=x, y=inverse(mb.square(x=x))), y=np.float32(0.5), name="first")
+        part = mb.mul(x=first, y=np.float32(-0.25))
+        other = part if square == "of one product" else mb.mul(x=first, y=np.float32(-0.125))
+        return mb.mul(x=first, y=inverse(mb.mul(x=part, y=other)), name="second")
+
+    before = str(program)
+    x = regimes(SHAPE)
+    plain = ReferenceModel(program, "fp64").predict({"x": x})["second"]
+    assert str(program) == before
+    run_pass(program, FUSE, NE)
+    norms = program.find_ops(op_type="ane_rms_norm")
+    assert [op.outputs[0].name for op in norms] == ["first", "second"]
+    assert norms[1].x is norms[0].outputs[0]
+    assert program.find_ops(op_type="rsqrt") == []
+    defined = np.isfinite(plain)
+    found = ReferenceModel(program, "fp64").predict({"x": x})["second"]
+    np.testing.assert_allclose(found[defined], plain[defined], rtol=2e-6, atol=2e-6)
 
 
 def test_find_only_reads():
