@@ -122,7 +122,7 @@ class Stopwatch:
 
     def burst(self, samples: int, seconds: float) -> Iterator[list[Sample]]:
         """Yield blocks until each side has ``samples``, or, with at least :data:`FEWEST`, ``seconds`` are over."""
-        with collector.paused():
+        with collector.paused(collect=True):
             yield from self.blocks(lambda count, past: count >= samples or (count >= FEWEST and past >= seconds))
 
     def sustained(self, seconds: float) -> Iterator[list[Sample]]:

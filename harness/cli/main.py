@@ -5,9 +5,10 @@ Exit codes: 0 fine, 1 a regression or a failed check, 2 the user or the environm
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -98,10 +99,16 @@ def common(
         log_noise.hush()
 
 
+@functools.cache
+def _command() -> Any:
+    """Return the command line as built from the declarations, once for all calls in this process."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line (default: of this process) and exit."""
     try:
-        app(arguments)
+        _command()(arguments)
     except HarnessError as error:
         say(f"ane-harness: {error}", err=True)
         sys.exit(error.exit_code)

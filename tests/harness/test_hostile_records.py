@@ -80,7 +80,7 @@ COMMANDS = (
 
 
 @pytest.mark.timeout(3600)
-@fuzz(25, deadline=None)
+@fuzz(16, deadline=None)
 @given(runs=nights)
 def test_what_reads_records_answers_or_refuses(runs, tmp_path, capsys):
     shutil.rmtree(tmp_path / "runs", ignore_errors=True)

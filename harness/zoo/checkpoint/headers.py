@@ -59,9 +59,9 @@ def read(source: str, path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         with path.open("rb") as stream:
             start = stream.read(512)
-            if instead := told(start) or (start[:1] == b"{" and "JSON text, not weights: download it again"):
-                raise CheckpointError(f"{source}: {path.name}: {instead}")
             length = int.from_bytes(start[:8], "little")
+            if instead := _other_kind(start, length):
+                raise CheckpointError(f"{source}: {path.name}: {instead}")
             if length > LIMIT_BYTES or 8 + length > size:
                 raise CheckpointError(
                     f"{source}: {path.name}: truncated or damaged: its header of {length:,} bytes does not fit"
@@ -76,6 +76,16 @@ def read(source: str, path: Path) -> dict[str, Tensor]:
         return _tensors(entries, path, 8 + length, size)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{source}: {path.name}: truncated or damaged: {first_line(error)}") from None
+
+
+def _other_kind(start: bytes, length: int) -> str:
+    """Return the kind of a file that cannot be safetensors, by its first bytes; "" if it can be.
+
+    A header's length may have the bytes of another kind's mark: 640 those of a pickle, 15,392 those of a page.
+    """
+    if length <= LIMIT_BYTES and start[8:9] == b"{":
+        return ""
+    return told(start) or ("JSON text, not weights: download it again" if start[:1] == b"{" else "")
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -9,7 +9,17 @@ import torch
 
 from harness.export import pretrained
 from harness.zoo.catalog import load_zoo
-from tests.harness.zoo.checkpoints import INDEX, LAYOUTS, change, edit, exact_network, inspected, sharded, single
+from tests.harness.zoo.checkpoints import (
+    INDEX,
+    LAYOUTS,
+    WEIGHTS,
+    change,
+    edit,
+    exact_network,
+    inspected,
+    sharded,
+    single,
+)
 
 ZOO = load_zoo()
 USUAL = ("llama", "gemma3_text", "mixtral")
@@ -83,6 +93,17 @@ def test_links_of_a_hub_cache_are_followed(llama, tmp_path):
     for path in (tmp_path / "blobs").iterdir():
         (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
     assert inspected(snapshot).digest == inspected(tmp_path / "blobs").digest
+
+
+@pytest.mark.parametrize("length", [0x3C3C, 0x3C20, 0x7B7B, 0x8B1F, 0x10280, 0x10480], ids=hex)
+def test_a_header_whose_length_looks_like_another_kind_of_file(llama, tmp_path, length):
+    """The first bytes are the header's length: those of a page, JSON, gzip or pickle may be a length too."""
+    single(llama, tmp_path)
+    first = inspected(tmp_path)
+    raw = (tmp_path / WEIGHTS).read_bytes()
+    end = 8 + int.from_bytes(raw[:8], "little")
+    (tmp_path / WEIGHTS).write_bytes(length.to_bytes(8, "little") + raw[8:end].ljust(length) + raw[end:])
+    assert inspected(tmp_path).digest == first.digest
 
 
 @pytest.mark.parametrize(
