@@ -25,7 +25,7 @@ from harness.runtime import Source
 from harness.workers import Child, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from typing_extensions import Self
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from harness.records.predictions import Prediction
     from harness.records.schema import Record
     from harness.zoo.catalog import ModelSpec
+    from harness.zoo.checkpoint import Checkpoint
 
 MEASURE = "harness.bench.measurement:measure"
 
@@ -55,10 +56,18 @@ class Bench:
     options: the run's; its sizes, frontends and lowerings.
     settings: how to measure.
     announce: called with each step before it begins.
+    checkpoints: trained weights by model key; those models are measured with them, at the published size.
     """
 
-    def __init__(self, options: Options, settings: Settings, announce: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        announce: Callable[[str], None] = lambda _: None,
+        checkpoints: Mapping[str, Checkpoint] | None = None,
+    ) -> None:
         self.options, self.settings, self._announce = options, settings, announce
+        self._checkpoints = checkpoints or {}
         # The reference executor's times are not a device's; one thread at least keeps waiting for others out of them.
         threads = {"OMP_NUM_THREADS": "1"} if settings.executor == "reference" else {}
         self._preparer, self._measurer = Child(settings.environment), Child({**settings.environment, **threads})
@@ -75,14 +84,14 @@ class Bench:
 
     def model(self, spec: ModelSpec) -> Iterator[Record]:
         """Yield a record for each case of a zoo model in each of its compute units."""
-        cases = self.options.cases()
-        subject = Subject(spec.key, cases, lambda case, fields: run_plan.record(spec, self.options, case, **fields))
+        options, cases = self.options, self.options.cases()
+        if (own := self._checkpoints.get(spec.key)) is not None:
+            options = msgspec.structs.replace(options, checkpoint=own, size="full")
+        subject = Subject(spec.key, cases, lambda case, fields: run_plan.record(spec, options, case, **fields))
         yield from self.measure(
             subject,
             PREPARE,
-            lambda folder: Prepare(
-                spec, self.options, cases, folder, bool(self.settings.units), self.settings.families
-            ),
+            lambda folder: Prepare(spec, options, cases, folder, bool(self.settings.units), self.settings.families),
         )
 
     def measure(self, subject: Subject, handler: str, request: Callable[[str], msgspec.Struct]) -> Iterator[Record]:

@@ -13,7 +13,7 @@ from harness.cli.option_set import expanded
 from harness.cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from harness.bench.outcome import Settings
     from harness.bench.session import Bench
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.records.run_files import RunFolder
     from harness.records.schema import Record
     from harness.zoo.catalog import ModelSpec
+    from harness.zoo.checkpoint import Checkpoint
 
 Subject = TypeVar("Subject")
 
@@ -73,6 +74,8 @@ def _models(options: Options, settings: Settings, given: BenchOptions) -> None:
     from harness.bench.session import Bench
     from harness.cli import selection
     from harness.cli.checkpoint_options import given_weights
+    from harness.cli.trained_tier import with_weights
+    from harness.zoo.catalog import TRAINED
 
     weights, _ = given_weights(
         given.checkpoint, None, None, models=given.models or (), allow_pickle=False, trust_remote_code=False
@@ -81,9 +84,10 @@ def _models(options: Options, settings: Settings, given: BenchOptions) -> None:
         options = msgspec.structs.replace(options, checkpoint=weights, size="full")
     shapes = bench_request.shapes(given.shape)
     specs, unusable = selection.specs(weights, given.models or [], given.tier)
+    specs, own = with_weights(specs) if weights is None and given.tier == TRAINED else (specs, {})
     options, settings, folder = _begun(options, settings, given, [*specs, *unusable])
     each = [msgspec.structs.replace(options, shape=one.kind, sequence_length=one.length) for one in shapes]
-    records, predicted = _measure(specs, Bench.model, each, settings, folder)
+    records, predicted = _measure(specs, Bench.model, each, settings, folder, own)
     _show(records, predicted, given, folder)
     for one in unusable:
         say(one.reason, err=True)
@@ -98,6 +102,7 @@ def _measure(
     options: Sequence[Options],
     settings: Settings,
     folder: RunFolder,
+    checkpoints: Mapping[str, Checkpoint] | None = None,
 ) -> tuple[list[Record], list[Prediction]]:
     """Measure each subject with each of the options, append each record at once; return them with the predictions."""
     from harness.bench.session import Bench
@@ -108,7 +113,7 @@ def _measure(
     try:
         with progress(len(subjects) * len(options)) as bar:
             for one in options:
-                with Bench(one, settings, bar.say) as bench:
+                with Bench(one, settings, bar.say, checkpoints) as bench:
                     for subject in subjects:
                         for record in how(bench, subject):
                             folder.append(record)

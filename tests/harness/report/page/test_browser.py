@@ -160,6 +160,15 @@ def test_what_is_nearly_one_is_not_rounded_to_one(browser):
     assert "1 \u2212 4.0e-7" in open_section(browser, "llama").text
 
 
+def test_a_row_that_ended_early_is_in_no_table_of_precision(browser):
+    ended = records.record(
+        variant="cpu", status="failed", reason="refused", metrics=dict.fromkeys(["rel_l2", "cosine"])
+    )
+    browser.open(page([records.record(metrics={"rel_l2": None, "cosine": 0.5}), ended]))
+    section = open_section(browser, "llama").text
+    assert section.count("not finite") == 1
+
+
 def test_a_missed_norm_says_why_and_a_failed_row_shows_its_log(browser):
     browser.open(page())
     assert "eps is no constant" in open_section(browser, "qwen3").text
