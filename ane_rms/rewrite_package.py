@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import coremltools as ct
 
 from ane_rms import mil
+from ane_rms.package.draft import draft
 from ane_rms.package.files import Opened, open_model, open_package
 from ane_rms.package.graph import program_view
 from ane_rms.package.norms import Outcome, build, raised, wanted_norms
@@ -110,16 +111,14 @@ def write_rewritten(opened: Opened, output: Path, options: _Options) -> Path:
         raise FileNotFoundError(f"{output.parent}: no such folder to write {output.name} into")
     if opened.path is None or opened.folder is None:
         raise ValueError(f"{opened.source}: has no package on disk to rewrite: save it first")
-    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=output.parent))
-    try:
-        copied = draft / "package"
+    if output.resolve().is_relative_to(opened.path.resolve()):
+        raise ValueError(f"{output}: lies inside {opened.path}, which is not changed: give a path outside it")
+    with draft(output) as copied:
         shutil.copytree(opened.path, copied, copy_function=shutil.copyfile)
         folder = copied / opened.folder.relative_to(opened.path)
         spec = _rewritten(opened, folder, options)
         _specification(copied, folder, opened).write_bytes(spec.SerializeToString(deterministic=True))
         copied.rename(output)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return output
 
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 UNIFORM = 2.0**-10
 """A gamma nearer to 1 than this counts as none; the constants of a lowering are rounded to float16."""
 
+DEEPEST = 4
+"""Largest number of negations, products and quotients that are compared inside each other."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doubled:
@@ -45,7 +48,7 @@ def doubled(var: mil.Var) -> Doubled | None:
         return None
     first, second, *more = join.values
     axis = mil.scalar(join.axis)
-    if axis is None or not (_is_negative(second, first) or _is_negative(first, second)):
+    if axis is None or mil.shape(first) != mil.shape(second) or _sign(first, second) != -1:
         return None
     at = int(axis) % join.outputs[0].rank
     at = at if permutation is None else permutation.index(at)
@@ -55,16 +58,38 @@ def doubled(var: mil.Var) -> Doubled | None:
     return None if pads is None else Doubled((first, second), at, pads[0], pads[1], permutation)
 
 
-def _is_negative(var: mil.Var, of: mil.Var) -> bool:
-    """Return whether ``var`` is ``-of``."""
+def _sign(one: mil.Var, other: mil.Var, depth: int = 0) -> int:
+    """Return 1 if two values are equal, -1 if one is the negative of the other, 0 if neither is known.
+
+    Both may be products or quotients, as in ``[x / m, -x / m]`` and ``[x * 0.125, x * -0.125]``.
+    """
+    if same(one, other):
+        return 1
+    if depth > DEEPEST:
+        return 0
+    for first, second in ((one, other), (other, one)):
+        if (positive := _negated(first)) is not None:
+            return -_sign(positive, second, depth + 1)
+    a, b = mil.floats(one), mil.floats(other)
+    if a is not None and b is not None:
+        return -1 if a.shape == b.shape and np.array_equal(a, -b) else 0
+    p, q = (mil.producer(mil.base(var), "mul", "real_div") for var in (one, other))
+    if p is None or q is None or p.op_type != q.op_type:
+        return 0
+    found = _sign(p.x, q.x, depth + 1) * _sign(p.y, q.y, depth + 1)
+    return found or (_sign(p.x, q.y, depth + 1) * _sign(p.y, q.x, depth + 1) if p.op_type == "mul" else 0)
+
+
+def _negated(var: mil.Var) -> mil.Var | None:
+    """Return the value that ``var`` is the negative of, if it is written so."""
     op = mil.producer(mil.base(var), "mul", "sub", "real_div")
     if op is None:
-        return False
+        return None
     if op.op_type == "sub":
-        return mil.scalar(op.x) == 0 and same(op.y, of)
+        return op.y if mil.scalar(op.x) == 0 else None
     if op.op_type == "real_div":
-        return mil.scalar(op.y) == -1 and same(op.x, of)
-    return any(same(one, of) and _is_minus_one(other) for one, other in ((op.x, op.y), (op.y, op.x)))
+        return op.x if mil.scalar(op.y) == -1 else None
+    return next((one for one, other in ((op.x, op.y), (op.y, op.x)) if _is_minus_one(other)), None)
 
 
 def _is_minus_one(var: mil.Var) -> bool:

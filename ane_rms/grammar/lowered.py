@@ -78,6 +78,7 @@ def _in_layer_norm(op: mil.Op) -> Iterator[LoweredNorm]:
     width = mil.shape(row.halves[0])[row.axis if row.permutation is None else row.permutation[row.axis]]
     if not isinstance(width, int) or (row.pads is not None and (normal.epsilon or row.scale is None)):
         return
+    normal = _scaled_row(normal) if row.pads is None else normal
     for half in kept_halves(normal.value, row.axis, width):
         norm = _kept(normal, row, half, width)
         if norm is not None:
@@ -169,20 +170,46 @@ def _roots_of_scale(scale: mil.Var | None, x: mil.Var) -> tuple[mil.Op, ...]:
     return tuple(found)
 
 
+def _scaled_row(normal: LayerNormed) -> LayerNormed:
+    """Include the constant that multiplies the whole doubled row, before a half of it is taken."""
+    shape = mil.shape(normal.value)
+    found = _multiplied(normal.value, shape, normal.axes)
+    if found is None or any(not isinstance(shape[axis], int) for axis in normal.axes):
+        return normal
+    op, constant = found
+    gamma = _along(constant, shape, normal.axes) * (1.0 if normal.gamma is None else normal.gamma)
+    return replace(normal, value=op.outputs[0], gamma=gamma)
+
+
 def _scaled(norm: LoweredNorm, shape: tuple[int | str, ...], axes: tuple[int, ...]) -> LoweredNorm:
-    """Include the constant that multiplies a norm, if there is one and it varies only along the normalised axes."""
-    value = norm.value
+    """Include the constant that multiplies a norm, if there is one and it varies along the normalised axes."""
+    found = _multiplied(norm.value, shape, axes)
+    if found is None or found[1].size == 1:
+        return norm
+    op, constant = found
+    return replace(norm, op=op, value=op.outputs[0], gamma=_along(constant, shape, axes))
+
+
+def _multiplied(
+    value: mil.Var, shape: tuple[int | str, ...], axes: tuple[int, ...]
+) -> tuple[mil.Op, npt.NDArray[np.float64]] | None:
+    """Return the only reader of a value, if it multiplies by a constant that varies along ``axes`` only, and that."""
     while mil.is_interior(value) and (cast := value.child_ops[0]).op_type == "cast" and mil.is_float(cast.outputs[0]):
         value = cast.outputs[0]
-    if not mil.is_interior(value) or (op := value.child_ops[0]).op_type != "mul":
-        return norm
+    if not mil.is_interior(value) or (op := value.child_ops[0]).op_type not in ("mul", "real_div"):
+        return None
+    if op.op_type == "real_div" and op.x is not value:
+        return None
     constant = mil.floats(op.y if op.x is value else op.x)
-    if constant is None or constant.size == 1 or constant.ndim > len(shape) or mil.shape(op.outputs[0]) != shape:
-        return norm
+    if constant is None or constant.ndim > len(shape) or mil.shape(op.outputs[0]) != shape:
+        return None
+    if op.op_type == "real_div":
+        if not constant.all():
+            return None
+        constant = 1 / constant
     spread = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
-    if any(size != 1 for axis, size in enumerate(spread.shape) if axis not in axes):
-        return norm
-    return replace(norm, op=op, value=op.outputs[0], gamma=_along(spread, shape, axes))
+    varies = any(size != 1 for axis, size in enumerate(spread.shape) if axis not in axes)
+    return None if varies else (op, spread)
 
 
 def _along(

@@ -44,7 +44,31 @@ def along_channels(x, w):
     return (normal[:, :D] * w.reshape(1, D, 1, 1)).squeeze(2)
 
 
+def scaled_each(x, w):
+    row = torch.cat([x * 0.125, x * -0.125], -1)
+    return functional.layer_norm(row, (2 * D,), None, None, 1e-6)[..., :D] * w
+
+
+def over_largest(x, w):
+    largest = x.abs().amax(-1, keepdim=True)
+    return functional.layer_norm(torch.cat([x / largest, -x / largest], -1), (2 * D,), None, None, 1e-6)[..., :D] * w
+
+
+def over_channels(x, w):
+    """Apple's ml-ane-transformers, ``LayerNormANE``: channels first, the gain over the whole doubled axis."""
+    image = x.transpose(1, 2).unsqueeze(2)
+    row = torch.cat([image, -image], 1)
+    centred = row - row.mean(1, keepdim=True)
+    normal = centred * ((centred * centred).mean(1, keepdim=True) + 1e-6).rsqrt()
+    return (normal * torch.cat([w, w]).view(1, -1, 1, 1))[:, :D].squeeze(2)
+
+
 BY_HAND = {
+    "each half scaled": scaled_each,
+    "each half over the largest magnitude": over_largest,
+    "channels first, the gain over the doubled axis": over_channels,
+    "gamma over the doubled row": lambda x, w: (doubled_norm(x) * torch.cat([w, w]))[..., :D],
+    "divided by gamma": lambda x, w: doubled_norm(x)[..., :D] / w,
     "slice": lambda x, w: doubled_norm(x)[..., :D] * w,
     "slice from the back": lambda x, w: doubled_norm(x)[..., :-D] * w,
     "chunk": lambda x, w: torch.chunk(doubled_norm(x), 2, -1)[0] * w,

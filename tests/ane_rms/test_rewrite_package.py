@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import coremltools as ct
@@ -17,72 +15,17 @@ from coremltools.converters.mil.mil import types
 import ane_rms
 from ane_rms.package.files import open_package
 from ane_rms.passes.strategies import STRATEGIES
-from ane_rms.reading import of_opened
 from ane_rms.report import METADATA_KEY
 from harness.interpreter import ReferenceModel
+from tests.ane_rms.finished import SHAPE, D, RmsNorm, described, digests, held, network, plain, rel_l2, run
 from tests.mil_tools import NE, options, regimes, rms_norm64, torch_program
-
-D = 64
-SHAPE = (2, 8, D)
-
-
-class RmsNorm(torch.nn.Module):
-    """RMSNorm as most models write it, with a seeded gamma."""
-
-    def __init__(self, seed: int, epsilon: float = 1e-6) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        self.weight = torch.nn.Parameter(torch.rand(D, generator=generator) + 0.5)
-        self.epsilon = epsilon
-
-    def forward(self, x):
-        """Normalise the last axis."""
-        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon))
-
-
-def network(*, seed=0):
-    torch.manual_seed(seed)
-    linear = torch.nn.Linear(D, D)
-    return torch.nn.Sequential(RmsNorm(1), linear, RmsNorm(2, 1e-5)).eval()
-
-
-def plain(shape=SHAPE, *, target=ct.target.iOS17, precision=ct.precision.FLOAT16, given=None, module=None, **more):
-    chosen = {"minimum_deployment_target": target, "compute_precision": precision, "skip_model_load": True, **more}
-    program = torch_program(module or network(), shape)
-    return ct.convert(program, inputs=given or [ct.TensorType("x", shape)], convert_to="mlprogram", **chosen)
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
-    model = plain()
-    model.short_description, model.author, model.version = "a description", "somebody", "7"
-    model.input_description["x"] = "rows"
-    model.user_defined_metadata["mine"] = "kept"
     path = tmp_path_factory.mktemp("plain") / "plain.mlpackage"
-    model.save(str(path))
+    described().save(str(path))
     return path
-
-
-def held(path):
-    """Return the report of a package's program, whatever its metadata say."""
-    return of_opened(open_package(Path(path)), None, axes="any")
-
-
-def digests(path):
-    return {
-        str(one.relative_to(path)): hashlib.sha256(one.read_bytes()).hexdigest()
-        for one in sorted(path.rglob("*"))
-        if one.is_file()
-    }
-
-
-def run(model, x, precision="fp16"):
-    (value,) = ReferenceModel(model, precision=precision).predict({"x": x}).values()
-    return value
-
-
-def rel_l2(actual, expected):
-    return np.linalg.norm(actual.astype(np.float64) - expected) / np.linalg.norm(expected)
 
 
 def test_it_is_what_a_direct_conversion_gives(package, tmp_path):
@@ -285,44 +228,3 @@ def test_rewriting_twice_changes_nothing_the_second_time(package, tmp_path):
     ane_rms.rewrite(package, tmp_path / "once.mlpackage", skip_model_load=True)
     ane_rms.rewrite(tmp_path / "once.mlpackage", tmp_path / "twice.mlpackage", skip_model_load=True)
     assert digests(tmp_path / "once.mlpackage") == digests(tmp_path / "twice.mlpackage")
-
-
-def test_what_cannot_be_rewritten_is_refused_in_one_line(package, tmp_path):
-    nothing = tmp_path / "absent.mlpackage"
-    with pytest.raises(FileNotFoundError, match="no such package"):
-        ane_rms.rewrite(nothing)
-    with pytest.raises(FileExistsError, match="something already"):
-        ane_rms.rewrite(package, package)
-    with pytest.raises(ValueError, match="unknown lowering 'layernorm'"):
-        ane_rms.rewrite(package, lowering="layernorm")
-    network_spec = ct.proto.Model_pb2.Model(specificationVersion=1)
-    network_spec.neuralNetwork.SetInParent()
-    for kind, spec in (("a neural network", network_spec), ("a pipeline", _pipeline())):
-        broken = tmp_path / f"{kind[2:]}.mlpackage"
-        shutil.copytree(package, broken)
-        open_package(broken).specification.write_bytes(spec.SerializeToString())
-        with pytest.raises(ValueError, match=f"holds {kind}.*; only an ML program has norms"):
-            ane_rms.rewrite(broken, tmp_path / "out.mlpackage")
-        shutil.rmtree(broken)
-    encrypted = tmp_path / "encrypted.mlpackage"
-    shutil.copytree(package, encrypted)
-    open_package(encrypted).specification.write_bytes(np.random.default_rng(5).bytes(4096))
-    with pytest.raises(ValueError, match="damaged or encrypted"):
-        ane_rms.rewrite(encrypted, tmp_path / "out.mlpackage")
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["encrypted.mlpackage"]
-
-
-def _pipeline():
-    spec = ct.proto.Model_pb2.Model(specificationVersion=1)
-    spec.pipeline.SetInParent()
-    return spec
-
-
-def test_an_interrupted_rewrite_leaves_nothing(package, tmp_path, monkeypatch):
-    def interrupted(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("ane_rms.package.norms.splice", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        ane_rms.rewrite(package, tmp_path / "out.mlpackage")
-    assert list(tmp_path.iterdir()) == []

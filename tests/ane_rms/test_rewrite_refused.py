@@ -1,0 +1,92 @@
+"""A rewrite that cannot be done, or ends half-way: one line, nothing half-written, and the original as it was."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import coremltools as ct
+import numpy as np
+import pytest
+
+import ane_rms
+from ane_rms.package.files import open_package
+from tests.ane_rms.finished import described, digests
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("plain") / "plain.mlpackage"
+    described().save(str(path))
+    return path
+
+
+def test_what_cannot_be_rewritten_is_refused_in_one_line(package, tmp_path):
+    nothing = tmp_path / "absent.mlpackage"
+    with pytest.raises(FileNotFoundError, match="no such package"):
+        ane_rms.rewrite(nothing)
+    with pytest.raises(FileExistsError, match="something already"):
+        ane_rms.rewrite(package, package)
+    with pytest.raises(ValueError, match="unknown lowering 'layernorm'"):
+        ane_rms.rewrite(package, lowering="layernorm")
+    network_spec = ct.proto.Model_pb2.Model(specificationVersion=1)
+    network_spec.neuralNetwork.SetInParent()
+    for kind, spec in (("a neural network", network_spec), ("a pipeline", _pipeline())):
+        broken = tmp_path / f"{kind[2:]}.mlpackage"
+        shutil.copytree(package, broken)
+        open_package(broken).specification.write_bytes(spec.SerializeToString())
+        with pytest.raises(ValueError, match=f"holds {kind}.*; only an ML program has norms"):
+            ane_rms.rewrite(broken, tmp_path / "out.mlpackage")
+        shutil.rmtree(broken)
+    encrypted = tmp_path / "encrypted.mlpackage"
+    shutil.copytree(package, encrypted)
+    open_package(encrypted).specification.write_bytes(np.random.default_rng(5).bytes(4096))
+    with pytest.raises(ValueError, match="damaged or encrypted"):
+        ane_rms.rewrite(encrypted, tmp_path / "out.mlpackage")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["encrypted.mlpackage"]
+
+
+def _pipeline():
+    spec = ct.proto.Model_pb2.Model(specificationVersion=1)
+    spec.pipeline.SetInParent()
+    return spec
+
+
+def test_an_interrupted_rewrite_leaves_nothing(package, tmp_path, monkeypatch):
+    def interrupted(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ane_rms.package.norms.splice", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ane_rms.rewrite(package, tmp_path / "out.mlpackage")
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys
+import ane_rms
+from ane_rms.package import norms
+norms.splice = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+ane_rms.rewrite(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_rewrite_leaves_no_package_and_the_next_one_clears_up(package, tmp_path):
+    before = digests(package)
+    out = tmp_path / "out.mlpackage"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(package), str(out)], check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert [one.suffix for one in tmp_path.iterdir() if not one.name.startswith(".")] == []
+    ane_rms.rewrite(package, out, skip_model_load=True)
+    assert [one.name for one in tmp_path.iterdir()] == ["out.mlpackage"]
+    assert digests(package) == before
+
+
+def test_a_package_is_not_written_into_the_one_it_is_of(package):
+    before = digests(package)
+    with pytest.raises(ValueError, match="lies inside"):
+        ane_rms.rewrite(package, package / "Data" / "out.mlpackage")
+    assert digests(package) == before
