@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import coremltools as ct
 import numpy as np
 import pytest
@@ -34,8 +36,9 @@ OPS_BARE = {
 }
 
 
+@cache
 def one_norm(lowering, shape, axes=(-1,), *, gamma=True, epsilon=1e-5, target=ct.target.iOS17, **more):
-    """Return (model, gamma spread over x's rank) of a program of one norm."""
+    """Return (model, gamma spread over x's rank) of a program of one norm; several tests read one conversion."""
     positive = sorted(axis % len(shape) for axis in axes)
     values = np.random.default_rng(5).uniform(0.5, 1.5, [shape[i] for i in positive]).astype(np.float32)
 
