@@ -41,6 +41,7 @@ def run(given: RunOptions) -> None:
     from harness.report.columns import COLUMNS
     from harness.report.reading_table import lines
     from harness.report.results_table import document
+    from harness.run.jobs import side_by_side
 
     given.check(() if given.regimes else COLUMNS)
     if given.regimes and given.resume is None:
@@ -49,7 +50,8 @@ def run(given: RunOptions) -> None:
     seconds = quantities.seconds(given.limit, "--limit")
     memory_bytes = quantities.memory_budget(given.memory)
     plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.results, given.resume)
-    records = _run(plan, folder, _workers(given.scheduler, given.jobs, memory_bytes), seconds)
+    jobs = given.jobs or side_by_side(len(plan.specs), plan.options.size, memory_bytes)
+    records = _run(plan, folder, _workers(given.scheduler, jobs, memory_bytes), seconds)
     given.show(document(records))
     for line in lines(records):
         say(line, err=not given.for_people)

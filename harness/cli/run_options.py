@@ -58,7 +58,10 @@ class RunOptions(TableOptions):
     regimes: Annotated[bool, typer.Option("--regimes", help="The same as the command regimes, with its options.")] = (
         False
     )
-    jobs: options.Jobs = 1
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Models at work side by side. Default: by cores, memory and models."),
+    ] = None
     memory: options.Memory = None
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Send the models to the fleet behind this dask scheduler.")

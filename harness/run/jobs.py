@@ -37,6 +37,24 @@ LEAN_BYTES_PER_PARAMETER = 7
 measured with 1.24e9 parameters."""
 
 
+MODELS_A_WORKER = 4
+"""A further process imports torch, transformers and coremltools once more, the time of three or four small models."""
+
+
+def side_by_side(models: int, size: Size, memory_bytes: int) -> int:
+    """Return how many models to run at once where none is asked for: a core, memory and several models for each.
+
+    Parameters
+    ----------
+    models: number of models of the run.
+    size: a model of the full size uses all cores and most of the memory by itself.
+    memory_bytes: the budget for all of them.
+    """
+    if size == "full":
+        return 1
+    return max(1, min(os.cpu_count() or 1, models // MODELS_A_WORKER, memory_bytes // BASE_BYTES))
+
+
 def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
     """Run a job in the child and yield its records."""
     from harness.run.cases import run_model
