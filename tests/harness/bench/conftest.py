@@ -27,13 +27,14 @@ def llama():
 
 
 @pytest.fixture(scope="module")
-def bench(script_path):
+def bench(script_path, children):
     """Return a bench whose children are used by one test after the other."""
     options = Options(("off", "on"), run_id="20260131T000000.000000Z")
     settings = dataclasses.replace(SETTINGS, environment={native.VARIABLE: str(script_path)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session, "PREPARE", "tests.scripted.runtime:prepare")
         patch.setattr(session, "MEASURE", "tests.scripted.runtime:measure")
+        patch.setattr(session, "Child", children)
         with session.Bench(options, settings) as made:
             yield made
 

@@ -17,6 +17,8 @@ from harness.records.run_files import RunFolder, read_records
 from tests.harness.example_records import MAC, record
 from tests.scripted import native
 
+pytestmark = pytest.mark.usefixtures("_kept_children")
+
 ON = "on-layer_norm"
 REASON = "its process was ended by signal 9 (SIGKILL)"
 

@@ -13,6 +13,8 @@ from harness.report.norm_table import columns, costs
 from harness.report.page.norm_page import norm_page
 from tests.harness.example_records import record
 
+pytestmark = pytest.mark.usefixtures("_kept_children")
+
 
 def test_each_lowering_is_measured_beside_the_program_without_a_norm():
     options = Options(("off", "on"), lowerings=lowerings(), run_id="20260131T000000.000000Z")

@@ -16,6 +16,8 @@ from harness.report.columns import COLUMNS
 from harness.zoo.catalog import load_zoo
 from tests.harness.command_line import harness, process
 
+pytestmark = pytest.mark.usefixtures("_kept_children")
+
 
 def commands(group, words=()):
     """Yield the words that name each command, and it; groups of commands, the whole among them, too."""

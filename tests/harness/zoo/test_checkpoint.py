@@ -17,6 +17,8 @@ from harness.zoo import checkpoint, prompts
 from harness.zoo.catalog import load_zoo
 from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES
 
+pytestmark = pytest.mark.usefixtures("_kept_children")
+
 ZOO = load_zoo()
 INDEX = "model.safetensors.index.json"
 TEXTS = ("the tide had gone out", "a mean of squares", "x")
