@@ -12,7 +12,7 @@ bring the channel down to 1 and the others up to the size they had.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -88,15 +88,24 @@ def _calls(network: torch.nn.Module, tokens: torch.Tensor, within: torch.nn.Modu
         if given and isinstance(given[0], torch.Tensor) and isinstance(made, torch.Tensor):
             calls.append((module, given[0].detach(), made.detach()))
 
-    _run(network, tokens, {module: keep for module in within.modules() if not any(module.children())})
+    def end(*_: Any) -> None:
+        raise _Enough
+
+    with suppress(_Enough):
+        _run(network, tokens, {**{one: keep for one in within.modules() if not any(one.children())}, within: end})
     return calls
+
+
+class _Enough(Exception):  # noqa: N818 - no error: it ends a run whose later layers nobody looks at
+    """Everything that is looked for has been seen."""
 
 
 def _run(network: torch.nn.Module, tokens: torch.Tensor, hooks: dict[torch.nn.Module, Callable[..., None]]) -> None:
     with torch.inference_mode(), ExitStack() as stack:
         for module, hook in hooks.items():
             stack.callback(module.register_forward_hook(hook).remove)
-        network(input_ids=tokens.long())
+        inner: Any = network.base_model  # the vocabulary's projection reads the stream, and nothing reads its result
+        inner(input_ids=tokens.long())
 
 
 def _is_linear(module: torch.nn.Module, width: int) -> bool:

@@ -61,10 +61,11 @@ def run_model(
     cases: the cases to run; by default all those of the options.
     """
     model = _Model(spec, options, announce)
-    for case in options.cases() if cases is None else cases:
+    chosen = options.cases() if cases is None else cases
+    for number, case in enumerate(chosen, 1):
         steps = Steps(announce)
         try:
-            yield model.run(case, steps)
+            yield model.run(case, steps, last=number == len(chosen))
         except HarnessError as error:
             yield run_plan.record(spec, options, case, **steps.figures(), **_failure(error))
 
@@ -139,11 +140,13 @@ class _Model:
         self._marks: list[str] = []
         self._cache = Cache(default_folder(), self._marks.append) if options.cache else None
         self._maker: Maker | None = None
+        self._last = False
         self._weights: str | None = None
 
-    def run(self, case: Case, steps: Steps) -> Record:
-        """Run one case, from the cache where it holds the package."""
+    def run(self, case: Case, steps: Steps, *, last: bool = False) -> Record:
+        """Run one case, from the cache where it holds the package; after the ``last`` one, PyTorch's model is freed."""
         self._marks.clear()
+        self._last = last
         if self._cache is None:
             return self._made(case, steps)
         steps.say(f"look for {case.title}")
@@ -185,6 +188,8 @@ class _Model:
 
         self._maker = self._maker or Maker(self.spec, self.options, self._announce)
         made = self._maker.make(case, steps)
+        if self._last:  # the program executes without the network, whose float32 weights are twice as large
+            self._maker = None
         with steps.timed("execute", f"execute {case.title}"):
             metrics = measure(made.trial, made.converted, self.options.policy)
         text = self._read(case, steps, made.trial, made.converted)
