@@ -36,6 +36,8 @@ def engine(
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's calibration.")
     ] = None,
+    rescale: options.Rescale = None,
+    aim: options.Aim = "peaks",
     probe: Annotated[
         bool, typer.Option("--probe", help="Run the rules that name a value on this Mac: measured beside published.")
     ] = False,
@@ -70,7 +72,7 @@ def engine(
         raise ArgumentError(f"--executor {executor}: only with --probe")
     if (target is None) == (checkpoint is None):
         raise ArgumentError("name a model of the zoo, a package, or --checkpoint: one of them")
-    found = _predictions(target, checkpoint, prompts, keys, (variant, lowering, frontend))
+    found = _predictions(target, checkpoint, prompts, keys, (variant, lowering, frontend), (rescale, aim))
     shown.show(document(found))
     if results is not None:
         subject = Path(target or checkpoint or "").name
@@ -85,29 +87,36 @@ def _predictions(
     prompts: Path | None,
     keys: list[str],
     how: tuple[list[str] | None, str | None, str],
+    range_of_values: tuple[str | None, str],
 ) -> list[Prediction]:
     from harness.cli import selection
     from harness.cli.checkpoint_options import given_weights
+    from harness.errors import ArgumentError
     from harness.explain import engine_prediction
     from harness.interpreter.package import package_path
 
     variant, lowering, frontend = how
     frontend, lowerings = selection.frontend(frontend), selection.lowerings(lowering)
-    variants = selection.variants(variant or ["on"])
+    variants, (given, aim) = selection.variants(variant or ["on"]), range_of_values
+    rescale = (selection.rescale(given, aim), aim)
     weights, texts = given_weights(checkpoint, None, prompts, models=(), allow_pickle=False, trust_remote_code=False)
     if weights is not None:
         return [
             one
             for name in lowerings
-            for one in engine_prediction.of_checkpoint(weights, texts, keys, variants, lowering=name)
+            for one in engine_prediction.of_checkpoint(weights, texts, keys, variants, lowering=name, rescale=rescale)
         ]
     path = package_path(target or "")
     if path is not None:
+        if given is not None:
+            raise ArgumentError(f"--rescale {given}: only for a model or a checkpoint; {path} is converted already")
         return engine_prediction.of_file(path, keys)
     return [
         one
         for name in lowerings
-        for one in engine_prediction.of_model(target or "", keys, variants, lowering=name, frontend=frontend)
+        for one in engine_prediction.of_model(
+            target or "", keys, variants, lowering=name, frontend=frontend, rescale=rescale
+        )
     ]
 
 

@@ -10,10 +10,12 @@ from harness.engine.hazards import Peaks
 from harness.engine.prediction import predict
 from harness.interpreter import ReferenceModel
 from harness.interpreter.reference_model import load
+from harness.measure.calibration import Calibration
 from harness.zoo import catalog
+from harness.zoo.rescale_choice import factor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from harness.export import ExportedModel
@@ -25,9 +27,22 @@ CALIBRATION = "fp32"
 
 
 def of_model(
-    key: str, families: Sequence[str], variants: Sequence[str], *, lowering: str, frontend: str = "trace"
+    key: str,
+    families: Sequence[str],
+    variants: Sequence[str],
+    *,
+    lowering: str,
+    frontend: str = "trace",
+    rescale: tuple[str, str] = ("", "peaks"),
 ) -> list[Prediction]:
     """Convert a zoo model in each variant and return a prediction for each family.
+
+    Parameters
+    ----------
+    key: of the zoo.
+    families: keys of the data file.
+    variants, lowering, frontend: those of the conversion.
+    rescale: ``auto``, ``off``, a power of two such as ``2^-3``, or empty for the zoo file's choice; and the aim.
 
     Raises
     ------
@@ -38,14 +53,22 @@ def of_model(
     from harness.export import export
 
     known = catalog.load_zoo()
-    exported = export(known[check_name("model", key, known)], frontend=frontend)
-    return _of_exported(exported, key, families, variants, lowering)
+    spec = known[check_name("model", key, known)]
+    exported = export(spec, frontend=frontend)
+    asked = _rescale(exported, rescale[0] or spec.rescale, rescale[1])
+    return _of_exported(exported, key, families, variants, lowering, asked)
 
 
 def of_checkpoint(
-    weights: Checkpoint, prompts: tuple[str, ...], families: Sequence[str], variants: Sequence[str], *, lowering: str
+    weights: Checkpoint,
+    prompts: tuple[str, ...],
+    families: Sequence[str],
+    variants: Sequence[str],
+    *,
+    lowering: str,
+    rescale: tuple[str, str] = ("", "peaks"),
 ) -> list[Prediction]:
-    """Convert a checkpoint in each variant and return a prediction for each family.
+    """Convert a checkpoint in each variant and return a prediction for each family; rescale is ``auto`` by default.
 
     Raises
     ------
@@ -56,18 +79,35 @@ def of_checkpoint(
 
     spec = spec_of(weights, catalog.load_zoo(unusable=lambda _key, _error: None))
     exported = export(spec, size="full", checkpoint=weights, prompts=prompts)
-    return _of_exported(exported, spec.key, families, variants, lowering)
+    asked = _rescale(exported, rescale[0] or "auto", rescale[1])
+    return _of_exported(exported, spec.key, families, variants, lowering, asked)
+
+
+def _rescale(exported: ExportedModel, choice: str, aim: str) -> Callable[[ExportedModel], Any] | None:
+    """Return a function that gives the rescale of each function of a model; None for ``off``."""
+    if choice == "off":
+        return None
+    if choice != "auto":
+        return lambda _: factor(choice)
+    calibration = Calibration(exported.runs)
+    return lambda function: calibration.rescaling(function, aim)
 
 
 def _of_exported(
-    exported: ExportedModel, name: str, families: Sequence[str], variants: Sequence[str], lowering: str
+    exported: ExportedModel,
+    name: str,
+    families: Sequence[str],
+    variants: Sequence[str],
+    lowering: str,
+    rescale: Callable[[ExportedModel], Any] | None,
 ) -> list[Prediction]:
     from harness.convert.conversion import convert
     from harness.plan.variants import VARIANTS
 
     found: list[Prediction] = []
     for variant in variants:
-        converted = convert(exported, VARIANTS[variant], lowering=lowering)
+        asked = rescale if VARIANTS[variant].through != "ct.convert" else None
+        converted = convert(exported, VARIANTS[variant], lowering=lowering, rescale=asked)
         title = f"{name} {variant}" + (f" {lowering}" if variant == "on" else "")
         batches = (
             [_batch(exported, tokens) for tokens in exported.runs] if set(exported.inputs) == {"input_ids"} else []

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from harness.judge.severity import JUDGED, headline
+from harness.report import rescale_table
 from harness.report.engine_table import HEADERS, NOTE
 from harness.report.page.findings import TONES, Count, Finding, Group, finding
 from harness.report.page.origin_lines import recorded, versions
@@ -197,6 +198,13 @@ class Page:
         lines = [_model(model, records, found[model]) for model, records in rows.items()]
         order = list(dict.fromkeys(tone.tone for tone in TONES.values()))
         return sorted(lines, key=lambda line: order.index(line["tone"]))
+
+    @property
+    def rescaled(self) -> list[list[str]]:
+        """Return the table of the regions that a rescale scaled or left: its headers, then its rows; or nothing."""
+        table = rescale_table.table(self.records)
+        rows = [[column.plain(row) for column in table.columns] for row in table.rows]
+        return [[column.header for column in table.columns], *rows] if rows else []
 
     @property
     def foot(self) -> list[str]:

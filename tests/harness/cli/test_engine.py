@@ -100,3 +100,17 @@ def test_probes_under_a_policy():
     assert [line for line in done.stdout.splitlines() if line.rstrip(" |").endswith("differs")] == [
         line for line in done.stdout.splitlines() if "4,096 and 1,024 ones" in line
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("0.3", "--rescale 0.3: expected auto, off, or a power of two such as 0.125 or 2^-3"),
+        ("2^-3", "--rescale 2^-3: only for a model or a checkpoint"),
+    ],
+)
+def test_a_rescale_that_is_none_or_of_a_package_is_refused_in_one_line(package, given, says):
+    done = harness("engine", package, "--rescale", given)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1

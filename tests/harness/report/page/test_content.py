@@ -6,6 +6,7 @@ import pytest
 
 from harness.judge.regress import compare
 from harness.records.lookup import Side
+from harness.records.schema import RescaledRecord
 from harness.report.page.content import MOST_LISTED, Page
 from tests.harness.report import records
 
@@ -123,3 +124,15 @@ def test_two_runs_have_an_overview_each():
         ("before", ["1 row"]),
         ("now", ["2 rows"]),
     ]
+
+
+def test_a_scaled_region_is_listed_with_its_factor_epsilons_and_peaks():
+    region = RescaledRecord("stream", 2.0**-3, ("a", "b"), ("w",), (1e-6,), (1.5625e-8,), (), 104_061.0, 13_007.6)
+    headers, row = Page([records.record(rescaled=(region,)), records.record("qwen3")], "now").rescaled
+    shown = dict(zip(headers, row, strict=True))
+    expected = {
+        "region of": "stream", "factor": "2^-3", "values": "2", "weights": "1", "epsilon": "1e-06",
+        "epsilon after": "1.56e-08", "peak": "104,061", "peak after": "13,008",
+    }  # fmt: skip
+    assert shown.items() >= expected.items()
+    assert Page([records.record()], "now").rescaled == []
