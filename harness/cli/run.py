@@ -55,7 +55,7 @@ def run(given: RunOptions) -> None:
     given.show(document(records))
     for line in lines(records):
         say(line, err=not given.for_people)
-    _summary(records, folder, code=2 if plan.unusable else 1)
+    _summary(records, folder, code=2 if plan.unusable else 1, reasons=not given.on_terminal)
 
 
 def _planned(given: RunOptions) -> tuple[Plan, RunFolder]:
@@ -185,12 +185,19 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
     return ordered
 
 
-def _summary(records: Sequence[Record], folder: RunFolder, code: int) -> None:
-    """Print on stderr which rows are not ok; exit with ``code`` if one failed, or with 2 if all were skipped."""
+def _summary(records: Sequence[Record], folder: RunFolder, code: int, *, reasons: bool) -> None:
+    """Print on stderr how many rows are ok; exit with ``code`` if one failed, or with 2 if all were skipped.
+
+    Parameters
+    ----------
+    records, folder: the run's.
+    code: the exit code if a row failed.
+    reasons: whether to name the rows that are not ok; on a terminal the table above has named them.
+    """
     ok = sum(record.status == "ok" for record in records)
     say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
     for record in records:
-        if record.status != "ok":
+        if reasons and record.status != "ok":
             say(f"{record.title}: {record.status}: {record.reason}", err=True)
     if any(record.status not in FINE for record in records):
         raise typer.Exit(code)

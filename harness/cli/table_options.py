@@ -50,6 +50,11 @@ class TableOptions:
 
         return self.form in FOR_PEOPLE
 
+    @property
+    def on_terminal(self) -> bool:
+        """Whether tables and sentences go to a terminal."""
+        return self.for_people and sys.stdout.isatty()
+
     def show(self, document: Document) -> None:
         """Print a document; nothing if it is empty."""
         from harness.report.formats import FORMATS, Layout

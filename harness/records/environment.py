@@ -69,7 +69,7 @@ def _memory_bytes() -> int:
 
 
 def _git() -> tuple[str, bool | None]:
-    folder = Path(__file__).parent.parent
+    folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return "", None
     commit = _line("git", "-C", str(folder), "rev-parse", "HEAD")
