@@ -20,7 +20,8 @@ def history(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="A count, a metric, a sampled time, or seconds.STEP. Default: predict, rel_l2, fused, ops_after."
+            help="A count, outcome, a metric, a sampled time, or seconds.STEP. "
+            "Default: predict, outcome, rel_l2, fused, ops_after."
         ),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List series without a change, too.")] = False,

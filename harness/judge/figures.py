@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from harness.measure.metrics import METRICS, spec_of
 from harness.records.baselines import COUNTS
+from harness.records.outcomes import OUTCOMES
 from harness.records.series import seconds
+
+OUTCOME = "outcome"
+"""The outcome as a figure: its rank in ``harness.records.outcomes.OUTCOMES``, 0 for the best."""
+
+EXACT = frozenset({*COUNTS, OUTCOME})
+"""Figures without noise: every difference is a change."""
 
 
 def higher_is_better(measure: str) -> bool | None:
@@ -16,13 +23,15 @@ def higher_is_better(measure: str) -> bool | None:
 
 def unit(measure: str) -> str:
     """Return ``1`` for a count, nothing for a metric, and ``s`` for a time."""
-    return "1" if measure in COUNTS else "" if measure in METRICS else "s"
+    return "1" if measure in EXACT else "" if measure in METRICS else "s"
 
 
 def text(measure: str, value: float | None) -> str:
     """Return a figure as people read it: a count, a metric, or a time with its unit; ``missing`` for None."""
     if value is None:
         return "missing"
+    if measure == OUTCOME:
+        return OUTCOMES[int(value)]
     if measure in COUNTS:
         return f"{value:.0f}"
     return spec_of(measure).figure(value) if measure in METRICS else seconds(value)

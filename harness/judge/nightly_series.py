@@ -16,7 +16,6 @@ import msgspec
 from harness.errors import RecordError
 from harness.judge import figures, missing_figures, record_table
 from harness.judge.nights_between import Between
-from harness.records.baselines import COUNTS
 from harness.records.lookup import runs
 from harness.records.run_files import read_asked
 from harness.records.schema import ROW, title_of
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-DEFAULT = ("predict", "rel_l2", "fused", "ops_after")
+DEFAULT = ("predict", "outcome", "rel_l2", "fused", "ops_after")
 """Figures shown if none is named."""
 MACHINE = ("os", "machine", "chip", "cores")
 """Fields of the environment that tell machines apart."""
@@ -50,8 +49,8 @@ def history(
     ----------
     results: the results folder.
     models: keys of models; none for all.
-    measures: a count (``fused``), a metric (``rel_l2``), a sampled time (``predict``: the median of its samples), or a
-        step's wall time (``seconds.convert``); none for :data:`DEFAULT`.
+    measures: a count (``fused``), ``outcome``, a metric (``rel_l2``), a sampled time (``predict``: the median of its
+        samples), or a step's wall time (``seconds.convert``); none for :data:`DEFAULT`.
     damaged: called with a sentence about each half-written last line, and each file that is left out because it is not
         a record file or cannot be read; without it, a file that cannot be read is an error.
 
@@ -175,7 +174,7 @@ def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> l
 
     present = [[point for point in one.points if point.value is not None] for one in series]
     values = [[cast("float", point.value) for point in points] for points in present]
-    noisy = [index for index, one in enumerate(series) if one.measure not in COUNTS]
+    noisy = [index for index, one in enumerate(series) if one.measure not in figures.EXACT]
     found = dict(zip(noisy, change_points_of([values[index] for index in noisy]), strict=True))
     between = Between(connection)
     changed = []
@@ -201,7 +200,7 @@ def _change(series: Series, last: Point, night: Point, levels: tuple[float, floa
     before, after = levels
     higher = figures.higher_is_better(series.measure)
     kind = "suspicious" if higher is None else "improvement" if (after > before) == higher else "regression"
-    share = f" ({after / before - 1:+.1%})" if before and series.measure not in COUNTS else ""
+    share = f" ({after / before - 1:+.1%})" if before and series.measure not in figures.EXACT else ""
     beside, commits = between.between(last.run_id, night.run_id)
     sentence = (
         f"{series.title}: {series.measure} {figures.text(series.measure, after)} since {night.run_id}, "

@@ -9,8 +9,10 @@ import re
 from typing import TYPE_CHECKING
 
 from harness.errors import RecordError, check_name
+from harness.judge.figures import OUTCOME
 from harness.measure.metrics import METRICS
 from harness.records.baselines import COUNTS
+from harness.records.outcomes import OUTCOMES, rank
 from harness.records.run_files import read_records
 from harness.records.schema import ROW, SCHEMA_VERSION
 
@@ -40,6 +42,9 @@ def _column(measure: str) -> tuple[str, str, str]:
         raise RecordError(f"{measure}: no name of a figure; known: {', '.join(known())}")
     if measure in COUNTS:
         return measure, "INTEGER", measure
+    if measure == OUTCOME:
+        cases = " ".join(f"WHEN '{name}' THEN {rank(name)}" for name in OUTCOMES)
+        return measure, "VARCHAR", f"CASE outcome {cases} END"
     if measure in METRICS:
         return "metrics", f'"{measure}" DOUBLE', f'metrics."{measure}"'
     if measure.startswith("seconds."):
@@ -50,7 +55,7 @@ def _column(measure: str) -> tuple[str, str, str]:
 
 def known() -> list[str]:
     """Return examples of every kind of figure, for messages."""
-    return [*COUNTS, *METRICS, "seconds.convert", "predict"]
+    return [*COUNTS, OUTCOME, *METRICS, "seconds.convert", "predict"]
 
 
 def load(
@@ -95,7 +100,7 @@ def _query(wanted: dict[str, tuple[str, str, str]]) -> str:
     columns = dict(COLUMNS)
     structs: dict[str, list[str]] = {}
     for column, kind, _ in wanted.values():
-        if column in COUNTS:
+        if column in COUNTS or column == OUTCOME:
             columns[column] = kind
         else:
             structs.setdefault(column, []).append(kind)

@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from harness.judge.figures import unit
+from harness.records.outcomes import rank
 from harness.records.verdicts import KINDS, Verdict
 from harness.system.text import plural
 
@@ -34,7 +35,7 @@ def severity(verdict: Verdict) -> int:
     if verdict.measure in NORMS:
         return UNFUSED
     if verdict.measure == "outcome":
-        return NOT_FINITE if verdict.candidate == "not finite" else PRECISION
+        return NOT_FINITE if verdict.candidate in ("not finite", rank("not finite")) else PRECISION
     if unit(verdict.measure) == "1":
         return OPS
     if unit(verdict.measure) == "s":

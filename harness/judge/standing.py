@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.judge.change_points import FLOOR, LEAST_NIGHTS
-from harness.judge.figures import text
+from harness.judge.figures import OUTCOME, text
+from harness.records.outcomes import rank
 from harness.records.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ def with_standing(
 
 def _same_level(entry: Accepted, verdict: Verdict) -> bool:
     """Return whether an entry accepts the figure that a gate or a time's test refuses."""
+    if verdict.measure == OUTCOME and isinstance(verdict.candidate, str):
+        return isinstance(entry.after, (int, float)) and rank(verdict.candidate) <= entry.after
     if isinstance(entry.after, (int, float)) and isinstance(verdict.candidate, (int, float)):
         base = verdict.base if isinstance(verdict.base, (int, float)) else entry.before
         if not isinstance(base, (int, float)):

@@ -130,3 +130,21 @@ def test_a_checkpoint_is_known_by_its_content(tmp_path):
     assert series.row == record(checkpoint="elsewhere", definition="a").row
     night(tmp_path, 5, record(checkpoint=paths[0], definition="b"))
     assert sorted(len(one.points) for one in history(tmp_path, measures=["fused"])) == [1, len(paths)]
+
+
+@pytest.mark.parametrize("outcome", ["degraded", "collapsed", "not finite"])
+def test_a_worse_outcome_is_a_regression_on_its_first_night(tmp_path, outcome):
+    for day, found in enumerate(["fine", "fine", outcome], 1):
+        night(tmp_path, day, record(outcome=found))
+    (change,) = changes(tmp_path)["outcome"]
+    assert change.kind == "regression"
+    assert change.sentence.startswith(
+        f"llama on layer_norm: outcome {outcome} since 20260103T000000.000000Z, fine before"
+    )
+
+
+def test_an_outcome_that_is_better_is_an_improvement(tmp_path):
+    for day, found in enumerate(["collapsed", "fine"], 1):
+        night(tmp_path, day, record(outcome=found))
+    (change,) = changes(tmp_path, "outcome")["outcome"]
+    assert (change.kind, change.before, change.after) == ("improvement", 2, 0)
