@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,14 @@ def nightly(
     *,
     base: Annotated[str, typer.Option(help="What to judge against, as in compare.")] = "baselines",
     tier: options.OnlyTier = None,
+    issue_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Where a figure got worse: write an issue's title, body and labels, as JSON into FILE.json, else as "
+            "Markdown with front matter. Where none did, FILE is removed.",
+        ),
+    ] = None,
     results: options.Results = options.RESULTS,
 ) -> None:
     """Judge a run, and write nightly.md, nightly.html and nightly.xml (JUnit) into tables/ of --results.
@@ -30,6 +39,7 @@ def nightly(
     from harness.records import atomic, listing
     from harness.records.lookup import BASELINES
     from harness.report.junit import junit
+    from harness.report.night_issue import issue
     from harness.report.night_page import markdown
 
     notes, models = Notes(), keys_of(None, tier)
@@ -43,6 +53,12 @@ def nightly(
     atomic.write(page, markdown(night).encode())
     atomic.write(tests, junit(night))
     write_page(night, notes.texts, report)
+    if issue_file is not None:
+        text = issue(night)
+        if text is None:
+            atomic.remove(issue_file)
+        else:
+            atomic.write(issue_file, text.encode(as_json=issue_file.suffix == ".json"))
     say(f"{page}, {report}, {tests}", err=True)
     if night.is_worse:
         raise typer.Exit(1)

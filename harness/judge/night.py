@@ -57,6 +57,11 @@ class Night:
         return run_name(self.run)
 
     @property
+    def date(self) -> str:
+        """The date of the run's first record, ``2026-01-31``, UTC; empty without records."""
+        return min((record.time for record in self.run.records), default="")[:10]
+
+    @property
     def headline(self) -> str:
         """The night in one line, the same in every output."""
         return headline(self.run.records, self.verdicts)

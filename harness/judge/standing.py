@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from harness.records.accepted import Accepted
     from harness.records.series import Change, Series
 
+WHOLE_ROW = ("row", "status")
+"""Figures whose verdict is about all figures of a row."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -130,14 +133,17 @@ def with_standing(
 ) -> list[Verdict]:
     """Return the verdicts of a comparison together with those of standing changes, each figure once.
 
-    A figure that the comparison itself calls a regression keeps that verdict, unless the level is accepted.
+    A figure that the comparison itself calls a regression keeps that verdict, unless the level is accepted. The figures
+    of a row that is gone or failed are missing for that reason, which its own verdict says once.
     """
     by_figure = {(one.series.row, one.series.measure): one for one in stands}
-    entries = {(one.row, one.measure): one for one in accepted}
-    result, told = [], set()
+    entries = {(one.model, one.row, one.measure): one for one in accepted}
+    result, told, lost = [], set(), set()
     for verdict in verdicts:
         figure = (verdict.row, verdict.measure)
-        entry = entries.get(figure)
+        entry = entries.get((verdict.model, *figure))
+        if verdict.kind == "regression" and verdict.measure in WHOLE_ROW:
+            lost.add(verdict.row or verdict.model)
         if verdict.kind == "regression" and entry is not None and _same_level(entry, verdict):
             sentence = f"{verdict.sentence}; accepted: {entry.reason}"
             result.append(msgspec.structs.replace(verdict, kind="accepted", sentence=sentence))
@@ -146,7 +152,11 @@ def with_standing(
             result.append(verdict)
             if verdict.kind == "regression":
                 told.add(figure)
-    return result + [one.verdict() for figure, one in by_figure.items() if figure not in told]
+    return result + [
+        one.verdict()
+        for figure, one in by_figure.items()
+        if figure not in told and not (one.after is None and lost & {one.series.row, one.series.model})
+    ]
 
 
 def _same_level(entry: Accepted, verdict: Verdict) -> bool:

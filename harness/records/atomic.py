@@ -33,6 +33,19 @@ def write(path: Path, content: bytes) -> None:
         raise OutputError(f"{path}: cannot write: {error.strerror}") from None
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it exists.
+
+    Raises
+    ------
+    OutputError: if it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot remove: {error.strerror}") from None
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from harness.errors import OutputError, RecordError
+from harness.errors import RecordError
 from harness.records import atomic, listing
 from harness.records.outcomes import outcome_of
 from harness.records.schema import row_of, title_of
@@ -199,11 +199,7 @@ def remove(folder: Path, model: str) -> None:
     OutputError: if it cannot be removed.
     RecordError: as :func:`write`.
     """
-    path = _path(folder, model)
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot remove: {error.strerror}") from None
+    atomic.remove(_path(folder, model))
 
 
 def _path(folder: Path, model: str) -> Path:

@@ -26,7 +26,7 @@ def markdown(night: Night, page: str = "nightly.html") -> str:
     worse = [one for one in verdicts if one.kind == "regression"]
     others = [one for one in verdicts if one.kind not in ("regression", "unchanged")]
     ended = [f"- {cell(sentence)}" for sentence in history_table.ended(night.series)]
-    parts = [f"# {cell(night.headline)}", _about(night, page)]
+    parts = [f"# {cell(night.headline)}", about(night, page)]
     if worse:
         parts += ["## What got worse", verdict_table.github(worse), MEND]
     parts += [_details(f"{plural(len(others), 'other verdict')}", verdict_table.github(others))] if others else []
@@ -48,20 +48,19 @@ FIRST_NIGHT = (
 )
 
 
-def _about(night: Night, page: str) -> str:
-    """Return the lines under the headline: date, commit, machine, versions, and the link to the report."""
+def about(night: Night, page: str = "") -> str:
+    """Return the lines under the headline: date, commit, machine, versions, and the link to the report, if given."""
     records = night.run.records
     if not records:
         return f"Run {cell(night.run_id)}."
-    first = min(records, key=lambda record: record.time)
-    env = first.environment
+    env = records[0].environment
     commit = env.git_commit[:10] + ("" if env.git_clean is not False else " and uncommitted changes")
     versions = ", ".join(f"{name} {env.versions[name]}" for name in PACKAGES if name in env.versions)
     lines = [
-        f"Night of {first.time[:10]}, run {cell(night.run_id)}"
+        f"Night of {night.date}, run {cell(night.run_id)}"
         + (f", against {cell(night.base.name)}." if night.base else ", compared with nothing."),
         f"Commit {cell(commit or 'unknown')}; {cell(env.chip or env.machine)}, {cell(env.os)}; {cell(versions)}.",
-        f"[The report]({page}).",
+        *([f"[The report]({page})."] if page else []),
     ]
     return "  \n".join(lines)
 

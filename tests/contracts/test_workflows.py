@@ -31,9 +31,14 @@ def steps(path):
     return [step for job in jobs(path).values() for step in job["steps"]]
 
 
+POSTING = {"issue": {"issues": "write"}, "comment": {"pull-requests": "write"}}
+"""The jobs that may write, and what."""
+
+
 def test_there_is_one_for_changes_and_one_for_nights_with_a_job_on_a_mac():
     assert [path.name for path in WORKFLOWS] == ["checks.yml", "nightly.yml"]
     assert [job["runs-on"] for job in jobs(WORKFLOWS[1]).values()] == [
+        "ubuntu-24.04",
         "ubuntu-24.04",
         ["self-hosted", "macOS", "ARM64"],
     ]
@@ -60,12 +65,23 @@ def test_its_tox_environments_are_there(path):
 
 
 @every
-def test_it_may_read_the_repository_and_nothing_else(path):
+def test_it_may_read_the_repository_and_only_posting_jobs_may_write(path):
     workflow = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert workflow["permissions"] == {}
     assert workflow["concurrency"]
-    assert all(job["permissions"] == {"contents": "read"} for job in workflow["jobs"].values())
+    for name, job in workflow["jobs"].items():
+        assert job["permissions"] == POSTING.get(name, {"contents": "read"}), name
     assert all(job["timeout-minutes"] for job in workflow["jobs"].values())
+
+
+@every
+def test_a_job_that_may_write_runs_no_code_of_the_project_and_puts_no_text_into_its_script(path):
+    posting = [job for name, job in jobs(path).items() if name in POSTING]
+    assert len(posting) == 1
+    for step in posting[0]["steps"]:
+        assert "uses" not in step
+        assert "${{" not in step["run"]
+        assert not re.search(r"ane-harness|python|pip|tox", step["run"])
 
 
 @every

@@ -110,3 +110,26 @@ def test_the_first_night_makes_its_table_and_says_what_to_commit(tmp_path):
     page = (tmp_path / "tables" / "nightly.md").read_text(encoding="utf-8")
     assert "`ane-harness expect --update`" in page
     assert "| llama" in page
+
+
+def test_a_model_that_is_gone_is_red_and_counts_as_one_row(tmp_path):
+    write_run(tmp_path, "20260101T010000.000000Z", [record("llama"), record("qwen3")])
+    assert harness("expect", "--update", "--results", tmp_path)[0] == 0
+    for night in (2, 3):
+        write_run(tmp_path, f"202601{night:02}T010000.000000Z", [record("llama")])
+        assert outputs(tmp_path) == (1, "1 row got worse in 1 figure", 1)
+    assert harness("accept", "qwen3", "row", "--reason", "left the zoo", "--results", tmp_path)[0] == 0
+    assert outputs(tmp_path) == (0, "Nothing got worse in 2 rows; 1 row accepted as worse in 1 figure", 0)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"metrics": METRICS | {"rel_l2": None}}, {"fused": 2, "missed": 1}], ids=["not finite", "norm lost"]
+)
+def test_a_figure_that_is_lost_is_one_row_and_one_figure_in_every_output_until_accepted(tmp_path, fields):
+    nights(tmp_path, 1.0, **fields)
+    assert outputs(tmp_path) == (1, "1 row got worse in 1 figure", 1)
+    figure = "rel_l2" if "metrics" in fields else "fused"
+    assert harness("accept", "llama", figure, "--reason", "known", "--results", tmp_path)[0] == 0
+    code, headline, failures = outputs(tmp_path)
+    assert (code, failures) == (0, 0)
+    assert headline.endswith("1 row accepted as worse in 1 figure")

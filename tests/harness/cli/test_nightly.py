@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree as ET
 
 import pytest
+import yaml
 
 from harness.judge import night as judged
 from harness.judge.night import Night
@@ -79,3 +81,30 @@ def test_a_night_compares_once_and_reads_the_history_once(results, monkeypatch):
         monkeypatch.setattr(judged, name, counted)
     harness("nightly", "--results", results)
     assert sorted(calls) == ["compare", "history"]
+
+
+def test_an_issue_has_title_labels_and_the_regressions_as_json(results):
+    path = results / "issue.json"
+    assert harness("nightly", "--results", results, "--issue-file", path)[0] == 1
+    told = json.loads(path.read_text(encoding="utf-8"))
+    headline = (results / "tables" / "nightly.md").read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+    assert told["title"] == f"Night of 2026-01-01: {headline}"
+    assert told["labels"] == ["regression", "missing", "unfused-norm"]
+    assert "is not fused any more" in told["body"]
+    assert "`ane-harness bisect gemma2 row`" in told["body"] or "`ane-harness bisect llama fused`" in told["body"]
+
+
+def test_an_issue_as_markdown_has_front_matter(results):
+    path = results / "issue.md"
+    harness("nightly", "--results", results, "--issue-file", path)
+    _, front, body = path.read_text(encoding="utf-8").split("---\n", 2)
+    assert yaml.safe_load(front)["labels"] == ["regression", "missing", "unfused-norm"]
+    assert "is not fused any more" in body
+
+
+def test_a_night_that_is_green_leaves_no_issue(results):
+    path = results / "issue.json"
+    path.write_text("of the night before", encoding="utf-8")
+    write_run(results, "20260103", [record("llama"), record("qwen3"), record("gemma2")])
+    assert harness("nightly", "--results", results, "--issue-file", path)[0] == 0
+    assert not path.exists()
