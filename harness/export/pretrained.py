@@ -17,8 +17,8 @@ from harness.export.build import quiet_transformers
 from harness.export.configuration import configuration
 from harness.export.dequantised import load_gguf
 from harness.system.text import squeezed
+from harness.zoo.checkpoint.file_names import INDEX
 from harness.zoo.checkpoint.saved_folder import tensors_of
-from harness.zoo.checkpoint.weight_files import INDEX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

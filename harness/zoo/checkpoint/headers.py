@@ -13,7 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
-from harness.zoo.checkpoint.first_bytes import told
+from harness.zoo.checkpoint.first_bytes import is_text, told
 from harness.zoo.checkpoint.reading import first_line
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ def _other_kind(start: bytes, length: int) -> str:
     """
     if length <= LIMIT_BYTES and start[8:9] == b"{":
         return ""
-    return told(start) or ("JSON text, not weights: download it again" if start[:1] == b"{" else "")
+    kind = "JSON text" if start[:1] == b"{" else "text" if is_text(start) else ""
+    return told(start) or (f"{kind}, not weights: download it again" if kind else "")
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

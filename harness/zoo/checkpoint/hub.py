@@ -9,8 +9,9 @@ import re
 from pathlib import Path
 
 from harness.errors import CheckpointError
+from harness.zoo.checkpoint.file_names import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 from harness.zoo.checkpoint.reading import first_line
-from harness.zoo.checkpoint.weight_files import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS, shard_names
+from harness.zoo.checkpoint.weight_files import shard_names
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 

@@ -29,6 +29,8 @@ NAMES = (
     ("SCB", "bitsandbytes int8"),
     ("absmax", "bitsandbytes 4-bit"),
     ("quant_map", "bitsandbytes 4-bit"),
+    ("bitsandbytes__nf4", "bitsandbytes 4-bit"),
+    ("bitsandbytes__fp4", "bitsandbytes 4-bit"),
     ("weight_packed", "compressed-tensors"),
     ("weight_scale_inv", "float8"),
     ("weight_scale", "float8 or int8"),
@@ -73,7 +75,7 @@ def _of_tensor(name: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> str:
     for end, method in NAMES:
         if name.endswith((f".{end}", end if end.startswith("_") else f".{end}")) and tensor.dtype != "I64":
             return _gptq_or_awq(name, tensors) if end == "qweight" else method
-    if name.endswith(".weight") and tensor.dtype not in FLOATS and len(tensor.shape) > 1:
+    if name.endswith(".weight") and tensor.dtype not in FLOATS:
         return f"{tensor.dtype} codes"
     return ""
 

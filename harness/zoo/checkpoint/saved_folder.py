@@ -15,17 +15,19 @@ import msgspec
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint.architecture import causal_architecture
 from harness.zoo.checkpoint.description import Checkpoint
+from harness.zoo.checkpoint.file_names import CONFIG
+from harness.zoo.checkpoint.first_bytes import LFS, told
+from harness.zoo.checkpoint.other_folders import without_config
 from harness.zoo.checkpoint.quantised import quantisation
 from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, read_object
 from harness.zoo.checkpoint.weight_files import read_headers, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from harness.zoo.checkpoint.headers import Tensor
 
-CONFIG = "config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 """Files of which a checkpoint with a tokenizer has at least one."""
 BESIDE_TOKENIZERS = (
@@ -48,13 +50,14 @@ def inspect_folder(
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise CheckpointError(f"{source}: {_without_config(folder)}")
+        raise CheckpointError(f"{source}: {without_config(folder)}")
     config = read_object(path, CONFIG_LIMIT_BYTES)
     weights = resolve(source, folder, config, allow_pickle=allow_pickle)
     tensors = {} if weights.pickled else read_headers(source, weights)
     if method := quantisation(folder, config, tensors):
         raise CheckpointError(f"{source}: its weights are quantised already: {method}; expected float weights")
     architecture = causal_architecture(source, config, trust_remote_code=trust_remote_code)
+    _check_tokenizer(source, folder)
     beside = (CONFIG, *TOKENIZERS, *BESIDE_TOKENIZERS)
     code = sorted(path.name for path in folder.glob("*.py")) if trust_remote_code else []
     return Checkpoint(
@@ -117,29 +120,22 @@ def _add(digest: hashlib._Hash, path: Path, begin: int, end: int | None) -> None
             left -= 0 if end is None else len(chunk)
 
 
+def _check_tokenizer(source: str, folder: Path) -> None:
+    """Refuse a file of the tokenizer that is of another kind by its first bytes."""
+    for name in (*TOKENIZERS, *BESIDE_TOKENIZERS):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            with path.open("rb") as stream:
+                start = stream.read(512)
+        except OSError as error:
+            raise CheckpointError(f"{source}: {name}: cannot be read: {error.strerror}") from None
+        if (name.endswith(".json") or start.startswith(LFS)) and (kind := told(start)):
+            raise CheckpointError(f"{source}: {name}: {kind}")
+
+
 def _dtypes(tensors: Mapping[str, Tensor]) -> str:
     """Return the names of the weights' element types, the most frequent first."""
     found = Counter(tensor.dtype for tensor in tensors.values())
     return ", ".join(DTYPES.get(name, name.lower()) for name, _ in found.most_common())
-
-
-def _without_config(folder: Path) -> str:
-    """Return a sentence on what a folder without ``config.json`` is, and the mend."""
-    names = {path.name for path in folder.iterdir()}
-    if {"snapshots", "blobs"} <= names:
-        return f"a repository in the hub's cache: give its id, or a folder below {folder / 'snapshots'}"
-    if "adapter_config.json" in names:
-        return "adapter_config.json: an adapter, whose weights are added to another model's: merge it into that model"
-    if found := _like(names, (".gguf",)):
-        return f"no config.json in {folder}, but {found}, a GGUF file: name that file itself as the checkpoint"
-    if "params.json" in names:
-        return f"no config.json in {folder}, but params.json, the model's original form: convert it to transformers'"
-    if "Manifest.json" in names:
-        return "a Core ML package, not a checkpoint: expected a folder as save_pretrained writes it"
-    if (folder / CONFIG).is_symlink():
-        return "config.json is a link whose target is missing: download the checkpoint again"
-    return f"no config.json in {folder}: expected a folder as save_pretrained writes it"
-
-
-def _like(names: Iterable[str], suffixes: tuple[str, ...]) -> str:
-    return min((name for name in names if name.endswith(suffixes)), default="")

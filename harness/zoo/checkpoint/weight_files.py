@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint import headers
+from harness.zoo.checkpoint.file_names import ADAPTER, INDEX, PICKLE, PICKLE_INDEX, SHARD, WEIGHTS
+from harness.zoo.checkpoint.other_folders import without_weights
 from harness.zoo.checkpoint.reading import INDEX_LIMIT_BYTES, read_object
 
 if TYPE_CHECKING:
@@ -23,14 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.zoo.checkpoint.headers import Tensor
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-PICKLE = "pytorch_model.bin"
-PICKLE_INDEX = "pytorch_model.bin.index.json"
-PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-ADAPTER = "adapter_config.json"
-_SHARD = re.compile(r"(.+)-(\d+)-of-(\d+)(\.safetensors|\.bin)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,7 @@ def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickl
             return _sharded(source, folder / index, pickled=pickled)
     if shards := _complete(folder):
         return WeightFiles(shards, own_index=True)
-    raise CheckpointError(f"{source}: {_without(folder, allow_pickle=allow_pickle)}")
+    raise CheckpointError(f"{source}: {without_weights(folder, allow_pickle=allow_pickle)}")
 
 
 def _explicit(source: str, folder: Path, name: object) -> WeightFiles:
@@ -95,7 +89,7 @@ def _sharded(source: str, index: Path, *, pickled: bool) -> WeightFiles:
 
 def _complete(folder: Path) -> tuple[Path, ...]:
     """Return the shards of a folder without an index if the set is complete, else none."""
-    found = {int(match[2]): match for path in folder.iterdir() if (match := _SHARD.fullmatch(path.name))}
+    found = {int(match[2]): match for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))}
     found = {number: match for number, match in found.items() if match[1] == "model" and match[4] == ".safetensors"}
     totals = {int(match[3]) for match in found.values()}
     if len(totals) != 1 or sorted(found) != list(range(1, totals.pop() + 1)):
@@ -149,35 +143,3 @@ def read_headers(source: str, files: WeightFiles) -> dict[str, Tensor]:
     if not found:
         raise CheckpointError(f"{source}: {files.paths[0].name}: holds no tensor")
     return found
-
-
-def _without(folder: Path, *, allow_pickle: bool) -> str:
-    """Return a sentence on files in a folder that transformers would not read as weights, and the mend."""
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    links = [name for name in (WEIGHTS, INDEX) if (folder / name).is_symlink()]
-    if links:
-        return f"{links[0]} is a link whose target is missing: download the checkpoint again"
-    safe = [name for name in names if name.endswith(".safetensors")]
-    shards = [match for name in safe if (match := _SHARD.fullmatch(name))]
-    if shards:
-        first = shards[0]
-        have = f"{len(shards)} of {int(first[3])} shards ({first[0]})"
-        return f"{have} and no {INDEX}: an interrupted download; fetch the rest, or save the model again"
-    if safe:
-        return f"no {WEIGHTS} and no {INDEX}; {safe[0]} is not read: rename it to {WEIGHTS} if these are the weights"
-    gguf = [name for name in names if name.endswith(".gguf")]
-    if gguf:
-        return f"holds {gguf[0]}, a GGUF file, and no {WEIGHTS}: name that file itself as the checkpoint"
-    pickled = sorted(path.name for pattern in PICKLED for path in folder.glob(pattern))
-    if pickled and not allow_pickle:
-        return (
-            f"holds pickle files alone ({pickled[0]}), which can run code when read: "
-            "save it as safetensors, or allow it with --allow-pickle"
-        )
-    if pickled:
-        return f"no {PICKLE} and no {PICKLE_INDEX}; {pickled[0]} is not read: rename it if these are the weights"
-    unfinished = [name for name in names if name.endswith((".incomplete", ".part", ".crdownload", ".aria2", ".tmp"))]
-    if unfinished:
-        return f"no {WEIGHTS} and no {INDEX}; {unfinished[0]} is an unfinished download: fetch it again"
-    hint = "" if allow_pickle else "; pickle files are looked for only with --allow-pickle"
-    return f"no {WEIGHTS} and no {INDEX}{hint}"
