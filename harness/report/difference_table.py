@@ -18,7 +18,7 @@ def _listed(values: Sequence[int]) -> str:
 
 COLUMNS = places(
     head("op", priority=DECIDING, width=16),
-    head("type", priority=DECIDING, width=8),
+    head("type", priority=DECIDING, width=10),
     head("shape", _listed),
     head("rel L2", ".1e", priority=DECIDING),
     head("max abs", ".1e", priority=DECIDING),

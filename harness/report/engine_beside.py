@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PLANNED = places(
     head("op", priority=DECIDING, width=16),
-    head("type", priority=DECIDING, width=8),
+    head("type", priority=DECIDING, width=10),
     head("planned", priority=DECIDING),
     head("predicted", priority=DECIDING, width=24),
 )

@@ -44,14 +44,14 @@ COLUMNS = places(
     )
 )
 ABSENCES = places(
-    head("op", priority=DECIDING, width=8),
+    head("op", priority=DECIDING, width=10),
     head("count", "d", priority=DECIDING),
     head("how", priority=DECIDING),
     head("reason", priority=DECIDING, width=24),
 )
 HAZARDS = places(
     head("value", priority=DECIDING, width=12),
-    head("op", priority=DECIDING, width=8),
+    head("op", priority=DECIDING, width=10),
     head("reason", priority=DECIDING, width=24),
 )
 TIMES = places(head("class", priority=DECIDING), head("ms", priority=DECIDING))

@@ -6,7 +6,7 @@ the order of their priority for as long as there is room. A last line names thos
 
 from __future__ import annotations
 
-import textwrap
+import re
 from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, chop_cells
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 GAP = "  "
 NARROWEST = 4
 """Width in characters below which no column is folded."""
+JOINED = re.compile(r"[^_./:-]*[_./:-]+|[^_./:-]+")
+"""The parts of a word after which it may be broken."""
 MORE = "--wide shows them, --columns a,b chooses"
 
 
@@ -47,19 +49,36 @@ def fitted(table: Table[Any], width: int, *, wide: bool = False, chosen: Sequenc
 
 
 def folded(text: str, width: int, indent: str = "") -> list[str]:
-    """Return a text as lines of at most a width, broken between words where that is possible; none of it is lost."""
+    """Return a text as lines of at most a width, the later ones indented; no sign but white space is lost.
+
+    Lines end between words; a word that is longer than a line is broken after a sign that joins names, such as an
+    underscore, or else anywhere.
+    """
     if cell_len(text) <= width:
         return [text]
-    if text.isascii():
-        return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) or [""]
-    lines = [""]
+    lines: list[str] = []
+    room = max(2, width - len(indent))
     for word in text.split():
-        joined = f"{lines[-1]} {word}" if lines[-1] else word
-        if cell_len(joined) <= width:
-            lines[-1] = joined
+        for number, piece in enumerate(_pieces(word, room)):
+            if lines and not number and cell_len(f"{lines[-1]} {piece}") <= width:
+                lines[-1] += f" {piece}"
+            else:
+                lines.append(indent + piece if lines else piece)
+    return lines or [""]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    """Return the parts of a word that is broken into lines of a width."""
+    if cell_len(word) <= width:
+        return [word]
+    pieces = [""]
+    for part in JOINED.findall(word):
+        if cell_len(pieces[-1] + part) <= width:
+            pieces[-1] += part
         else:
-            lines += chop_cells(word, max(2, width))
-    return [line for line in lines if line] or [""]
+            first, *more = chop_cells(part, width)
+            pieces += [first, *more]
+    return [piece for piece in pieces if piece]
 
 
 def _full(column: Column[Any], cells: Sequence[str]) -> int:

@@ -44,7 +44,7 @@ SUMMARY = places(
 )
 OPS = places(
     head("op", priority=DECIDING, width=20),
-    head("type", priority=DECIDING, width=8),
+    head("type", priority=DECIDING, width=10),
     head("preferred", priority=DECIDING),
     head("supported", width=8),
     head("cost", ".4f"),

@@ -13,6 +13,7 @@ from harness.records.predictions import Absence, Hazard
 from harness.records.regime_errors import Error
 from harness.records.schema import RescaledRecord
 from harness.report import (
+    difference_table,
     engine_beside,
     engine_table,
     fusion_table,
@@ -142,6 +143,20 @@ def by_regime() -> Document:
     return regimes_table.document([Error("layer_norm_affine", "fp16-sequential", dict.fromkeys(regimes, 1.2e-3), 2e-6)])
 
 
+def differing() -> Document:
+    """Return the tables of a comparison of two programs."""
+    import torch
+
+    from harness.interpreter.inspect import Comparison, Deviation, Statistics
+    from harness.interpreter.inspect import Record as Seen
+
+    name = "model_layers_0_input_layernorm_weight_layer_norm_cast_fp16"
+    statistics = Statistics((1, 32, 128), "fp16", -81.75, 71.25, 1.2, 0, 12, 3)
+    seen = Seen(name, "layer_norm", torch.zeros(1), statistics)
+    found = Deviation(seen, seen, 0.0078, 0.8125, 3)
+    return difference_table.document(Comparison(found, (found,), (found,), ("a",)), 1e-3, [("llama (PyTorch)", 3e-6)])
+
+
 def everything(folder) -> dict[str, Document]:
     """Return each document by the command that shows it."""
     nights(folder)
@@ -156,6 +171,7 @@ def everything(folder) -> dict[str, Document]:
         "engine": predicted(),
         "engine --probe": probed(),
         "placement": placed(),
+        "diff": differing(),
         "regimes": by_regime(),
     }
 
