@@ -3,7 +3,8 @@
 The reasons are in the table of docs/engine.md: the error of each lowering by input regime under the policies of the
 Neural Engine, and the cost of each by published times.
 
-1. ``reduce_l2_norm`` if calibration has measured the norm of every row and it leaves a factor of 2 to 65,504.
+1. ``reduce_l2_norm`` if calibration has measured the norm of every row, it leaves a factor of 2 to 65,504, and the row
+   with the elements that hold epsilon fits the family.
 2. ``layer_norm`` if the doubled axis fits the family and no input has enumerated shapes: it holds in every regime.
 3. ``l2_norm`` otherwise, along the last axis, and ``max_abs`` along another: neither doubles the axis.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ane_rms.neural_engine import limit
-from ane_rms.passes.parts import axes_of, has_fixed_axes
+from ane_rms.passes.parts import PAD, axes_of, has_fixed_axes
 
 if TYPE_CHECKING:
     from ane_rms import mil
@@ -66,14 +67,17 @@ def choose(norm: Norm, family: str | None = None, *, enumerated: bool = False) -
     extent = limit("extent", family)
     if norm.width is None:
         return Choice("layer_norm", "the width is not known before run time, so that every lowering is expanded")
-    if norm.row_norm is not None and norm.axes == 1 and norm.row_norm * HEADROOM <= FLOAT16_MAX:
+    in_range = norm.row_norm is not None and norm.row_norm * HEADROOM <= FLOAT16_MAX
+    if norm.row_norm is not None and in_range and norm.axes == 1 and norm.width + PAD <= extent:
         return Choice(
             "reduce_l2_norm",
             f"rows' norms reached {norm.row_norm:,.3g} in calibration, below half of {FLOAT16_MAX:,.0f}; "
             "by published times it is the cheapest form",
         )
     if 2 * norm.width <= extent and not enumerated:
-        range_known = "" if norm.row_norm is None else f"; a row's norm of {norm.row_norm:,.3g} is too large for less"
+        range_known = (
+            "" if norm.row_norm is None or in_range else f"; a row's norm of {norm.row_norm:,.3g} is too large for less"
+        )
         return Choice("layer_norm", f"it holds in every regime, and {2 * norm.width:,} elements fit{range_known}")
     reason = (
         "a layer norm is reported to leave the engine in a model with enumerated shapes"

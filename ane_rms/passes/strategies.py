@@ -84,6 +84,19 @@ def strategy(
     return register
 
 
+def _one_axis(op: mil.Op) -> tuple[int, int]:
+    """Return the normalised axis and its number of elements.
+
+    Raises
+    ------
+    Unlowerable: for several axes.
+    """
+    axes = axes_of(op)
+    if len(axes) > 1:
+        raise Unlowerable("takes one normalised axis alone")
+    return axes[0], int(op.x.shape[axes[0]])
+
+
 @strategy(doubles_axis=True, keeps_epsilon=True, squares_stay_inside=True)
 def layer_norm(op: mil.Op) -> mil.Var:
     """Negate, concatenate, layer-normalise without gamma or beta, keep the first half, scale."""
@@ -117,13 +130,9 @@ def layer_norm_prescaled(op: mil.Op) -> mil.Var:
     smaller than ``64 / sqrt(d + 16)``, and sums on the way stay below ``d + 16``. A power of two makes the rescale
     exact. It stops at 2^15, which still holds for d up to 8,188.
     """
-    axes = axes_of(op)
     if not has_fixed_axes(op):
         return primitives(op)
-    if len(axes) > 1:
-        raise Unlowerable("takes one normalised axis alone")
-    x, (axis,) = op.x, axes
-    width = int(x.shape[axis])
+    x, (_, width) = op.x, _one_axis(op)
     pads = split_sum(width * epsilon_of(op))
     scale = row_scale(op, float(pads.max()))
     row = doubled(op, mb.real_div(x=x, y=scale, name=part_name(op, "rescaled")), pads_over(op, scale, pads))
@@ -166,13 +175,9 @@ def reduce_l2_norm(op: mil.Op) -> mil.Var:
     and neither it nor a square is stored. Range: the norm of a row, RMS times ``sqrt(d)``, must stay below 65,504;
     a larger row gives zeros. ExecuTorch's form (pull request 19523) has a floor in place of epsilon.
     """
-    axes = axes_of(op)
     if not has_fixed_axes(op):
         return primitives(op)
-    if len(axes) > 1:
-        raise Unlowerable("takes one normalised axis alone")
-    x, (axis,) = op.x, axes
-    width = int(x.shape[axis])
+    x, (axis, width) = op.x, _one_axis(op)
     row = with_epsilon(op, x, width * epsilon_of(op)) if epsilon_of(op) else x
     norm = mb.reduce_l2_norm(
         x=row, axes=constant(np.array([axis - x.rank], np.int32)), keep_dims=True, name=part_name(op, "norm")

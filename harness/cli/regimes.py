@@ -14,6 +14,9 @@ from harness.cli.table_options import TableOptions
 POLICIES = "fp16,fp16-blocked,fp16-sequential,fp32,ane-m1,ane-m5"
 """Policies measured if none is named."""
 
+SMALLEST, LARGEST = 8, 32768
+"""Bounds of ``--width``."""
+
 
 @expanded
 def regimes(
@@ -22,6 +25,9 @@ def regimes(
     precision: Annotated[
         str | None, typer.Option(help=f"The executor's policies, separated by commas. Default: {POLICIES}.")
     ] = None,
+    width: Annotated[
+        str | None, typer.Option(help="Elements of a row, separated by commas, 8 to 32768. Default: 2048.")
+    ] = None,
     results: options.Results = options.RESULTS,
     shown: TableOptions,
 ) -> None:
@@ -29,15 +35,18 @@ def regimes(
 
     Example: ane-harness regimes --lowering layer_norm,max_abs --precision fp16,fp16-blocked
     """
-    measure_regimes(lowering, precision, results, shown)
+    measure_regimes(lowering, precision, results, shown, width)
 
 
-def measure_regimes(lowering: str | None, precision: str | None, results: Path, shown: TableOptions) -> None:
+def measure_regimes(
+    lowering: str | None, precision: str | None, results: Path, shown: TableOptions, width: str | None = None
+) -> None:
     """Print and keep the table of regimes.
 
     Raises
     ------
     UnknownNameError: for an unknown lowering, policy or format.
+    ArgumentError: for a width that is no number from 8 to 32768.
     """
     from harness.cli import selection
     from harness.cli.progress import progress
@@ -49,15 +58,28 @@ def measure_regimes(lowering: str | None, precision: str | None, results: Path, 
     shown.check()
     lowerings = selection.lowerings(lowering, every=True)
     policies = selection.listed("precision", precision or POLICIES, KNOWN)
+    widths = _widths(width)
     folder = selection.new_folder(results)
     from harness.measure.input_regimes import measure
 
     errors = []
-    with progress(len(lowerings) * len(policies)) as bar:
-        for error in measure(lowerings, policies):
-            bar.say(f"{error.lowering} {error.policy}")
+    with progress(len(widths) * len(lowerings) * len(policies)) as bar:
+        for error in measure(lowerings, policies, widths):
+            bar.say(f"{error.lowering} {error.policy} {error.width}")
             errors.append(error)
     folder.close()  # a table, and no run
     folder.write_table(formats.github(document(errors)) + "\n")
     write(results, folder.run_id, errors)
     shown.show(document(errors))
+
+
+def _widths(given: str | None) -> list[int]:
+    """Return the widths of ``--width``; 2048 if it was not given."""
+    from harness.errors import ArgumentError
+
+    found = []
+    for word in (given or "2048").split(","):
+        if not word.strip().isdecimal() or not SMALLEST <= int(word) <= LARGEST:
+            raise ArgumentError(f"--width {given}: expected numbers from {SMALLEST} to {LARGEST}, got {word!r}")
+        found.append(int(word))
+    return list(dict.fromkeys(found))

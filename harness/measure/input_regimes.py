@@ -17,7 +17,7 @@ from harness.records.regime_errors import Error
 from harness.records.schema import PREDICTING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -47,15 +47,14 @@ REGIMES: dict[str, Callable[[Array], Array]] = {
 """The function that each regime applies to rows drawn from N(0, 1)."""
 
 
-def inputs(regime: str, seed: int = 0) -> Array:
-    """Return rows of a regime, float16, shape (1, ROWS, WIDTH)."""
-    rows = np.random.default_rng(seed).standard_normal((ROWS, WIDTH))
-    return REGIMES[regime](rows).astype(np.float16)[None]
+def wide_rows(regime: str, width: int = WIDTH) -> Array:
+    """Return rows of a regime, float64, shape (1, ROWS, width)."""
+    return REGIMES[regime](np.random.default_rng(0).standard_normal((ROWS, width)))[None]
 
 
-def gamma(seed: int = 1) -> Array:
-    """Return a scale around 1, float32, shape (WIDTH,)."""
-    return np.random.default_rng(seed).uniform(0.5, 1.5, WIDTH).astype(np.float32)
+def gamma(width: int = WIDTH) -> Array:
+    """Return a scale that varies around 1, float32, shape (width,)."""
+    return np.random.default_rng(1).uniform(0.5, 1.5, width).astype(np.float32)
 
 
 def formula(x: Array, scale: Array) -> Array:
@@ -65,18 +64,21 @@ def formula(x: Array, scale: Array) -> Array:
     return result
 
 
-def measure(lowerings: Sequence[str], policies: Sequence[str]) -> Iterator[Error]:
-    """Yield the error of float16's own rounding, then that of every lowering under every policy."""
-    stored = gamma().astype(np.float16)
-    rounded = {name: formula(inputs(name), stored).astype(np.float16) for name in REGIMES}
-    yield Error(ROUNDING, "fp16", {name: _error(name, value) for name, value in rounded.items()})
-    for lowering in lowerings:
-        model = one_norm((1, ROWS, WIDTH), gamma(), EPSILON, lowering=lowering, skip_model_load=True)
-        for policy in policies:
-            reference = ReferenceModel(model, policy)
-            found = {name: next(iter(reference.predict({"x": inputs(name)}).values())) for name in REGIMES}
-            errors: dict[str, float | None] = {name: _error(name, value) for name, value in found.items()}
-            yield Error(lowering, policy, errors, _predicted_s(reference, policy))
+def measure(lowerings: Sequence[str], policies: Sequence[str], widths: Sequence[int] = (WIDTH,)) -> Iterator[Error]:
+    """Yield, by width, the error of float16's own rounding, then that of every lowering under every policy."""
+    for width in widths:
+        scale = gamma(width)
+        rows = {name: wide_rows(name, width) for name in REGIMES}
+        stored = {name: value.astype(np.float16) for name, value in rows.items()}
+        expected = {name: formula(value, scale) for name, value in rows.items()}
+        rounded = {name: formula(x, scale.astype(np.float16)).astype(np.float16) for name, x in stored.items()}
+        yield Error(ROUNDING, "fp16", _errors(rounded, expected), width)
+        for lowering in lowerings:
+            model = one_norm((1, ROWS, width), scale, EPSILON, lowering=lowering, skip_model_load=True)
+            for policy in policies:
+                reference = ReferenceModel(model, policy)
+                found = {name: next(iter(reference.predict({"x": x}).values())) for name, x in stored.items()}
+                yield Error(lowering, policy, _errors(found, expected), width, _predicted_s(reference, policy))
 
 
 def _predicted_s(reference: ReferenceModel, policy: str) -> float | None:
@@ -87,10 +89,12 @@ def _predicted_s(reference: ReferenceModel, policy: str) -> float | None:
     return predict(reference.function, family, policy).latency_s
 
 
-def _error(regime: str, actual: Array) -> float:
+def _errors(found: Mapping[str, Array], expected: Mapping[str, Array]) -> dict[str, float | None]:
+    return {name: _error(value, expected[name]) for name, value in found.items()}
+
+
+def _error(actual: Array, expected: Array) -> float:
     """Return the mean relative error against rows not rounded to float16; for zeros, the magnitude."""
-    rows = REGIMES[regime](np.random.default_rng(0).standard_normal((ROWS, WIDTH)))[None]
-    expected = formula(rows, gamma())
     if not expected.any():
         return float(np.max(np.abs(actual)))
     return float(np.mean(np.abs(actual.astype(np.float64) - expected) / np.abs(expected)))

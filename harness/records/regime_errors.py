@@ -22,6 +22,8 @@ class Error(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     policy: str
     by_regime: dict[str, float | None]
     """None if it is not finite, which JSON cannot hold."""
+    width: int = 2048
+    """Number of elements of a row."""
     predicted_s: float | None = None
     """Under a policy of the Neural Engine, the seconds that the engine model predicts for the norm on that family."""
 

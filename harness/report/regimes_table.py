@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 
 def document(errors: Sequence[Error]) -> Document:
-    """Return the table, with a row for each lowering and policy; JSON holds the errors."""
+    """Return the table, with a row for each width, lowering and policy; JSON holds the errors."""
     return Document([Table(tuple(_columns(errors)), errors)], data=list(errors))
 
 
 def _columns(errors: Sequence[Error]) -> Iterator[Column[Error]]:
     yield Column("lowering", lambda one: one.lowering, priority=DECIDING)
+    if len({one.width for one in errors}) > 1:
+        yield Column("width", lambda one: one.width, priority=DECIDING)
     yield Column("policy", lambda one: one.policy, priority=DECIDING)
     for regime in errors[0].by_regime if errors else ():
         yield _figure(regime)
