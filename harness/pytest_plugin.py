@@ -106,6 +106,7 @@ def _cases(models: list[str] | None, variants: list[str] | None) -> list[ZooCase
         return []
     try:
         from harness.errors import HarnessError
+        from harness.plan.variants import with_lowering
         from harness.zoo import catalog
     except ImportError as error:
         raise pytest.UsageError(f"--zoo: {error}; pip install 'ane-rms[harness]'") from None
@@ -113,7 +114,7 @@ def _cases(models: list[str] | None, variants: list[str] | None) -> list[ZooCase
         known = catalog.load_zoo()
         names = _split(models)
         specs = {spec.key: spec for name in names for spec in _specs(known, name)}
-        forms = [_variant(name) for name in _split(variants or ["on"])]
+        forms = [with_lowering(name) for name in _split(variants or ["on"])]
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from None
     return [ZooCase(spec, variant, lowering) for spec in specs.values() for variant, lowering in forms]
@@ -127,20 +128,6 @@ def _specs(known: dict[str, ModelSpec], name: str) -> list[ModelSpec]:
     from harness.zoo import catalog
 
     return catalog.select(known, tier=name) if name in TIERS else catalog.select(known, [name])
-
-
-def _variant(name: str) -> tuple[Variant, str]:
-    from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
-    from harness.errors import HarnessError, check_name
-    from harness.plan.variants import VARIANTS
-
-    kind, _, lowering = name.partition(":")
-    variant = VARIANTS[check_name("variant", kind, VARIANTS)]
-    if kind == "on":
-        return variant, check_name("lowering", lowering or DEFAULT_STRATEGY, STRATEGIES)
-    if lowering:
-        raise HarnessError(f"--variant {name}: only the variant on has a lowering")
-    return variant, ""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -221,6 +208,17 @@ def reference_model(zoo_case: ZooCase, converted: ct.models.MLModel, numeric_pol
 
     with _one_line_errors(zoo_case):
         return ReferenceModel(converted, numeric_policy)
+
+
+@pytest.fixture(scope="session")
+def outcome(exported: ExportedModel, reference_model: ReferenceModel) -> str:
+    """Return the quality of the output beside float32 PyTorch's: fine, degraded, collapsed or not finite."""
+    from harness.measure.metrics import measure
+    from harness.measure.model_precision import Trial
+    from harness.records.outcomes import outcome_of
+
+    (logits,) = reference_model.predict(exported.inputs).values()
+    return outcome_of(measure(Trial.of(exported).expected[0], logits[0]))
 
 
 @pytest.fixture(scope="session")

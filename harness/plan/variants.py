@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.errors import check_name
+from harness.errors import HarnessError, check_name
+from harness.plan.lowerings import lowerings
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,23 @@ VARIANTS = {
         Variant("cpu", "CPU_ONLY", "ane_rms.convert", "must leave the program as plain coremltools makes it"),
     )
 }
+
+
+def with_lowering(name: str) -> tuple[Variant, str]:
+    """Return the variant and the lowering of a name such as ``on``, ``on:max_abs`` or ``off``.
+
+    Raises
+    ------
+    UnknownNameError: for an unknown variant or lowering.
+    HarnessError: for a lowering of a variant that has none.
+    """
+    kind, _, lowering = name.partition(":")
+    variant = VARIANTS[check_name("variant", kind, VARIANTS)]
+    if kind == "on":
+        return variant, check_name("lowering", lowering or lowerings()[0], lowerings())
+    if lowering:
+        raise HarnessError(f"--variant {name}: only the variant on has a lowering")
+    return variant, ""
 
 
 def resolve(names: list[str]) -> list[Variant]:

@@ -62,6 +62,16 @@ def test_each_model_is_run_in_each_variant(project):
     )
 
 
+def test_the_outcome_is_the_records(project):
+    project.makepyfile(
+        """
+        def test_outcome(outcome, zoo_case):
+            assert outcome == {"off": "collapsed", "on": "fine"}[zoo_case.variant.name]
+        """
+    )
+    project.run_tests("--zoo", "llama", "--variant", "on,off").assert_outcomes(passed=2)
+
+
 def test_a_lowering_is_part_of_a_variant(project):
     project.makepyfile(
         """
@@ -78,7 +88,7 @@ def test_the_document_is_a_project_that_passes(project):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "pytest.md").read_text(encoding="utf-8"), re.DOTALL)
     project.makepyfile(code)
     done = project.run_tests("--zoo", "llama")
-    done.assert_outcomes(passed=3)
+    done.assert_outcomes(passed=4)
 
 
 def test_the_numeric_policy_is_the_projects_to_choose(project):
