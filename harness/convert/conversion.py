@@ -112,7 +112,8 @@ def convert(
     from coremltools.converters.mil.mil import Builder as mb
 
     mb.name_count.clear()  # a failed conversion leaves coremltools' numbering of values advanced
-    through = ct.convert if variant.through == "ct.convert" else partial(ane_rms.convert, lowering=lowering, axes=axes)
+    ours = partial(ane_rms.convert, lowering=lowering, axes=axes, for_ane=variant.for_ane)
+    through = ct.convert if variant.through == "ct.convert" else ours
     try:
         with reading_bfloat16(), torch_ops.registered(), leaner() if lean else nullcontext():
             # The last function comes first: a calibrated one that decodes sees every token that the others see.
@@ -138,7 +139,7 @@ def _arguments(exported: ExportedModel, variant: Variant, compute_precision: str
         "inputs": exported.ct_inputs(),
         **({"states": exported.ct_states()} if exported.states else {}),
         "convert_to": "mlprogram",
-        "compute_units": ct.ComputeUnit[variant.compute_units],
+        **({"compute_units": ct.ComputeUnit[variant.compute_units]} if variant.compute_units else {}),
         "compute_precision": ct.precision[compute_precision],
         "minimum_deployment_target": ct.target[max(exported.deployment_target, at_least)],
         "skip_model_load": True,

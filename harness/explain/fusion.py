@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import ane_rms
 from harness.errors import PackageError
+from harness.plan.variants import VARIANTS
 from harness.system.text import squeezed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from harness.export import ExportedModel
+    from harness.plan.variants import Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +31,20 @@ class Explained:
 def of_model(
     key: str,
     frontend: str = "trace",
+    variant: Variant = VARIANTS["on"],
     *,
     axes: str = "last",
     calibrate: bool = False,
     rescale: str = "",
     aim: str = "peaks",
 ) -> Explained:
-    """Convert a zoo model for the Neural Engine and return its report.
+    """Convert a zoo model, by default for the Neural Engine, and return its report.
 
     Parameters
     ----------
     key: of the zoo, or a checkpoint: a folder, a GGUF file, or a hub id.
     frontend: ``"trace"`` or ``"export"``.
+    variant: the compute units, and whether norms are lowered for all of them.
     axes: ``"last"`` or ``"any"``, as for ``ane_rms.convert``.
     calibrate: whether to run the model, list the peaks of its values, and warn of sites whose input exceeds float16.
     rescale: ``auto``, ``off``, a power of two such as ``2^-3``, or empty for the zoo file's choice.
@@ -56,7 +60,6 @@ def of_model(
     from harness.convert.conversion import convert
     from harness.export import export
     from harness.measure.calibration import Calibration
-    from harness.plan.variants import VARIANTS
     from harness.zoo.rescale_choice import factor
     from harness.zoo.subject import subject_of
 
@@ -71,7 +74,7 @@ def of_model(
         return calibration.watching(function) if choice == "off" else factor(choice)
 
     measures = calibrate or choice != "off"
-    report = ane_rms.report(convert(exported, VARIANTS["on"], axes=axes, rescale=asked if measures else None).model)
+    report = ane_rms.report(convert(exported, variant, axes=axes, rescale=asked if measures else None).model)
     if not calibrate:
         return Explained(report)
     after = {name: one.factor for one in report.rescaled for name in one.values}

@@ -14,10 +14,12 @@ class Variant:
 
     name: str
     compute_units: str
-    """Name of a ``ct.ComputeUnit``."""
+    """Name of a ``ct.ComputeUnit``; empty if it is left unset."""
     through: str
     """``"ct.convert"`` or ``"ane_rms.convert"``."""
     about: str
+    for_ane: bool = False
+    """Whether ``ane_rms.convert`` fuses and lowers for every compute unit."""
 
 
 VARIANTS = {

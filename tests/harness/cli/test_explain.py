@@ -77,3 +77,14 @@ def test_explain_reads_packages_of_ours_and_of_others(tmp_path):
         assert "x**3" in done.stdout
         assert "1 fused, 1 missed" in done.stdout
         assert note in done.stdout
+
+
+def test_explain_for_all_units_says_what_would_fuse_and_fuses_with_for_ane():
+    idle = harness("explain", "llama", "--units", "ALL")
+    assert "0 fused, 0 missed (converted for ALL: the passes did not act)" in idle.stdout
+    assert "compute_units=ALL: the passes did not act, and 5 RMSNorms stand as written" in " ".join(idle.stdout.split())
+    acting = harness("explain", "llama", "--units", "unset", "--for-ane")
+    assert "5 fused, 0 missed (converted for unset compute units, layer_norm)" in acting.stdout
+    refused = harness("explain", "llama", "--units", "NPU")
+    assert refused.returncode == 2
+    assert "unknown compute unit 'NPU'" in refused.stderr

@@ -18,6 +18,8 @@ from harness.plan.variants import VARIANTS
 from harness.zoo import catalog
 
 ZOO = catalog.load_zoo()
+LARGEST_ROUNDING = 1e-6
+"""A deviation above this is of another form of the norm, not of a rounded constant."""
 
 FORMS = [
     ("prefill:16", "FLOAT16", ""),
@@ -36,21 +38,23 @@ def check(key, shape, precision, scheme):
     exported = export(spec, shape=parse(shape))
     plain, direct = (convert(exported, VARIANTS[name], compute_precision=precision) for name in ("off", "on"))
     told = ane_rms.report(direct.model)
-    plain, direct = compress(plain, scheme), compress(direct, scheme)
-    done = ane_rms.rewrite(plain.model, skip_model_load=True)
+    plain, direct = compress(plain, scheme).model, compress(direct, scheme).model
+    done = ane_rms.rewrite(plain, skip_model_load=True)
     found = ane_rms.report(done)
     assert len(found.fused) == len(told.fused)
     assert len(found.missed) == len(told.missed)
     if not shape.startswith("prefill"):
         return
     policy = "fp16" if precision == "FLOAT16" else "fp32"
+    # A finished package computes coremltools' own expansion of torch.nn.RMSNorm, whose epsilon differs (issue 2821).
+    as_written = any(site.deviation_bound > LARGEST_ROUNDING for site in found.fused)
     exact, ours, theirs = (
         next(iter(ReferenceModel(model, precision=one).predict(exported.inputs).values()))
-        for model, one in ((direct.model, "fp32"), (done, policy), (direct.model, policy))
+        for model, one in ((plain if as_written else direct, "fp32"), (done, policy), (direct, policy))
     )
     assert np.isfinite(ours).all()
-    # Both round in float16, each in its own order: neither may be further from the float32 run than twice the other.
-    assert rel_l2(exact, ours) <= 2 * rel_l2(exact, theirs) + 1e-4
+    # Both round in float16, each in its own order, and the plain program has rounded epsilon and gamma before.
+    assert rel_l2(exact, ours) <= 3 * rel_l2(exact, theirs) + 1e-4
 
 
 @pytest.mark.parametrize(("shape", "precision", "scheme"), [FORMS[0], FORMS[1], FORMS[3]])
