@@ -20,6 +20,8 @@ class Validation:
         self._trusted = False
         self._valid: Any = None
         """The program that the last validation found valid; None after a pass has run."""
+        self._notes_passes = False
+        """Whether a pass has been noted; if coremltools' own call of a pass was left unchanged, none ever is."""
 
     def patches(self) -> list[Patch]:
         """Return the replacements."""
@@ -42,7 +44,7 @@ class Validation:
 
     def _note_pass(self, original: Any) -> Any:
         def call(graph_pass: Any, prog: Any) -> None:
-            self._valid = None
+            self._valid, self._notes_passes = None, True
             original(graph_pass, prog)
             self._trusted = type(graph_pass).__module__.startswith(TRUSTED)
 
@@ -53,7 +55,7 @@ class Validation:
             if self._trusted:
                 self._trusted = False  # for one validation: the next is that of a pipeline's end
                 return
-            if self._valid is program and not check_essential_scope:
+            if self._notes_passes and self._valid is program and not check_essential_scope:
                 return
             original(program, check_essential_scope)
             self._valid = program

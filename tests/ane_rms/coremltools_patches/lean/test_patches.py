@@ -12,7 +12,8 @@ from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY, register_pass
 
 import ane_rms
-from ane_rms.coremltools_patches.lean import cast, leaner, patches
+from ane_rms.coremltools_patches.lean import cast, leaner, patches, type_info
+from ane_rms.coremltools_patches.lean.ops_and_values import Scopes
 from ane_rms.coremltools_patches.lean.spill import Spill
 from tests.ane_rms.coremltools_patches.lean.test_constants import check, constant, program
 from tests.mil_tools import options
@@ -94,6 +95,26 @@ def test_a_cast_of_somebody_else_is_left_alone(monkeypatch):
         assert PASS_REGISTRY.passes[cast.NAME] is Other
 
 
+@pytest.mark.parametrize("name", type_info.KNOWN)
+def test_a_changed_question_about_types_is_asked_each_time(name, monkeypatch, caplog):
+    monkeypatch.setitem(type_info.KNOWN, name, "another text")
+    owners = {memo.owner: vars(memo.owner)[name] for memo in type_info.memos() if memo.attribute == name}
+    with caplog.at_level(logging.WARNING, logger="coremltools"), leaner():
+        assert {owner: vars(owner)[name] for owner in owners} == owners, "replaced nevertheless"
+    assert [line for line in caplog.messages if f"{name} is not the one known" in line] == caplog.messages
+    assert len(caplog.messages) == 1
+    check([constant("normal", (20, 20))])
+
+
+def test_changed_scopes_are_copied_as_coremltools_does(monkeypatch, caplog):
+    monkeypatch.setattr(Scopes, "known", "another text")
+    original = vars(Scopes.owner)["scopes"]
+    with caplog.at_level(logging.WARNING, logger="coremltools"), leaner():
+        assert vars(Scopes.owner)["scopes"] is original
+    assert ["Var.scopes" in line for line in caplog.messages] == [True]
+    check([constant("normal", (20, 20))])
+
+
 @pytest.fixture
 def breaking_pass(monkeypatch):
     """A pass, not coremltools' own, that leaves the program invalid."""
@@ -115,6 +136,17 @@ def test_the_program_is_validated_after_a_pass_of_somebody_else(breaking_pass):
     with pytest.raises(Exception, match="should be consumed by op"):
         ane_rms.convert(program([constant("normal", (2,))]), lean=True, **arguments)
     mb.name_count.clear()
+
+
+def test_it_is_also_validated_where_passes_cannot_be_noted(breaking_pass, monkeypatch):
+    """Without the patch that tells which pass has run, no validation may be left out."""
+    original = AbstractGraphPass.__call__
+
+    def changed(*given, **more):
+        return original(*given, **more)
+
+    monkeypatch.setattr(AbstractGraphPass, "__call__", changed)
+    test_the_program_is_validated_after_a_pass_of_somebody_else(breaking_pass)
 
 
 def test_a_returned_program_has_been_validated(monkeypatch):
