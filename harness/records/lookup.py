@@ -113,7 +113,16 @@ def _latest(name: str, results: Path, damaged: Callable[[str], None] | None) -> 
 
 
 def _run(path: Path, damaged: Callable[[str], None] | None, name: str = "") -> Side:
-    return Side(name or path.stem, records=list(read_records(path, damaged)), others=read_asked(path).others)
+    """Return a run's records; a plan that cannot be read is a note, since the records are compared without it too."""
+    records = list(read_records(path, damaged))
+    try:
+        others = read_asked(path).others
+    except RecordError as error:
+        if damaged is None:
+            raise
+        damaged(f"{error}; left out")
+        others = None
+    return Side(name or path.stem, records=records, others=others)
 
 
 def baselines_of(folder: Path, damaged: Callable[[str], None] | None, name: str = "") -> Side:

@@ -207,7 +207,7 @@ def read_asked(records: Path) -> Asked:
     except OSError as error:
         raise RecordError(f"{plan}: cannot read: {error.strerror}") from None
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise RecordError(f"{plan}: not a run's plan: {error}; without it, its records can still be compared") from None
+        raise RecordError(f"{plan}: not a run's plan: {error}") from None
 
 
 def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> Iterator[Record]:

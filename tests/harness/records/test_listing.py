@@ -73,6 +73,16 @@ def test_one_odd_file_ends_no_command(results, kind, place):
     assert {path: path.read_bytes() for path in results.rglob("*.json*") if path.is_file()} == before
 
 
+@pytest.mark.parametrize("kind", ["link to itself", "folder", "pipe", "garbage", "zeros", "utf-16", "empty"])
+def test_a_plan_that_cannot_be_read_is_a_note(results, kind):
+    plan = results / "runs" / "20260103T000000.000000Z.json"
+    ODD[kind][0](plan)
+    for words in COMMANDS:
+        done = harness(*words, "--results", results)
+        assert done.returncode == 0, (words, done.stderr)
+        assert words[0] == "history" or f"{plan}: " in done.stderr
+
+
 def test_a_baseline_that_is_needed_and_cannot_be_read_is_one_line(results):
     path = results / "baselines" / "llama.json"
     path.write_bytes(b"<<<<<<< HEAD\n" + path.read_bytes())
