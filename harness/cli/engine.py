@@ -31,7 +31,7 @@ def engine(
     frontend: options.Frontend = "trace",
     checkpoint: Annotated[
         str | None,
-        typer.Option(metavar="PATH|HUB_ID", help="Instead of the zoo: a folder of save_pretrained, or an id."),
+        typer.Option(metavar="PATH|HUB_ID", help="Instead of the zoo: a saved folder, a GGUF file, or a hub id."),
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A prompt a line, for the checkpoint's calibration.")
