@@ -61,9 +61,13 @@ class Plan:
 
     def in_order(self, program: Program) -> Plan:
         """Return the plan with the values of each part in program order, inputs first."""
-        at = {var: number for number, var in enumerate(float_values(program))}
-        ordered = [(exponent, sorted(values, key=lambda var: at.get(var, -1))) for exponent, values in self.parts]
-        return Plan(sorted(ordered, key=lambda part: at.get(part[1][0], -1)), self.left)
+        at = {op: number for number, op in enumerate(op for block in mil.blocks(program) for op in block.operations)}
+
+        def place(var: Var) -> int:
+            return -1 if var.op is None else at[var.op]
+
+        ordered = [(exponent, sorted(values, key=place)) for exponent, values in self.parts]
+        return Plan(sorted(ordered, key=lambda part: place(part[1][0])), self.left)
 
 
 def ceiling(var: Var) -> float:
@@ -145,7 +149,7 @@ def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
                 regions.append(set(graph.region([op.x])))
         if regions:
             largest = max(regions, key=len)
-            plan.parts.append((exponent, graph.region([op.x for op in norms if op.x in largest])))
+            plan.parts.append((exponent, list(largest)))
     return plan.in_order(program)
 
 

@@ -134,14 +134,14 @@ class Graph:
 
     def edges(self, node: Node) -> dict[Node, int]:
         """Return the neighbours of a node, each with the cost of a cut."""
-        if node not in self._edges:
-            found: dict[Node, int] = {}
+        found = self._edges.get(node)
+        if found is None:
+            found = self._edges[node] = {}
             make = {"value": self._of_value, "readers": self._of_readers, "op": self._of_op}[node[0]]
             for other, var in make(node[1]):
                 cost = NEVER if var in self._over_range else 1
                 found[other] = found.get(other, 0) + cost
-            self._edges[node] = found
-        return self._edges[node]
+        return found
 
     def _of_value(self, var: Var) -> Iterator[tuple[Node, Var]]:
         if var.child_ops:
@@ -176,9 +176,10 @@ class Graph:
 
     def relation(self, op: Op) -> Relation:
         """Return an op's relation, which is computed once."""
-        if op not in self._relations:
-            self._relations[op] = relation(op)
-        return self._relations[op]
+        found = self._relations.get(op)
+        if found is None:
+            found = self._relations[op] = relation(op)
+        return found
 
     def _multiplies(self, op: Op) -> bool:
         """Return whether a constant of ``op`` can take any exponent of its result."""
