@@ -6,6 +6,7 @@ HarnessError                 exit code 2, one line: the thing, the place, the me
 |- ZooFileError              a models/<key>.toml that cannot be used
 |- OutputError               a folder or file that cannot be written
 |- RecordError               a record, baseline or results file that cannot be read
+|- MissingPackageError       a package of an extra that a command needs and that is not installed
 |- FleetError                the scheduler of a fleet, or a worker of it
 |- CheckpointError           weights that cannot be found, or must not be read
 |- ExportError               a PyTorch model that cannot be built, traced or exported
@@ -74,6 +75,10 @@ class OutputError(HarnessError):
 
 class RecordError(HarnessError):
     """A record, a baseline or a results file that cannot be read."""
+
+
+class MissingPackageError(HarnessError):
+    """A package that a command needs is not installed; the message names the extra."""
 
 
 class FleetError(HarnessError):

@@ -109,7 +109,9 @@ def _cases(models: list[str] | None, variants: list[str] | None) -> list[ZooCase
         from harness.plan.variants import with_lowering
         from harness.zoo import catalog
     except ImportError as error:
-        raise pytest.UsageError(f"--zoo: {error}; pip install 'ane-rms[harness]'") from None
+        from harness.system.extras import install
+
+        raise pytest.UsageError(f"--zoo: {error}; {install('harness')}") from None
     try:
         known = catalog.load_zoo()
         names = _split(models)

@@ -11,6 +11,7 @@ from harness.cli import bench_request
 from harness.cli.bench_options import BenchOptions
 from harness.cli.option_set import expanded
 from harness.cli.output import say
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,7 +122,7 @@ def _measure(
                         bar.advance()
                     predicted += bench.predictions
     except KeyboardInterrupt:  # printed once the bar is off the terminal
-        say(f"ane-harness: interrupted; {len(records)} rows are kept: {folder.records}", err=True)
+        say(f"ane-harness: interrupted; {plural(len(records), 'row')} kept: {folder.records}", err=True)
         raise typer.Exit(130) from None
     return records, predicted
 
@@ -143,7 +144,7 @@ def _show(records: Sequence[Record], predicted: Sequence[Prediction], given: Ben
 
 def _say_how_many(records: Sequence[Record], folder: RunFolder) -> None:
     ok = sum(record.status == "ok" for record in records)
-    say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
+    say(f"{ok} of {plural(len(records), 'row')} ok; records: {folder.records}", err=True)
 
 
 def _norm(options: Options, settings: Settings, folder: RunFolder, given: BenchOptions) -> None:

@@ -11,6 +11,7 @@ import typer
 from harness.cli.option_set import expanded
 from harness.cli.output import say
 from harness.cli.table_options import TableOptions
+from harness.system.text import plural
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,7 +46,7 @@ def list_entries(*, folder: Folder = None, shown: TableOptions) -> None:
     rows = [(one.key, one.title, one.size_bytes, one.used) for one in entries]
     shown.show(Document([Table(columns, rows)]))
     total = sum(one.size_bytes for one in entries)
-    say(f"{len(entries)} packages, {_megabytes(total)}: {cache.root}", err=True)
+    say(f"{plural(len(entries), 'package')}, {_megabytes(total)}: {cache.root}", err=True)
 
 
 @app.command()
@@ -69,7 +70,7 @@ def prune(
     limit = 0 if everything else None if size is None else quantities.size_bytes(size, "--size")
     older_than = None if age is None else quantities.seconds(age, "--age")
     removed = Cache(folder or default_folder()).prune(max_bytes=limit, older_than=older_than)
-    say(f"removed {len(removed)} packages, {_megabytes(sum(one.size_bytes for one in removed))}")
+    say(f"removed {plural(len(removed), 'package')}, {_megabytes(sum(one.size_bytes for one in removed))}")
 
 
 def _short(key: str) -> str:

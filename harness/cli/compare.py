@@ -11,6 +11,7 @@ from harness.cli.option_set import expanded
 from harness.cli.output import say
 from harness.cli.table_options import TableOptions
 from harness.system import collector
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from harness.records.lookup import Side
@@ -43,6 +44,7 @@ def compare(
     Example: ane-harness compare baselines latest --tier quick
     """
     from harness.cli.selection import Notes, keys_of, load_side
+    from harness.judge.night import beyond
     from harness.judge.regress import compare as judge
     from harness.judge.regress import unasked
     from harness.judge.times import Rules
@@ -57,11 +59,15 @@ def compare(
         check_readable(now, before, told)
         verdicts = judge(before, now, Rules(across_machines, noise_floor))
         left = unasked(before, now)
+        worse = {(one.row, one.measure) for one in verdicts if one.kind == "regression"}
+        stands = [text for figure, text in beyond(now, results, told) if figure not in worse] if before.records else []
         sides = f"{_titled(before)} against {_titled(now)}"
         del before, now  # freed here by reference counts, without the collector
     told_of = [one for one in verdicts if everything or shown.form == "json" or one.kind != "unchanged"]
     shown.show(document(told_of))
-    more = f"; {left} rows of the base were not asked for" if left else ""
+    for text in stands:
+        say(f"beyond an earlier level: {text}", err=not shown.for_people)
+    more = f"; {plural(left, 'row')} of the base not asked for" if left else ""
     say(f"{sides}: {summary(verdicts)}{more}", err=True)
     if any(verdict.kind == "regression" for verdict in verdicts):
         raise typer.Exit(1)
@@ -69,4 +75,4 @@ def compare(
 
 def _titled(side: Side) -> str:
     rows = len(side.records) + sum(len(one.rows) for one in side.baselines.values())
-    return f"{side.name} ({rows} rows)"
+    return f"{side.name} ({plural(rows, 'row')})"

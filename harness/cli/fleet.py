@@ -126,8 +126,9 @@ def _become(module: str, *arguments: str) -> None:
     import importlib.util
 
     from harness.errors import FleetError
+    from harness.system.extras import install
 
     if importlib.util.find_spec("distributed") is None:
-        raise FleetError("dask.distributed is not installed: pip install 'ane-rms[fleet]'")
+        raise FleetError(f"dask.distributed is not installed: {install('fleet')}")
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - no shell wanted

@@ -11,6 +11,7 @@ from harness.cli.option_set import expanded
 from harness.cli.output import say
 from harness.cli.table_options import TableOptions
 from harness.system import collector
+from harness.system.text import plural
 
 
 @expanded
@@ -42,4 +43,4 @@ def history(
     shown.show(document(series, everything=everything))
     changes = sum(len(one.changes) for one in series)
     nights = max((len(one.points) for one in series), default=0)
-    say(f"{len(series)} series of up to {nights} nights, {changes} changes", err=True)
+    say(f"{plural(len(series), 'series')} of up to {plural(nights, 'night')}, {plural(changes, 'change')}", err=True)

@@ -39,7 +39,16 @@ def seconds(text: str, option: str) -> float:
 
 
 def memory_budget(text: str | None) -> int:
-    """Return the memory that ``--memory`` allows, in bytes; by default 85 % of the machine's."""
+    """Return the memory that ``--memory`` allows, in bytes; by default 85 % of the machine's.
+
+    Raises
+    ------
+    ArgumentError: for a number without a unit, which would be bytes, or anything else that is not a size.
+    """
     from harness.workers.memory import machine_bytes
 
-    return int(machine_bytes() * 0.85) if text is None else size_bytes(text, "--memory")
+    if text is None:
+        return int(machine_bytes() * 0.85)
+    if text.strip().isdigit():
+        raise ArgumentError(f"--memory: {text} bytes hold no model; name the unit: {text.strip()}G")
+    return size_bytes(text, "--memory")

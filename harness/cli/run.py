@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import typer
 
+from harness.cli import options
 from harness.cli.option_set import expanded
 from harness.cli.output import say
 from harness.cli.regimes import measure_regimes
 from harness.cli.run_options import RunOptions
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,8 +180,10 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
                 records[row_of(record)] = record
                 bar.advance()
     except KeyboardInterrupt:  # printed once the bar is off the terminal
-        again = f"continue with: ane-harness run --resume {folder.run_id}"
-        say(f"ane-harness: interrupted; {len(records)} of {len(order)} rows are kept; {again}", err=True)
+        where = folder.records.parent.parent
+        beside = "" if where == options.RESULTS else f" --results {shlex.quote(str(where))}"
+        again = f"continue with: ane-harness run --resume {folder.run_id}{beside}"
+        say(f"ane-harness: interrupted; {len(records)} of {plural(len(order), 'row')} kept; {again}", err=True)
         raise typer.Exit(130) from None
     ordered = [records[row] for row in order if row in records]
     folder.write_table(github(ordered) + "\n")
@@ -195,7 +200,7 @@ def _summary(records: Sequence[Record], folder: RunFolder, code: int, *, reasons
     reasons: whether to name the rows that are not ok; on a terminal the table above has named them.
     """
     ok = sum(record.status == "ok" for record in records)
-    say(f"{ok} of {len(records)} rows ok; records: {folder.records}", err=True)
+    say(f"{ok} of {plural(len(records), 'row')} ok; records: {folder.records}", err=True)
     for record in records:
         if reasons and record.status != "ok":
             say(f"{record.title}: {record.status}: {record.reason}", err=True)

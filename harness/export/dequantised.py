@@ -10,7 +10,7 @@ import torch
 
 from harness.errors import ExportError
 from harness.export.build import quiet_transformers
-from harness.system.text import squeezed
+from harness.system.text import plural, squeezed
 from harness.zoo.catalog import IMPLEMENTATIONS
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def load_gguf(checkpoint: Checkpoint) -> torch.nn.Module:
             reason = squeezed(error)[:300]
             raise ExportError(f"{checkpoint.source}: cannot be loaded: {type(error).__name__}: {reason}") from error
     if missing := sorted(info["missing_keys"]):
-        raise ExportError(f"{checkpoint.source}: lacks {len(missing)} weights of the model, among them {missing[0]}")
+        raise ExportError(
+            f"{checkpoint.source}: lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"
+        )
     for holder, name in (
         (network, "hf_quantizer"),
         (network, "quantization_method"),

@@ -16,7 +16,7 @@ from harness.errors import ExportError
 from harness.export.build import quiet_transformers
 from harness.export.configuration import configuration
 from harness.export.dequantised import load_gguf
-from harness.system.text import squeezed
+from harness.system.text import plural, squeezed
 from harness.zoo.checkpoint.file_names import INDEX
 from harness.zoo.checkpoint.saved_folder import tensors_of
 
@@ -139,7 +139,9 @@ def _check_info(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
             f"config.json describes{_more(mismatched)}"
         )
     if missing := sorted(info["missing_keys"]):
-        raise ExportError(f"{checkpoint.source}: lacks {len(missing)} weights of the model, among them {missing[0]}")
+        raise ExportError(
+            f"{checkpoint.source}: lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"
+        )
     if errors := info.get("error_msgs"):
         raise ExportError(f"{checkpoint.source}: cannot be loaded: {squeezed(errors[0])[:300]}")
 
@@ -153,7 +155,7 @@ def _unread(checkpoint: Checkpoint, network: torch.nn.Module, info: dict[str, An
             f"{checkpoint.source}: {own[0]} is in the file, but not in the model that config.json describes, so that "
             f"nothing would read it{_more(own)}"
         )
-    return (f"{len(unread)} weights that the model does not read, among them {unread[0]}",) if unread else ()
+    return (f"{plural(len(unread), 'weight')} that the model does not read, among them {unread[0]}",) if unread else ()
 
 
 def _more(names: Sequence[Any]) -> str:

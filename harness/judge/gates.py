@@ -17,7 +17,7 @@ from harness.records.baselines import COUNTS, Expectation, Tolerance
 from harness.records.outcomes import rank
 from harness.records.schema import Record
 from harness.records.verdicts import Verdict
-from harness.system.text import some
+from harness.system.text import plural, some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -194,9 +194,7 @@ def _ops(pair: Pair) -> Iterator[Verdict]:
         kind = "regression" if now is None or more > 0 else "improvement"
         which = "more" if more > 0 else "fewer"
         because = f"; plain ct.convert makes as many {which}" if name == "ops_after" and plain == more else ""
-        text = (
-            f"{abs(more)} {which} op{'s' * (abs(more) != 1)} {what}" if now is not None else f"no count of ops {what}"
-        )
+        text = f"{plural(abs(more), f'{which} op')} {what}" if now is not None else f"no count of ops {what}"
         yield pair.verdict(kind, name, f"{text}: {_count(now)}, {before} before{because}", base=before, candidate=now)
 
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from harness.errors import RecordError
+from harness.errors import MissingPackageError, RecordError
 from harness.judge import figures, missing_figures, record_table
 from harness.judge.nights_between import Between
 from harness.records.lookup import runs
 from harness.records.run_files import read_asked
 from harness.records.schema import ROW, title_of
 from harness.records.series import Change, Point, Series
+from harness.system.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +43,7 @@ def history(
     models: Sequence[str] = (),
     measures: Sequence[str] = (),
     damaged: Callable[[str], None] | None = None,
+    newest: int | None = None,
 ) -> list[Series]:
     """Return the series of all runs below a results folder, with their changes.
 
@@ -53,17 +55,22 @@ def history(
         samples), or a step's wall time (``seconds.convert``); none for :data:`DEFAULT`.
     damaged: called with a sentence about each half-written last line, and each file that is left out because it is not
         a record file or cannot be read; without it, a file that cannot be read is an error.
+    newest: number of the newest runs that are read; None for all.
 
     Raises
     ------
     RecordError: without runs, if none can be read, or for a measure that no record has.
     UnknownNameError: for a model that no run has.
+    MissingPackageError: without duckdb, the extra ``history``.
     """
-    import duckdb
-
+    try:
+        import duckdb
+    except ImportError:
+        raise MissingPackageError(f"the history needs duckdb: {install('history')}") from None
     files = runs(results, damaged)
     if not files:
         raise RecordError(f"{results / 'runs'}: holds no run; make one with `ane-harness run`")
+    files = files if newest is None else files[-newest:]
     wanted = tuple(measures or DEFAULT)
     try:
         with duckdb.connect() as connection:

@@ -10,6 +10,7 @@ import msgspec
 
 from harness.records.machine import Environment
 from harness.system.command import output
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ class Between:
 def differences(old: Environment, new: Environment, commits: int = 0) -> Iterator[str]:
     """Yield what differs between two environments: ``coremltools 9.0 to 9.1``."""
     if old.git_commit != new.git_commit:
-        many = f" ({commits} commit{'s' * (commits != 1)})" if commits else ""
+        many = f" ({plural(commits, 'commit')})" if commits else ""
         yield f"commit {old.git_commit[:10] or 'unknown'} to {new.git_commit[:10] or 'unknown'}{many}"
     for name in ("os", "chip"):
         if getattr(old, name) != getattr(new, name):

@@ -21,6 +21,7 @@ from harness.measure.metrics import tolerances
 from harness.records.baselines import Expectation, Tolerance
 from harness.records.schema import ROW, Record
 from harness.records.verdicts import Verdict
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -182,7 +183,7 @@ def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Ver
         gone.setdefault(row.about.model, []).append(row)
     for model, missing in gone.items():
         if model not in models:
-            many = f"{len(missing)} row{'s' * (len(missing) != 1)}"
+            many = plural(len(missing), "row")
             yield Verdict("regression", model, model, "row", f"{model}: vanished: {many} before, none in {where}")
             continue
         for row in missing:

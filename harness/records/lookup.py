@@ -11,6 +11,7 @@ from harness.errors import RecordError
 from harness.records import baselines, listing
 from harness.records.run_files import read_asked, read_records
 from harness.system import command
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -107,7 +108,7 @@ def _latest(name: str, results: Path, damaged: Callable[[str], None] | None) -> 
     back = int(match[1] or 0) if match else 0
     found = runs(results, damaged)
     if back >= len(found):
-        have = f"{len(found)} run{'s' * (len(found) != 1)}"
+        have = plural(len(found), "run")
         raise RecordError(f"{name}: {results / 'runs'} holds {have}; make one with `ane-harness run`")
     return found[-1 - back]
 

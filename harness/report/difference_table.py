@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def document(found: Comparison, tolerance: float, from_torch: Sequence[tuple[str
     from_torch: the name of each side that is a zoo model, and its distance from the eager model.
     """
     said = [f"{name}: relative L2 {value:.1e} from the eager model" for name, value in from_torch]
-    said.append(f"{len(found.pairs)} values compared, {len(found.unpaired)} in one program only")
+    said.append(f"{plural(len(found.pairs), 'value')} compared, {len(found.unpaired)} in one program only")
     parted, worst = [], []
     title = ""
     if found.parted is None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.cells import cell_len, chop_cells
 
 from harness.report.table import DECIDING, Column, Table
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ def fitted(table: Table[Any], width: int, *, wide: bool = False, chosen: Sequenc
     lines = _lines([columns[n] for n in shown], [texts[n] for n in shown], widths, table.rows)
     left = [columns[n].header for n in range(len(columns)) if n not in shown]
     if left:
-        count = f"{len(left)} more column{'s' * (len(left) > 1)}"
+        count = plural(len(left), "more column")
         lines = [*lines, *folded(f"{count}: {', '.join(left)}; {MORE}", width)]
     return "\n".join(lines)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.records.verdicts import KINDS, Verdict
 from harness.report import formats
 from harness.report.table import DECIDING, Column, Document, Table
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Folded:
     def title(self) -> str:
         """The first row, and the number of the others."""
         more = len(self.alike) - 1
-        return self.alike[0].title + (f" and {more} more row{'s' * (more != 1)}" if more else "")
+        return self.alike[0].title + (f" and {plural(more, 'more row')}" if more else "")
 
 
 COLUMNS = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError, RuntimeUnavailableError
 from harness.records.environment import environment, version
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def _zoo() -> Finding:
     except HarnessError as error:
         return Finding("zoo", "missing", str(error))
     quick = sum(spec.tier == "quick" for spec in models.values())
-    return Finding("zoo", "ok", f"{len(models)} models, {quick} in tier quick")
+    return Finding("zoo", "ok", f"{plural(len(models), 'model')}, {quick} in tier quick")
 
 
 def _runtime() -> Finding:

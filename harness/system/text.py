@@ -35,9 +35,12 @@ def squeezed(text: object) -> str:
     return " ".join(str(text).split())
 
 
+INVARIABLE = ("series", "suspicious")
+
+
 def plural(count: int, thing: str) -> str:
     """Return ``1 row`` or ``1,204 rows``."""
-    return f"{count:,} {thing if count == 1 or thing == 'suspicious' else thing + 's'}"
+    return f"{count:,} {thing if count == 1 or thing in INVARIABLE else thing + 's'}"
 
 
 def some(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ import msgspec
 from harness.errors import FleetError
 from harness.records.environment import version
 from harness.records.schema import SCHEMA_VERSION
+from harness.system.extras import install
 from harness.system.text import squeezed
 from harness.workers.cluster_worker import TOPIC, Answer, Order, work
 from harness.workers.protocol import End, Item, Step
@@ -50,7 +51,7 @@ class Cluster:
         try:
             import distributed
         except ImportError:
-            raise FleetError("dask.distributed is not installed: pip install 'ane-rms[fleet]'") from None
+            raise FleetError(f"dask.distributed is not installed: {install('fleet')}") from None
         try:
             self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:

@@ -105,7 +105,8 @@ def load_zoo(
     folder = models_folder() if folder is None else folder
     paths = _files(folder)
     if not paths:
-        raise ZooFileError(f"{folder}: no models/<key>.toml found")
+        own = ", which ANE_HARNESS_MODELS names" if os.environ.get("ANE_HARNESS_MODELS") else ""
+        raise ZooFileError(f"{folder}{own}: holds no <key>.toml, a model's file")
     zoo = {}
     for path in paths:
         try:

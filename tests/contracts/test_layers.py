@@ -78,6 +78,7 @@ ROOMS = {
         "plan",
         "records",
         "runtime",
+        "system",
         "zoo",
     },
     "cli": {

@@ -197,6 +197,7 @@ def test_a_run_that_another_process_writes_is_not_resumed(tmp_path):
         (("--resume", "20260131T235959.123456Z", "--tier", "nightly"), "leave out 'tier'"),
         (("--limit", "soon"), "--limit: expected a time such as 90s"),
         (("--memory", "lots"), "--memory: expected a size such as 20G"),
+        (("--memory", "3"), "--memory: 3 bytes hold no model; name the unit: 3G"),
     ],
 )
 def test_what_cannot_be_resumed_or_limited_is_one_line(arguments, line, tmp_path):

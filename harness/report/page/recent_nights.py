@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harness.report.page.findings import Finding, finding
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +78,7 @@ def _finding(alike: list[tuple[Series, Change]]) -> Finding:
     series, change = max(alike, key=lambda one: _size(one[1]))
     line = finding(change.kind, series.model, series.title, change.sentence)
     more = len(alike) - 1
-    return replace(line, title=f"{line.title} and {more} more row{'s' * (more > 1)}") if more else line
+    return replace(line, title=f"{line.title} and {plural(more, 'more row')}") if more else line
 
 
 def _size(change: Change) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import CheckpointError
+from harness.system.extras import install
 from harness.zoo.checkpoint.description import Checkpoint
 from harness.zoo.checkpoint.gguf_header import MAGIC, Header, read_header
 from harness.zoo.checkpoint.hub import is_hub_id
@@ -93,7 +94,7 @@ def inspect_gguf(source: str, path: Path, revision: str) -> Checkpoint:
     transformers does not read from GGUF.
     """
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
-        raise CheckpointError(f"{source}: reading GGUF needs {' and '.join(missing)}: pip install 'ane-rms[gguf]'")
+        raise CheckpointError(f"{source}: reading GGUF needs {' and '.join(missing)}: {install('gguf')}")
     header = read_header(path)
     model_type, architecture = _architecture(source, header)
     _check_tensors(source, header)

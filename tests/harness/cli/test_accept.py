@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -133,3 +134,26 @@ def test_a_figure_that_is_lost_is_one_row_and_one_figure_in_every_output_until_a
     code, headline, failures = outputs(tmp_path)
     assert (code, failures) == (0, 0)
     assert headline.endswith("1 row accepted as worse in 1 figure")
+
+
+def test_a_comparison_of_equals_says_that_both_are_beyond_an_earlier_level(tmp_path):
+    nights(tmp_path, 1.4)
+    code, out, _ = harness("compare", "latest~1", "latest", "--results", tmp_path)
+    assert code == 0
+    (line,) = [one for one in out.splitlines() if one.startswith("beyond an earlier level: ")]
+    assert re.search(r"llama on layer_norm: predict 2\.\d+ ms since 2026-01-01, 2\.?\d* ms before \(\+\d+\.\d%\)", line)
+
+
+def test_a_comparison_without_an_earlier_level_says_nothing(tmp_path):
+    nights(tmp_path, 1.0)
+    assert "beyond an earlier" not in harness("compare", "latest~1", "latest", "--results", tmp_path)[1]
+
+
+def test_a_night_without_duckdb_is_refused_in_a_sentence(tmp_path, monkeypatch):
+    nights(tmp_path, 1.4)
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    code, _, err = harness("nightly", "--results", tmp_path)
+    assert code == 2
+    assert "the history needs duckdb: install the extra history" in err
+    code, _, err = harness("compare", "latest~1", "latest", "--results", tmp_path)
+    assert (code, "levels before the base are not looked up" in err) == (0, True)

@@ -132,7 +132,7 @@ def test_keys_that_contradict_the_tensors_are_refused(tmp_path):
 
 def test_a_missing_package_is_named_with_the_extra(small, monkeypatch):
     monkeypatch.setattr(gguf_file, "find_spec", lambda name: None if name == "gguf" else importlib.util.find_spec(name))
-    with pytest.raises(CheckpointError, match=r"needs gguf: pip install 'ane-rms\[gguf\]'"):
+    with pytest.raises(CheckpointError, match=r"needs gguf: .*pip install '.\[gguf\]'"):
         inspect_checkpoint(str(small[0]))
 
 

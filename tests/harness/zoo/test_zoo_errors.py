@@ -116,7 +116,7 @@ def test_not_there(tmp_path: Path) -> None:
 
 
 def test_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(ZooFileError, match=r"no models/<key>\.toml found"):
+    with pytest.raises(ZooFileError, match=r"holds no <key>\.toml"):
         catalog.load_zoo(tmp_path)
 
 
