@@ -11,6 +11,8 @@ from ane_rms import mil
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ane_rms.scan import Scan
+
 BETWEEN = {
     *("add", "sub", "mul", "real_div", "maximum", "minimum", "clip", "inverse"),
     *("cast", "reshape", "expand_dims", "squeeze", "tile", "identity"),
@@ -31,6 +33,17 @@ def roots_over_squares(program: Any) -> Iterator[Any]:
                 sums = list(sums_below(op.x))
                 if sums and not all(is_centred(squared, total) for total, squared in sums):
                     yield op
+
+
+def uncovered_roots(program: Any, found: Scan) -> list[str]:
+    """Return the names of roots over squares that are part of no norm and no miss, found without the grammar."""
+    missed = {miss.name for miss in found.report().missed}
+    taken = {id(op) for norm in (*found.norms, *found.lowered) for op in norm.roots}
+    return [
+        op.outputs[0].name
+        for op in roots_over_squares(program)
+        if id(op) not in taken and op.outputs[0].name not in missed
+    ]
 
 
 def squares(op: Any) -> bool:

@@ -23,7 +23,7 @@ from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.scan import scan
 from harness.interpreter import ReferenceModel
 from tests.ane_rms.random_graphs import KINDS, programs
-from tests.ane_rms.root_census import roots_over_squares
+from tests.ane_rms.root_census import uncovered_roots
 from tests.mil_tools import NE
 
 EXACT = ("layer_norm", "layer_norm_affine", "l2_norm", "none")
@@ -109,17 +109,6 @@ def check_float16(exact, plain, fused):
         own = float(np.abs(before - expected)[defined].max(initial=0.0))
         error = float(np.abs(after - expected)[defined].max(initial=0.0))
         assert error <= own + 4 * FLOAT16 * size, f"{error} in float16, {own} without fusing"
-
-
-def uncovered_roots(program, found):
-    """Return the names of roots over squares that are part of no norm and no miss, found without the grammar."""
-    missed = {miss.name for miss in found.report().missed}
-    taken = {id(op) for norm in (*found.norms, *found.lowered) for op in norm.roots}
-    return [
-        op.outputs[0].name
-        for op in roots_over_squares(program)
-        if id(op) not in taken and op.outputs[0].name not in missed
-    ]
 
 
 def check(drawn, lowering, axes):
