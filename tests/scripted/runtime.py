@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from harness.bench import measurement
+from harness.bench import measurement, probing
 from harness.bench.messages import Prepare, Prepared, Values, WideProgram, encode
 from harness.interpreter import ReferenceModel
 from harness.records.machine import Condition
@@ -49,6 +49,11 @@ def measure(body, announce):
     _readings = 0
     native.clear_compiled()
     yield from measurement.measure(body, announce)
+
+
+def answer(body, announce):
+    """Answer as `harness.bench.probing.answer`."""
+    yield from probing.answer(body, announce)
 
 
 def place(body, announce):
