@@ -18,6 +18,8 @@ import pytest
 from harness.plan.run_plan import row_of
 from harness.records.run_files import RunFolder, read_records
 from harness.zoo.catalog import load_zoo, models_folder
+from tests.harness.command_line import harness
+from tests.harness.example_records import record, write_run
 
 ROOT = Path(__file__).parents[2]
 HANDLERS = Path(__file__).parent / "workers"
@@ -54,10 +56,10 @@ def played(handler, *arguments, timeout=300, **more):
 def lasting(path, run_id=""):
     """Return a run's records by row, without what differs from run to run."""
     found = {}
-    for record in read_records(path):
-        row = row_of(record)
+    for one in read_records(path):
+        row = row_of(one)
         assert row not in found, f"{row} stands twice in {path}"
-        fields = msgspec.to_builtins(record)
+        fields = msgspec.to_builtins(one)
         found[row] = {name: value for name, value in fields.items() if name not in (*LASTING, "run_id")}
     return found
 
@@ -99,7 +101,7 @@ def killed_and_resumed(out, generator, most):
     return most
 
 
-@pytest.mark.parametrize("most", [4, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_runs_killed_again_and_again_end_with_each_row_once(tmp_path, most):
     whole = tmp_path / "whole"
     assert played("rows", "run", "--tier", "nightly", "--out", whole).returncode == 0
@@ -138,12 +140,21 @@ def faulty_zoo(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("faulty_zoo")
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_each_harmful_model_is_a_row_with_its_reason_and_the_others_are_whole(tmp_path, workers):
+@pytest.mark.parametrize(
+    ("handler", "workers", "limit", "memory"),
+    [
+        pytest.param("faulty", 1, "60s", "2500M", marks=pytest.mark.slow),
+        pytest.param("faulty", 2, "60s", "5G", marks=pytest.mark.slow),
+        ("faulty_rows", 2, "15s", "2G"),
+    ],
+)
+def test_each_harmful_model_is_a_row_with_its_reason_and_the_others_are_whole(
+    tmp_path, handler, workers, limit, memory
+):
     out = tmp_path / "out"
-    limits = ("--limit", "60s", "--memory", "2500M" if workers == 1 else "5G")
+    limits = ("--limit", limit, "--memory", memory)
     begin = time.monotonic()
-    done = played("faulty", "run", "--variant", "on", "-j", workers, *limits, "--out", out)
+    done = played(handler, "run", "--variant", "on", "-j", workers, *limits, "--out", out)
     assert time.monotonic() - begin < 7 * 60 + 60
     assert done.returncode == 2, done.stderr  # a zoo file cannot be used
     found = {record.model: record for record in read_records(the_run(out))}
@@ -184,7 +195,7 @@ def test_two_runs_at_once_in_one_folder_keep_apart(tmp_path):
 
 def test_a_run_that_another_process_writes_is_not_resumed(tmp_path):
     folder = RunFolder.new(tmp_path)
-    done = played("rows", "run", "--resume", folder.run_id, "--out", tmp_path)
+    done = harness("run", "--resume", folder.run_id, "--out", tmp_path)
     assert done.returncode == 2
     assert "another process is writing this run" in done.stderr
 
@@ -201,7 +212,7 @@ def test_a_run_that_another_process_writes_is_not_resumed(tmp_path):
     ],
 )
 def test_what_cannot_be_resumed_or_limited_is_one_line(arguments, line, tmp_path):
-    done = played("rows", "run", *arguments, "--out", tmp_path)
+    done = harness("run", *arguments, "--out", tmp_path)
     assert done.returncode == 2
     assert line in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -222,16 +233,9 @@ def test_an_interrupted_run_keeps_what_was_done_and_leaves_no_child(tmp_path):
     assert psutil.wait_procs(below, timeout=20)[1] == []
 
 
-def record_of(out):
-    """Return a record to be appended."""
-    assert played("rows", "run", "llama", "--variant", "on", "--out", out).returncode == 0
-    return next(read_records(the_run(out)))
-
-
 def test_a_full_disk_ends_with_a_sentence_and_an_intact_store(tmp_path, monkeypatch):
-    record = record_of(tmp_path / "some")
     folder = RunFolder.new(tmp_path / "results")
-    folder.append(record)
+    folder.append(record())
     before = folder.records.read_bytes()
     write, left = os.write, [100]
 
@@ -244,7 +248,7 @@ def test_a_full_disk_ends_with_a_sentence_and_an_intact_store(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(Exception, match=f"No space left on device.*--resume {folder.run_id}"):
-        folder.append(record)
+        folder.append(record())
     assert folder.records.read_bytes() == before
 
 
@@ -265,11 +269,10 @@ def test_a_clock_that_jumps_back_is_said_and_the_order_kept(tmp_path):
 
 
 def test_a_torn_line_is_cut_before_a_run_goes_on(tmp_path):
-    record = record_of(tmp_path)
-    path = the_run(tmp_path)
+    path = write_run(tmp_path, "20260101T000000.000000Z", [record()])
     whole = path.read_bytes()
     path.write_bytes(whole + whole[: len(whole) // 2])
     folder = RunFolder.resume(tmp_path, path.stem)
-    folder.append(record)
+    folder.append(record())
     folder.close()
-    assert path.read_bytes() == whole + msgspec.json.encode(record) + b"\n"
+    assert path.read_bytes() == whole + msgspec.json.encode(record()) + b"\n"
