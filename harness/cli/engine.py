@@ -92,7 +92,6 @@ def _predictions(
     from harness.cli import selection
     from harness.cli.checkpoint_options import given_weights
     from harness.errors import ArgumentError
-    from harness.explain import engine_prediction
     from harness.interpreter.package import package_path
 
     variant, lowering, frontend = how
@@ -100,6 +99,8 @@ def _predictions(
     variants, (given, aim) = selection.variants(variant or ["on"]), range_of_values
     rescale = (selection.rescale(given, aim), aim)
     weights, texts = given_weights(checkpoint, None, prompts, models=(), allow_pickle=False, trust_remote_code=False)
+    from harness.explain import engine_prediction  # imports torch, after the checkpoint was inspected
+
     if weights is not None:
         return [
             one

@@ -38,25 +38,28 @@ def explain(
     """
     from dataclasses import replace
 
-    from ane_rms.passes.fuse import AXES
     from harness.bench.outcome import UNITS
     from harness.cli import selection
     from harness.engine import families
     from harness.errors import check_name
-    from harness.explain.fusion import Explained, of_model, of_package
-    from harness.explain.lowering_choice import automatic
     from harness.interpreter.package import package_path
     from harness.plan.variants import VARIANTS
     from harness.report.fusion_table import SITES, document
-    from harness.zoo.subject import is_checkpoint
+    from harness.zoo.subject import is_checkpoint, subject_of
 
     shown.check(SITES)
-    check_name("axes", axes, AXES)
     check_name("compute unit", units, ("unset", *UNITS))
     keys = families.choose([name for name in (family or "").split(",") if name])
     target = selection.one_target(target, checkpoint)
     path = None if checkpoint or is_checkpoint(target) else package_path(target)
     rescaling = selection.rescale(rescale, aim)
+    if path is None:
+        subject_of(target)  # a name or a file that cannot be used is refused before torch is imported
+    from ane_rms.passes.fuse import AXES
+    from harness.explain.fusion import Explained, of_model, of_package
+    from harness.explain.lowering_choice import automatic
+
+    check_name("axes", axes, AXES)
     if path is None:
         variant = replace(VARIANTS["on"], compute_units="" if units == "unset" else units, for_ane=for_ane)
         found = of_model(target, frontend, variant, axes=axes, calibrate=calibrate, rescale=rescaling, aim=aim)

@@ -34,7 +34,7 @@ def subject_of(name: str) -> tuple[ModelSpec, Checkpoint | None]:
     CheckpointError: for a checkpoint that cannot be read.
     """
     known = catalog.load_zoo()
-    if name not in known and ("/" in name or Path(name).expanduser().exists()):
+    if name not in known and ("/" in name or is_checkpoint(name) or Path(name).expanduser().exists()):
         checkpoint = inspect_checkpoint(name)
         return spec_of(checkpoint, known), checkpoint
     return known[check_name("model", name, known)], None

@@ -35,3 +35,8 @@ def test_what_is_neither_is_refused_in_a_line(tmp_path):
         subject_of("lama")
     with pytest.raises(CheckpointError):
         subject_of(str(tmp_path / "nothing.gguf"))
+
+
+def test_a_gguf_file_that_does_not_exist_is_no_model_of_the_zoo():
+    with pytest.raises(CheckpointError, match=r"none\.gguf: no such file"):
+        subject_of("none.gguf")
