@@ -67,7 +67,7 @@ def compare(
     shown.show(document(told_of))
     for text in stands:
         say(f"beyond an earlier level: {text}", err=not shown.for_people)
-    more = f"; {plural(left, 'row')} of the base not asked for" if left else ""
+    more = f"; {plural(left, 'row')} of the base {'was' if left == 1 else 'were'} not asked for" if left else ""
     say(f"{sides}: {summary(verdicts)}{more}", err=True)
     if any(verdict.kind == "regression" for verdict in verdicts):
         raise typer.Exit(1)

@@ -229,7 +229,7 @@ def test_an_interrupted_run_keeps_what_was_done_and_leaves_no_child(tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     with process.stderr:
-        assert b"interrupted; 0 of 3 rows are kept" in process.stderr.read()
+        assert b"interrupted; 0 of 3 rows kept" in process.stderr.read()
     assert psutil.wait_procs(below, timeout=20)[1] == []
 
 

@@ -33,7 +33,7 @@ def test_entries_are_listed_with_what_they_are_of(capsys):
     assert command("list") == 0
     shown = capsys.readouterr()
     assert "| aaaaaaaaaaaa | llama on layer_norm quick trace | 2.0 MB |" in shown.out
-    assert "1 packages, 2.0 MB" in shown.err
+    assert "1 package, 2.0 MB" in shown.err
 
 
 def test_an_empty_cache_is_listed_as_one(capsys):
@@ -46,7 +46,7 @@ def test_pruning_by_size_age_and_wholly(words, left, capsys):
     put("a", "one")
     put("b", "other")
     assert command("prune", *words) == 0
-    assert f"removed {2 - left} packages" in capsys.readouterr().out
+    assert f"removed {2 - left} package{'s' * (left != 1)}," in capsys.readouterr().out
     assert len(Cache(default_folder()).entries()) == left
 
 
