@@ -136,8 +136,11 @@ class FusionReport:
             return f"{', '.join(numbers)} (converted for {how})"
         if self.compute_units:
             return f"{', '.join(numbers)} (converted for {self.compute_units}: the passes did not act)"
-        origin = "" if self.lowered else "it was not converted through ane_rms, and "
-        return f"{', '.join(numbers)} (as this program stands: {origin}`fused` means it would be)"
+        if self.lowered:
+            more = f"{len(self.fused)} more would fuse, {len(self.missed)} missed"
+            return f"{len(self.lowered)} lowered already, {more} (as this program stands)"
+        remark = "it was not converted through ane_rms, and `fused` means it would be"
+        return f"{', '.join(numbers)} (as this program stands: {remark})"
 
     def to_json(self) -> str:
         """Return the report as JSON, with the version of its format."""
