@@ -113,7 +113,7 @@ def test_other_formats(form, tmp_path):
         (("run", "llama", "--variant", "onn"), "unknown variant 'onn'. Did you mean on"),
         (("run", "llama", "--precision", "fp61"), "unknown precision 'fp61'. Did you mean"),
         (("run", "llama", "--frontend", "tracer"), "unknown frontend 'tracer'. Did you mean trace"),
-        (("run", "llama", "--format", "markdown"), "unknown format 'markdown'. Known: github, json, tsv."),
+        (("run", "llama", "--format", "markdown"), "unknown format 'markdown'. Known: csv, github, json, table, tsv."),
         (("run", "llama", "--lowering", "layer_norm,max_ab"), "unknown lowering 'max_ab'. Did you mean max_abs"),
         (("run", "--regimes", "--precision", "fp16,fp17"), "unknown precision 'fp17'. Did you mean"),
         (("explain", "llama", "--axes", "all"), "unknown axes 'all'. Known: any, last."),
