@@ -1,0 +1,31 @@
+"""The collapse and its cure on SmolLM2's trained weights, where `ane-harness weights get smollm2` has fetched them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.system.cache_folder import VARIABLE
+from harness.zoo.catalog import load_zoo
+from harness.zoo.weights_folder import fetched
+from tests.harness.command_line import harness
+
+THREE_GB = 3_000_000_000
+
+
+@pytest.mark.slow
+def test_off_collapses_and_on_is_fine(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE)  # the weights are in the user's own cache, which is only read
+    trained = load_zoo()["smollm2"].trained
+    if trained is None or fetched(trained) is None:
+        pytest.skip("SmolLM2's weights are not fetched: ane-harness weights get smollm2")
+    asked = ("smollm2", "--tier", "trained", "--variant", "off", "--variant", "on")
+    done = harness("run", *asked, "--no-cache", "--results", tmp_path, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    off, on = json.loads(done.stdout)
+    assert (off["status"], off["outcome"], off["metrics"]["top1"]) == ("ok", "collapsed", 0.0)
+    assert (on["status"], on["outcome"], on["metrics"]["top1"], on["fused"]) == ("ok", "fine", 1.0, 61)
+    assert on["metrics"]["rel_l2"] < 8e-3
+    for row in (off, on):
+        assert max(row["peak_memory_bytes"].values()) < THREE_GB
