@@ -44,13 +44,13 @@ def turns(series: Series) -> list[tuple[Point, Point]]:
     ]
 
 
-def sentence(series: Series, last: Point, night: Point) -> str:
-    """Return a sentence that a figure is missing, or present again."""
+def sentence(series: Series, last: Point, night: Point, since: str) -> str:
+    """Return a sentence that a figure is missing, or present again, since a night with this name."""
     if night.value is not None:
-        again = f"{text(series.measure, night.value)} again since {night.run_id}"
+        again = f"{text(series.measure, night.value)} again since {since}"
         return f"{series.title}: {series.measure} {again}, missing before"
     why, before = night.why or "no finite value", text(series.measure, last.value)
-    return f"{series.title}: {series.measure} missing since {night.run_id} ({why}), {before} before"
+    return f"{series.title}: {series.measure} missing since {since} ({why}), {before} before"
 
 
 def kind(series: Series, night: Point) -> str:

@@ -19,7 +19,7 @@ from harness.judge.nights_between import Between
 from harness.records.lookup import runs
 from harness.records.run_files import read_asked
 from harness.records.schema import ROW, title_of
-from harness.records.series import Change, Point, Series
+from harness.records.series import Change, Point, Series, night_names
 from harness.system.extras import install
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ def history(
                     others = f"known: {', '.join(one for one in record_table.known() if one != name)}"
                     mend = "times come from `ane-harness bench`" if name == "predict" else others
                     raise RecordError(f"{name}: no record has such a figure; {mend}")
-            return _with_changes(_with_absences(series, connection, results), connection)
+            begun = _begun(connection)
+            series = _with_absences(series, begun, connection, results)
+            names = night_names({run_id: time for runs_of in begun.values() for run_id, time in runs_of.items()})
+            return _with_changes(series, names, connection)
     except duckdb.Error as error:
         raise RecordError(f"{results / 'runs'}: {str(error).strip().splitlines()[0][:300]}") from None
 
@@ -150,12 +153,19 @@ def _of_row(
         )
 
 
-def _with_absences(series: Sequence[Series], connection: DuckDBPyConnection, results: Path) -> list[Series]:
-    """Return the series with a point for each night since a row is gone."""
+def _begun(connection: DuckDBPyConnection) -> dict[str, dict[str, str]]:
+    """Return the time of the first record of each run, by machine and id."""
     query = f"SELECT {', '.join(_machine())}, run_id, min(time) FROM records GROUP BY ALL"  # noqa: S608 - constants
     begun: dict[str, dict[str, str]] = {}
     for *machine, run_id, time in connection.execute(query).fetchall():
         begun.setdefault(", ".join(filter(None, machine)), {})[run_id] = time
+    return begun
+
+
+def _with_absences(
+    series: Sequence[Series], begun: dict[str, dict[str, str]], connection: DuckDBPyConnection, results: Path
+) -> list[Series]:
+    """Return the series with a point for each night since a row is gone."""
     ended = missing_figures.ended(series, begun)
     if not ended:
         return list(series)
@@ -175,8 +185,8 @@ def _others(results: Path, run_id: str) -> tuple[str, ...] | None:
         return None
 
 
-def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> list[Series]:
-    """Return the series with their changes, and the other changes between the nights."""
+def _with_changes(series: Sequence[Series], names: dict[str, str], connection: DuckDBPyConnection) -> list[Series]:
+    """Return the series with their changes, and the other changes between the nights, whose names are given."""
     from harness.judge.change_points import change_points_of
 
     present = [[point for point in one.points if point.value is not None] for one in series]
@@ -191,18 +201,21 @@ def _with_changes(series: Sequence[Series], connection: DuckDBPyConnection) -> l
             points = [i for i in range(1, len(values[index])) if values[index][i] != values[index][i - 1]]
         edges = [0, *points, len(values[index])]
         levels = [median(values[index][a:b]) for a, b in pairwise(edges) if b > a]
+        own = present[index]
         changes = [
-            _change(one, present[index][at - 1], present[index][at], (levels[number], levels[number + 1]), between)
+            _change(one, own[at - 1], own[at], (levels[number], levels[number + 1]), names, between)
             for number, at in enumerate(points)
         ]
         nights = {change.night for change in changes}
         turns = [pair for pair in missing_figures.turns(one) if pair[1] not in nights]
-        changes += [_turn(one, last, night, between) for last, night in turns]
+        changes += [_turn(one, last, night, names, between) for last, night in turns]
         changed.append(msgspec.structs.replace(one, changes=tuple(sorted(changes, key=lambda one: one.night.time))))
     return changed
 
 
-def _change(series: Series, last: Point, night: Point, levels: tuple[float, float], between: Between) -> Change:
+def _change(
+    series: Series, last: Point, night: Point, levels: tuple[float, float], names: dict[str, str], between: Between
+) -> Change:
     """Return a change of a series from one level to the next."""
     before, after = levels
     higher = figures.higher_is_better(series.measure)
@@ -210,18 +223,18 @@ def _change(series: Series, last: Point, night: Point, levels: tuple[float, floa
     share = f" ({after / before - 1:+.1%})" if before and series.measure not in figures.EXACT else ""
     beside, commits = between.between(last.run_id, night.run_id)
     sentence = (
-        f"{series.title}: {series.measure} {figures.text(series.measure, after)} since {night.run_id}, "
+        f"{series.title}: {series.measure} {figures.text(series.measure, after)} since {names[night.run_id]}, "
         f"{figures.text(series.measure, before)} before{share}{_beside(beside)}"
     )
-    return Change(kind, night, last, before, after, sentence, beside, commits)
+    return Change(kind, night, last, before, after, names[night.run_id], sentence, beside, commits)
 
 
-def _turn(series: Series, last: Point, night: Point, between: Between) -> Change:
+def _turn(series: Series, last: Point, night: Point, names: dict[str, str], between: Between) -> Change:
     """Return the change of a series whose figure goes missing, or is present again."""
     beside, commits = between.between(last.run_id, night.run_id)
-    sentence = missing_figures.sentence(series, last, night) + _beside(beside)
+    sentence = missing_figures.sentence(series, last, night, names[night.run_id]) + _beside(beside)
     kind = missing_figures.kind(series, night)
-    return Change(kind, night, last, last.value, night.value, sentence, beside, commits)
+    return Change(kind, night, last, last.value, night.value, names[night.run_id], sentence, beside, commits)
 
 
 def _beside(changed: Sequence[str]) -> str:

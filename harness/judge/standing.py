@@ -55,17 +55,12 @@ class Standing:
             title=series.title,
             measure=series.measure,
             sentence=f"{series.title}: {series.measure} {text(series.measure, self.after)} since "
-            f"{night_of(self.change.night.time)}, {text(series.measure, self.before)} before{share}{between}{told}",
+            f"{self.change.since}, {text(series.measure, self.before)} before{share}{between}{told}",
             row=series.row,
             base=self.before,
             candidate=self.after,
             ratio=ratio if series.unit == "s" else None,
         )
-
-
-def night_of(time: str) -> str:
-    """Return the date of an ISO 8601 time, by which people know a night."""
-    return time[:10]
 
 
 def standing(series: Iterable[Series], accepted: Sequence[Accepted] = ()) -> list[Standing]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import TYPE_CHECKING
+
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -29,6 +35,8 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Median of the level before; None if the figure was missing."""
     after: float | None
     """Median of the new level; None if the figure is missing from this night on."""
+    since: str
+    """The night as people know it, see :func:`night_names`; its id is that of the point."""
     sentence: str
     """A sentence on the change, naming row, night and figures."""
     between: tuple[str, ...] = ()
@@ -49,6 +57,23 @@ class Series(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     machine: str
     points: tuple[Point, ...]
     changes: tuple[Change, ...] = ()
+
+
+def night_names(begun: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of each run among others, by its id: its date, or its date and time if runs share the date.
+
+    Parameters
+    ----------
+    begun: the ISO 8601 time at which each run began, by its id.
+
+    The time has minutes, or seconds where runs began in one minute; runs of the same second keep their ids.
+    """
+    names: dict[str, str] = {}
+    for characters in (len("2026-01-31"), len("2026-01-31T23:59"), len("2026-01-31T23:59:59")):
+        left = {run_id: time[:characters] for run_id, time in begun.items() if run_id not in names}
+        shared = Counter(left.values())
+        names.update({run_id: time.replace("T", " ") for run_id, time in left.items() if shared[time] == 1})
+    return {run_id: names.get(run_id, run_id) for run_id in begun}
 
 
 def seconds(value: float) -> str:

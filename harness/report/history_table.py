@@ -34,7 +34,7 @@ def lines(series: Sequence[Series], *, everything: bool) -> list[list[Any]]:
             one.title,
             one.measure,
             len(one.points),
-            change.night.run_id,
+            change.since,
             text(one.measure, change.before),
             text(one.measure, change.after),
             change.kind,
@@ -55,11 +55,11 @@ def ended(series: Sequence[Series]) -> list[str]:
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for one in series:
         if one.changes and one.changes[-1].after is None:
-            night = one.changes[-1].night
-            found.setdefault((one.title, one.machine, night.run_id, night.why), []).append(one.measure)
+            last = one.changes[-1]
+            found.setdefault((one.title, one.machine, last.since, last.night.why), []).append(one.measure)
     return [
-        f"{title}: {', '.join(measures)} missing since {run_id}{f' ({why})' if why else ''}."
-        for (title, _, run_id, why), measures in found.items()
+        f"{title}: {', '.join(measures)} missing since {since}{f' ({why})' if why else ''}."
+        for (title, _, since, why), measures in found.items()
     ]
 
 

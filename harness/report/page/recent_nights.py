@@ -97,6 +97,7 @@ def _values(series: Series, place: dict[str, int], record: Record) -> dict[str, 
     steps = [
         {
             "night": place[change.night.run_id],
+            "since": change.since,
             "before": None if change.before is None else change.before * scale,
             "after": None if change.after is None else change.after * scale,
             "between": change.between,

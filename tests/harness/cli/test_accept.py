@@ -25,11 +25,9 @@ def nights(folder, times=(), *, count=QUIET, later=4, **fields):
         more = {
             key: value[night - count] if isinstance(value, list) else value for key, value in fields.items() if changed
         }
-        write_run(
-            folder,
-            f"202601{night + 1:02}T010000.000000Z",
-            [record("llama", executor="coreml", samples={"predict": samples}, **more)],
-        )
+        time = f"2026-01-{night + 1:02}T01:00:00+00:00"
+        row = record("llama", executor="coreml", samples={"predict": samples}, **{"time": time, **more})
+        write_run(folder, f"202601{night + 1:02}T010000.000000Z", [row])
 
 
 def outputs(folder, *options):
@@ -141,7 +139,7 @@ def test_a_comparison_of_equals_says_that_both_are_beyond_an_earlier_level(tmp_p
     code, out, _ = harness("compare", "latest~1", "latest", "--results", tmp_path)
     assert code == 0
     (line,) = [one for one in out.splitlines() if one.startswith("beyond an earlier level: ")]
-    assert re.search(r"llama on layer_norm: predict 2\.\d+ ms since 2026-01-01, 2\.?\d* ms before \(\+\d+\.\d%\)", line)
+    assert re.search(r"llama on layer_norm: predict 2\.\d+ ms since 2026-01-21, 2\.?\d* ms before \(\+\d+\.\d%\)", line)
 
 
 def test_a_comparison_without_an_earlier_level_says_nothing(tmp_path):

@@ -34,7 +34,7 @@ def test_a_metric_that_is_not_finite_any_more(tmp_path, value):
     assert (change.kind, change.night.run_id) == ("regression", "20260113T000000.000000Z")
     assert (change.before, change.after) == (1.5e-3, None)
     assert change.sentence.startswith(
-        "llama on layer_norm: rel_l2 missing since 20260113T000000.000000Z (no finite value), 1.50e-03 before"
+        "llama on layer_norm: rel_l2 missing since 2026-01-13 (no finite value), 1.50e-03 before"
     )
 
 
@@ -46,7 +46,7 @@ def test_a_row_that_fails_says_why(tmp_path):
     assert all([change.night.run_id for change in of] == ["20260113T000000.000000Z"] for of in found.values())
     assert "(failed: no)" in found["fused"][0].sentence
     assert history_table.ended(history(tmp_path)) == [
-        "llama on layer_norm: rel_l2, fused, ops_after missing since 20260113T000000.000000Z (failed: no)."
+        "llama on layer_norm: rel_l2, fused, ops_after missing since 2026-01-13 (failed: no)."
     ]
 
 
@@ -138,9 +138,7 @@ def test_a_worse_outcome_is_a_regression_on_its_first_night(tmp_path, outcome):
         night(tmp_path, day, record(outcome=found))
     (change,) = changes(tmp_path)["outcome"]
     assert change.kind == "regression"
-    assert change.sentence.startswith(
-        f"llama on layer_norm: outcome {outcome} since 20260103T000000.000000Z, fine before"
-    )
+    assert change.sentence.startswith(f"llama on layer_norm: outcome {outcome} since 2026-01-03, fine before")
 
 
 def test_an_outcome_that_is_better_is_an_improvement(tmp_path):

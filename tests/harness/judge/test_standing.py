@@ -24,7 +24,7 @@ def series(*levels: float, measure: str = "predict", unit: str = "s", rising_is_
     for number, (before, after) in enumerate(pairwise(levels), 1):
         kind = "regression" if (after > before) == rising_is_worse else "improvement"
         at = number * 10
-        changes.append(Change(kind, points[at], points[at - 1], before, after, f"{kind} at {at}"))
+        changes.append(Change(kind, points[at], points[at - 1], before, after, points[at].time[:10], f"{kind} at {at}"))
     return Series("llama", "llama on", ROW, measure, unit, "Mac", tuple(points), tuple(changes))
 
 
@@ -112,7 +112,7 @@ def test_a_figure_that_is_missing_stands_until_it_is_there_again_or_accepted(tmp
 def test_one_good_night_is_no_level_to_be_held():
     points = [Point(f"run{i}", f"2026-01-0{i + 1}T00:00:00+00:00", value) for i, value in enumerate((111, 100, 111))]
     changes = (
-        Change("improvement", points[1], points[0], 111, 100, "fewer"),
-        Change("regression", points[2], points[1], 100, 111, "as before"),
+        Change("improvement", points[1], points[0], 111, 100, "2026-01-02", "fewer"),
+        Change("regression", points[2], points[1], 100, 111, "2026-01-03", "as before"),
     )
     assert standing([Series("llama", "llama on", ROW, "ops_after", "1", "Mac", tuple(points), changes)]) == []

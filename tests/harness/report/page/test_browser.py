@@ -196,7 +196,15 @@ def test_the_history_has_a_chart_and_what_came_with_a_change(browser):
     row = records.record(run_id="run9")
     points = tuple(Point(f"run{n}", f"2026-01-0{n + 1}T00:00:00+00:00", 121.0 if n < 6 else 125.0) for n in range(10))
     change = Change(
-        "regression", points[6], points[5], 121, 125, "x: ops_after 125", ("torch 2.12 to 2.13",), ("c0ffee y",)
+        "regression",
+        points[6],
+        points[5],
+        121,
+        125,
+        "2026-01-07 03:00",
+        "x: ops_after 125",
+        ("torch 2.12 to 2.13",),
+        ("c0ffee y",),
     )
     own = {0: [Series("llama", row.title, row.row, "ops_after", "1", "", points, (change,))]}
     browser.open(page([row], history=nights(own, [row]), changes=changes_of_late(own, [row])))
@@ -204,7 +212,7 @@ def test_the_history_has_a_chart_and_what_came_with_a_change(browser):
     section = open_section(browser, "llama").text
     assert "ops_after over 10 runs, run by the reference executor; a dashed line is a change point" in section
     assert "torch 2.12 to 2.13; c0ffee y" in section
-    assert "2026-01-07" in section
+    assert "2026-01-07 03:00" in section
     assert_quiet(browser)
 
 

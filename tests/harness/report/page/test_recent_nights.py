@@ -17,7 +17,8 @@ def series(record, measure, values, changed=None, **fields):
     if changed is not None:
         before, after = values[changed - 1], values[changed]
         words = f"{record.title}: {measure} went up"
-        changes = (Change("regression", points[changed], points[changed - 1], before, after, words, ("torch 1 to 2",)),)
+        last, night = points[changed - 1], points[changed]
+        changes = (Change("regression", night, last, before, after, night.time[:10], words, ("torch 1 to 2",)),)
     default = {
         "model": record.model,
         "title": record.title,
@@ -49,7 +50,10 @@ def test_times_are_in_milliseconds_and_name_their_executor():
     assert [night["run"] for night in page["nights"]] == ["run000", "run001"]
     times, step = page["series"]["0"]
     assert (times["metric"], times["values"], times["executor"]) == ("predict, ms", [4.0, 5.0], "coreml")
-    assert times["steps"] == [{"night": 1, "before": 4.0, "after": 5.0, "between": ("torch 1 to 2",), "commits": ()}]
+    levels = {"before": 4.0, "after": 5.0}
+    assert times["steps"] == [
+        {"night": 1, "since": "2026-01-02", **levels, "between": ("torch 1 to 2",), "commits": ()}
+    ]
     assert (step["metric"], step["values"]) == ("seconds.convert, s", [1.0, 2.0])
 
 

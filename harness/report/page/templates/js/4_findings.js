@@ -31,11 +31,11 @@ function metricHistory(metric, members, nights) {
   }));
   const who = [...new Set(members.map(({executor}) => executor))].map((name) => (name === "reference" ? "the reference executor" : name)).join(" and ");
   const caption = `${metric} over ${plural(nights.length, "run")}, run by ${who}${steps.length ? "; a dashed line is a change point" : ": no change point"}`;
-  return el("div", {}, lines(caption, {label: null, type: "utc"}, metric, drawn, steps), steps.length ? stepTable(metric, steps, nights) : null);
+  return el("div", {}, lines(caption, {label: null, type: "utc"}, metric, drawn, steps), steps.length ? stepTable(metric, steps) : null);
 }
 
-function stepTable(metric, steps, nights) {
-  const columns = [field("row", (step) => step.label), field("since", (step) => nights[step.night].time.slice(0, 10)),
+function stepTable(metric, steps) {
+  const columns = [field("row", (step) => step.label), field("since", (step) => step.since),
     field("before", (step) => step.before, {numeric: true}), field("after", (step) => step.after, {numeric: true}),
     field("what else changed then", (step) => [...step.between, ...step.commits].join("; ") || "nothing that the records know of", {words: true})];
   return new Table({caption: `Change points of ${metric}`, columns, rows: steps, page: 40, className: "fixed"}).element;
