@@ -20,6 +20,9 @@ def expect(
     *,
     update: Annotated[bool, typer.Option("--update", help="Write it.")] = False,
     prune: Annotated[bool, typer.Option("--prune", help="Give up rows and models that the run does not have.")] = False,
+    times: Annotated[
+        bool, typer.Option("--times", help="Expect the run's times, too, of runs on the same machine.")
+    ] = False,
     model: options.OnlyModels = None,
     tier: options.OnlyTier = None,
     results: options.Results = options.RESULTS,
@@ -45,7 +48,7 @@ def expect(
     folder = results / "baselines"
     previous = baselines_of(folder, told).only(models)
     check_readable(previous, side, told)
-    proposals = propose(side, previous.baselines, prune=prune)
+    proposals = propose(side, previous.baselines, prune=prune, times=times)
     for proposal in proposals:
         for line in _lines(proposal):
             say(line)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from harness.judge.expected_times import with_times, with_times_of, without_times
 from harness.judge.regress import asked, compare
 from harness.measure.metrics import tolerances
 from harness.records.baselines import COUNTS, Baseline, Expectation
@@ -55,7 +56,7 @@ class Proposal:
         return self.baseline is not None or self.remove
 
 
-def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False) -> list[Proposal]:
+def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False, times: bool = False) -> list[Proposal]:
     """Return the changes of a run as one proposal for each model, in their order.
 
     Parameters
@@ -63,10 +64,12 @@ def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False)
     run: the records to expect from now on.
     previous: the baselines so far, by model.
     prune: whether to remove rows and models that the run was asked for and does not have.
+    times: whether to expect the run's times on its machine; without, times are neither judged nor changed.
     """
     records = {record.row: record for record in run.records}
     verdicts: dict[str, list[Verdict]] = {}
-    for verdict in compare(Side("the baselines", baselines=dict(previous)), run):
+    judged = {model: one if times else without_times(one) for model, one in previous.items()}
+    for verdict in compare(Side("the baselines", baselines=judged), run):
         verdicts.setdefault(verdict.model, []).append(verdict)
     wanted = asked((one.row for baseline in previous.values() for one in baseline.rows), run)
     return [
@@ -77,6 +80,7 @@ def propose(run: Side, previous: Mapping[str, Baseline], *, prune: bool = False)
             verdicts.get(model, []),
             gone=[row for row in sorted(wanted - records.keys()) if row[0] == model],
             prune=prune,
+            times=times,
         )
         for model in sorted({row[0] for row in (*wanted, *records)})
     ]
@@ -90,10 +94,12 @@ def _of_model(
     *,
     gone: Sequence[tuple[str, ...]],
     prune: bool,
+    times: bool,
 ) -> Proposal:
     rows: dict[tuple[str, ...], Expectation] = {one.row: one for one in old.rows} if old else {}
     proposal = Proposal(model, remove=prune and not records)
-    told = {verdict.row for verdict in verdicts if verdict.kind != "unchanged"}
+    timed = {(row, name) for row, record in records.items() for name in record.samples}
+    told = {one.row for one in verdicts if one.kind != "unchanged" and (one.row, one.measure) not in timed}
     proposal.changed.extend(
         one for one in verdicts if one.kind != "unchanged" and one.row in rows and one.row in records
     )
@@ -106,7 +112,9 @@ def _of_model(
             proposal.added.append(record.title)
             rows[row] = _expected(record)
         elif row in told:
-            rows[row] = _expected(record)
+            rows[row] = with_times_of(_expected(record), rows[row])
+        if times and row in rows and record.status == "ok":
+            rows[row] = with_times(rows[row], record)
     for row in gone:
         if prune:
             del rows[row]

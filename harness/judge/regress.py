@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from harness.judge import gates
+from harness.judge.expected_times import as_measured
 from harness.judge.gates import Pair
 from harness.judge.severity import in_order
 from harness.judge.times import Rules, Times, apart, control_of, controls, judge_times, machine
@@ -55,10 +56,11 @@ def compare(base: Side, candidate: Side, rules: Rules | None = None) -> list[Ver
     before, now = rows_of(base), rows_of(candidate)
     verdicts: list[Verdict] = []
     times: list[Times] = []
-    beside = controls(base.records), controls(candidate.records)
     both, differing, gone, new = _matched(before, now)
-    for one, other in both:
-        verdicts += _judge(one, other, rules, times, beside)
+    measured = [_measured(*rows) for rows in both]
+    beside = controls(base.records or filter(None, measured)), controls(candidate.records)
+    for (one, other), old in zip(both, measured, strict=True):
+        verdicts += _judge(one, other, old, rules, times, beside)
     verdicts += [_not_comparable(one, other) for one, other in differing]
     missing = asked((row.key for row in gone), candidate)
     verdicts += _vanished(
@@ -131,17 +133,38 @@ def _identity(row: Row) -> tuple[str, ...]:
 _fields = attrgetter(*IDENTITY)
 
 
+def _measured(base: Row, candidate: Row) -> Record | None:
+    """Return the base's record, or a record of the times that a baseline expects on the candidate's machine."""
+    if isinstance(base.about, Record):
+        return base.about
+    return as_measured(base.about, candidate.record) if candidate.record is not None else None
+
+
 def _judge(
-    base: Row, candidate: Row, rules: Rules, times: list[Times], beside: tuple[dict[tuple[str, ...], Record], ...]
+    base: Row,
+    candidate: Row,
+    old: Record | None,
+    rules: Rules,
+    times: list[Times],
+    beside: tuple[dict[tuple[str, ...], Record], ...],
 ) -> list[Verdict]:
-    """Judge the gates of a row, and collect its times, which are judged all together."""
+    """Judge the gates of a row, and collect its times, which are judged all together.
+
+    Parameters
+    ----------
+    base, candidate: the two sides of the row.
+    old: the base's times, see :func:`_measured`.
+    rules: for times.
+    times: where they are collected.
+    beside: plain conversions by session, of both sides, see :func:`harness.judge.times.controls`.
+    """
     pair = Pair(base.about, candidate.about, base.key)
     was, now = base.about.definition, candidate.about.definition
     if was and now and was != now:
         text = f"another definition ({was[:12]} before, {now[:12]} now): the zoo entry or its inputs changed"
         return [pair.verdict("not comparable", "row", text)]
     tolerances = base.tolerances
-    old, new = base.record, candidate.record
+    new = candidate.record
     if old is None or new is None:
         return gates.judge(pair, tolerances)
     why, label = apart(old, new), ""
@@ -158,7 +181,7 @@ def _judge(
                 control_of(record, sessions, name) for record, sessions in zip((old, new), beside, strict=True)
             )
             times.append(Times(pair, name, old, new, label, (one, other) if one and other else None))
-        elif new.status == "ok":
+        elif new.status == "ok" and base.record is not None:  # `run` times no row, a baseline's may be `bench`'s
             found.append(pair.verdict("suspicious", name, f"{name} is not timed any more"))
     return found
 

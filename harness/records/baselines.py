@@ -1,7 +1,8 @@
 """The expected state: ``results/baselines/<model>.json``, committed, one file a model so that a diff reads by model.
 
 A baseline holds the figures that do not depend on the machine: counts, ops, statuses, sites, and the precision of the
-reference executor with a stated tolerance. Times are never in it; they are compared between runs.
+reference executor with a stated tolerance. Times are in it only on request, each under the machine that it was measured
+on.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 
 from harness.errors import RecordError
 from harness.records import atomic, listing
+from harness.records.machine import Condition
 from harness.records.outcomes import outcome_of
 from harness.records.schema import row_of, title_of
 from harness.system import limited_read
@@ -45,6 +47,16 @@ class Tolerance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     absolute: float
 
 
+class ExpectedTimes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The times of one row on one machine, as one session measured them."""
+
+    samples: dict[str, tuple[float, ...]]
+    """Seconds by name, as in :attr:`harness.records.schema.Record.samples`."""
+    pair: str = ""
+    """The session in which rows were measured in turn, :attr:`harness.records.schema.Record.pair`."""
+    condition: Condition | None = None
+
+
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The expectation of one row. In the file, a field at its default is left out."""
 
@@ -75,6 +87,8 @@ class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     fused_sites: dict[str, str] = {}
     """Torch module, or "", by the value's name in the program."""
     missed_sites: dict[str, str] = {}
+    times: dict[str, ExpectedTimes] = {}
+    """Times by the machine that they were measured on, see `harness.judge.expected_times`."""
 
     @property
     def row(self) -> tuple[str, ...]:
