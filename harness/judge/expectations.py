@@ -133,7 +133,8 @@ def _with(proposal: Proposal, baseline: Baseline) -> Proposal:
 def expectation(record: Record) -> Expectation:
     """Return the expectation that a record gives."""
     return Expectation(
-        **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status", "reason")},
+        **{name: getattr(record, name) for name in (*ROW, *COUNTS, "definition", "status")},
+        reason="" if record.status == "ok" else record.reason,
         metrics={
             name: _rounded(record.metrics[name])
             for name in tolerances()

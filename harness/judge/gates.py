@@ -64,7 +64,7 @@ def _status(pair: Pair) -> Iterator[Verdict]:
         return
     rank_before, rank_now = RANK.get(before, 2), RANK.get(now, 2)
     kind = "regression" if rank_now > rank_before else "improvement" if rank_now < rank_before else "suspicious"
-    why = f": {pair.candidate.reason}" if pair.candidate.reason else ""
+    why = f": {pair.candidate.reason}" if pair.candidate.reason and now != "ok" else ""
     yield pair.verdict(kind, "status", f"{_became(before, now)}{why}", base=before, candidate=now)
 
 

@@ -17,6 +17,7 @@ from ane_rms import mil
 from ane_rms.passes.strategies import STRATEGIES
 from harness.interpreter.precision import POLICIES
 from harness.measure import metrics
+from harness.measure.collapse import MASKED
 from harness.measure.feed import feed
 from harness.measure.model_precision import executors_of
 from harness.records.outcomes import FINE_REL_L2, NOT_FINITE, outcome_of, rank
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 SAMPLED = 4096
 """Number of elements kept of each value, evenly spaced."""
-
-MASKED = 1e30
-"""Magnitudes from this on are those of attention masks, whose infinity in float16 is intended."""
 
 NORMAL = 6.2e-5
 """Float16's smallest normal number; a row below it may become zeros without being counted as lost."""
@@ -100,13 +98,13 @@ def _figures(value: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def first_site(trial: Trial, model: Converted, policy: str) -> FirstSite | None:
+def first_site(trial: Trial, model: Converted | str, policy: str) -> FirstSite | None:
     """Return the first op that goes wrong on the run whose output is worst; None if no op does.
 
     Parameters
     ----------
     trial: the runs, with float32 PyTorch's logits.
-    model: the converted model, whose ops record their torch modules.
+    model: the converted model, whose ops record their torch modules, or a package's path, which has no modules.
     policy: the executor's precision policy.
     """
     number, outcome = _worst_run(trial, model, policy)
@@ -116,10 +114,11 @@ def first_site(trial: Trial, model: Converted, policy: str) -> FirstSite | None:
     if found is None:
         return None
     op, name, fault, largest = found
-    return FirstSite(name, op.op_type, _modules(model).get(name, ""), fault, largest)
+    modules = {} if isinstance(model, str) else _modules(model)
+    return FirstSite(name, op.op_type, modules.get(name, ""), fault, largest)
 
 
-def _worst_run(trial: Trial, model: Converted, policy: str) -> tuple[int, str]:
+def _worst_run(trial: Trial, model: Converted | str, policy: str) -> tuple[int, str]:
     executors = executors_of(trial, model, policy)
     outcomes = []
     for tokens, logits in zip(trial.runs, trial.expected, strict=True):
@@ -129,7 +128,7 @@ def _worst_run(trial: Trial, model: Converted, policy: str) -> tuple[int, str]:
     return number, outcomes[number]
 
 
-def _traced(trial: Trial, model: Converted, policy: str, number: int) -> list[tuple[Op, str, dict[str, Any]]]:
+def _traced(trial: Trial, model: Converted | str, policy: str, number: int) -> list[tuple[Op, str, dict[str, Any]]]:
     from contextlib import ExitStack
 
     executors = executors_of(trial, model, policy)

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 3
 STATUSES = ("ok", "wrong", "failed", "timed out", "killed", "out of memory", "skipped")
 """The status of a row: ``ok``; ``wrong``, a check did not hold; ``failed``, an error; ``timed out``, past its time
 limit; ``killed``, its process ended by a signal; ``out of memory``, past its memory limit; ``skipped``, never tried.
-All but ``ok`` have a reason."""
+All but ``ok`` have a reason. An ``ok`` row has one if its output collapses: the op where it goes wrong first."""
 
 EXECUTORS = ("reference", "coreml", "coreml-remote")
 """The executors whose records are kept: `harness.records.run_files` refuses all others."""

@@ -15,8 +15,9 @@ import msgspec
 from harness.errors import HarnessError, NotFiniteError, OutputError, UnsuitedShapeError
 from harness.measure.metrics import not_computed
 from harness.plan import run_plan
-from harness.records.outcomes import NOT_FINITE, is_fault, outcome_of, outcome_of_text, worst
+from harness.records.outcomes import COLLAPSED, NOT_FINITE, is_fault, outcome_of, outcome_of_text, worst
 from harness.records.schema import Facts
+from harness.run import sentences
 from harness.run.cache import Cache, default_folder, digest, files_digest
 from harness.run.steps import Steps
 from harness.workers.memory import is_refusal
@@ -46,6 +47,9 @@ NOT_OF_A_PACKAGE = (
 )
 """Options that change no package: they choose the cases and how these are run. All others are part of a package's key;
 for a checkpoint, the key holds its files."""
+
+COLLAPSES = "collapses"
+"""Key, beside a cached package's facts, of the sentences on its collapse by policy: finding it again takes two runs."""
 
 
 def run_model(
@@ -111,23 +115,6 @@ def _failure(error: HarnessError) -> dict[str, Any]:
     return {**fields, "status": "out of memory" if is_refusal(error) else "failed"}
 
 
-def _worst(metrics: dict[str, float], text: TextRecord | None) -> str:
-    """Return the outcome of a program on its prompts and its text."""
-    return worst(outcome_of(metrics), "" if text is None else outcome_of_text(text))
-
-
-def _misread(text: TextRecord | None, outcome: str) -> str:
-    """Return the sentence on a program that is fine on the prompts, but not on the text."""
-    ours, theirs = (
-        "infinite" if value is None else f"{value:.4g}"
-        for value in ((None, None) if text is None else (text.perplexity, text.perplexity_float32))
-    )
-    return (
-        f"the output is {outcome} on the text, although it is fine on the prompts: its perplexity is {ours}, float32 "
-        f"PyTorch's {theirs}; --prompts FILE with prompts like the text lets the calibration see its values"
-    )
-
-
 def _is_fault(outcome: str, case: Case) -> bool:
     return is_fault(outcome, plain=case.is_plain, compressed=bool(case.compression))
 
@@ -169,17 +156,22 @@ class _Model:
         """Run a case whose package is in the cache; return None if its output is wrong, which must be explained."""
         from harness.measure.model_precision import Trial, measure
 
-        trial = Trial.from_arrays(entry.arrays())
+        trial, package, policy = Trial.from_arrays(entry.arrays()), str(entry.package), self.options.policy
         with steps.timed("execute", f"execute {case.title}"):
-            metrics = measure(trial, str(entry.package), self.options.policy)
+            metrics = measure(trial, package, policy)
         if _is_fault(outcome_of(metrics), case):
             return None
-        text = self._read(case, steps, trial, str(entry.package))
-        outcome = _worst(metrics, text)
+        text = self._read(case, steps, trial, package)
+        outcome = worst(outcome_of(metrics), "" if text is None else outcome_of_text(text))
         if _is_fault(outcome, case):
             return None
-        facts = msgspec.convert(entry.facts, Facts)
-        return self._record(case, steps, facts, metrics=metrics, outcome=outcome, text=text, cached=True, status="ok")
+        known = dict(entry.facts)
+        reason = known.pop(COLLAPSES, {}).get(policy, "")
+        facts = msgspec.convert(known, Facts)
+        if outcome_of(metrics) == COLLAPSED and not reason:
+            reason = sentences.collapse(trial, package, policy, facts, case.title, steps)
+        found = {"metrics": metrics, "outcome": outcome, "text": text, "reason": reason}
+        return self._record(case, steps, facts, **found, cached=True, status="ok")
 
     def _made(self, case: Case, steps: Steps, package_key: str = "") -> Record:
         """Make a case, run it, and keep its package under a key, if there is one."""
@@ -187,21 +179,28 @@ class _Model:
         from harness.run.maker import Maker
 
         self._maker = self._maker or Maker(self.spec, self.options, self._announce)
-        made = self._maker.make(case, steps)
+        made, policy = self._maker.make(case, steps), self.options.policy
         if self._last:  # the program executes without the network, whose float32 weights are twice as large
             self._maker = None
         with steps.timed("execute", f"execute {case.title}"):
-            metrics = measure(made.trial, made.converted, self.options.policy)
+            metrics = measure(made.trial, made.converted, policy)
         text = self._read(case, steps, made.trial, made.converted)
-        outcome = _worst(metrics, text)
+        outcome = worst(outcome_of(metrics), "" if text is None else outcome_of_text(text))
         problem = made.problem
         if not problem and _is_fault(outcome, case):
             lost = outcome_of(metrics)
-            problem = self._lost(case, steps, made, lost) if _is_fault(lost, case) else _misread(text, outcome)
+            problem = (
+                sentences.lost(made, policy, lost, case.title, steps)
+                if _is_fault(lost, case)
+                else sentences.misread(text, outcome)
+            )
+        status, reason = ("wrong", problem) if problem else ("ok", "")
+        if not problem and outcome_of(metrics) == COLLAPSED:
+            reason = sentences.collapse(made.trial, made.converted, policy, made.facts, case.title, steps)
         if self._cache is not None and package_key and not problem:  # a wrong package is made again each time
-            self._keep(self._cache, package_key, case, made)
+            self._keep(self._cache, package_key, case, made, reason)
         found = {"metrics": metrics, "outcome": outcome, "text": text}
-        return self._record(case, steps, made.facts, **found, status="wrong" if problem else "ok", reason=problem)
+        return self._record(case, steps, made.facts, **found, status=status, reason=reason)
 
     def _read(self, case: Case, steps: Steps, trial: Trial, model: Converted | str) -> TextRecord | None:
         """Have the program read and continue the text, if there is one."""
@@ -213,20 +212,11 @@ class _Model:
         with steps.timed("read", f"read with {case.title}"):
             return text_record(checkpoint, trial, model, self.options.policy)
 
-    def _lost(self, case: Case, steps: Steps, made: Made, outcome: str) -> str:
-        """Return the sentence on an output that is not fine: where it first goes wrong, and how to mend it."""
-        from harness.measure.first_site import first_site
-
-        policy = self.options.policy
-        with steps.timed("explain", f"find where {case.title} goes wrong"):
-            site = first_site(made.trial, made.converted, policy)
-        where = site.sentence(policy) if site else "no op of the program leaves float32 by itself"
-        return f"the output is {outcome}: {where}"
-
-    def _keep(self, cache: Cache, package_key: str, case: Case, made: Made) -> None:
-        """Put a package into the cache; a cache that cannot be written is only a mark on the row."""
+    def _keep(self, cache: Cache, package_key: str, case: Case, made: Made, reason: str) -> None:
+        """Put a package and its collapse's sentence into the cache; a cache that cannot be written is only a mark."""
         title = f"{self.spec.key} {case.title} {self.options.size} {self.options.frontend}"
-        facts, arrays = msgspec.to_builtins(made.facts), made.trial.arrays()
+        collapses = {COLLAPSES: {self.options.policy: reason}} if reason else {}
+        facts, arrays = msgspec.to_builtins(made.facts) | collapses, made.trial.arrays()
         try:
             cache.put(package_key, made.converted.save, title=title, facts=facts, arrays=arrays).close()
         except OutputError as error:

@@ -6,16 +6,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness.interpreter import ReferenceModel
+from harness.interpreter.program import walk
 from harness.runtime import Source, Timings, ignore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     import numpy as np
 
     from harness.convert.conversion import Converted
     from harness.interpreter.core import Listener
+    from harness.interpreter.program import Op
     from harness.runtime import Arrays
     from harness.runtime.compute_plan import PlannedOp
 
@@ -65,6 +67,10 @@ class ReferenceExecutor:
     def listening(self, listener: Listener) -> AbstractContextManager[None]:
         """Call ``listener(op, inputs, outputs)`` after every op inside a ``with`` block."""
         return self._loaded().listening(listener)
+
+    def operations(self) -> Iterator[Op]:
+        """Yield the program's ops in their order, those of nested blocks included."""
+        return walk(self._loaded().function.body)
 
     def placement(self) -> tuple[PlannedOp, ...]:
         """Return nothing, because the interpreter has no devices."""

@@ -29,13 +29,14 @@ def records_of(key, **more):
 def assert_holds(key, records):
     spec = ZOO[key]
     for record in records.values():
-        assert (record.status, record.reason) == ("ok", "")
+        assert record.status == "ok"
         assert record.executor == "reference"
         if spec.activations == "tame" or record.variant == "on":
             assert record.metrics["rel_l2"] < LARGER.get(key, SEQUENCE_ERROR)
-            assert record.outcome == "fine"
+            assert (record.outcome, record.reason) == ("fine", "")
         else:
             assert record.outcome == "collapsed"
+            assert "the norm's sum of squares overflows float16" in record.reason
     off, on, cpu = records["off"], records["on"], records["cpu"]
     expected = spec.expected_norms("quick")
     assert (on.norms_expected, on.norms_executed, on.fused) == (expected, expected, expected)

@@ -48,9 +48,9 @@ function modelBody(rows, model) {
 }
 
 function notOk(rows) {
-  const wrong = rows.filter(({record}) => record.status !== "ok" || record.marks?.length);
+  const wrong = rows.filter(({record}) => record.status !== "ok" || record.reason || record.marks?.length);
   return wrong.map(({label, record}) => el("div", {},
-    record.status === "ok" ? null : el("p", {}, el("span", {class: "tag worse"}, `\u2715 ${record.status} `), el("strong", {}, label), record.reason ? `: ${record.reason}` : ""),
+    record.status === "ok" ? (record.reason ? el("p", {}, el("strong", {}, label), `: ${record.reason}`) : null) : el("p", {}, el("span", {class: "tag worse"}, `\u2715 ${record.status} `), el("strong", {}, label), record.reason ? `: ${record.reason}` : ""),
     record.marks?.length ? el("p", {}, el("span", {class: "tag doubt"}, "! marked "), el("strong", {}, label), `: ${record.marks.join(", ")}`) : null,
     record.log ? el("details", {class: "more"}, el("summary", {}, "The end of what its process printed"), el("pre", {tabindex: 0}, record.log)) : null));
 }
