@@ -165,7 +165,7 @@ def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) ->
     """Fuse, rescale and lower norms in a specification through coremltools' MIL, including already lowered norms."""
     view = program_view(spec.mlProgram, Weights(opened.folder, opened.source), only=options.function, exact=True)
     standing = scan(view, any_axes=True).lowered
-    build(view, [raised(norm) for norm in standing], "none", storage)
+    build(view, [one for norm in standing for one in raised(norm)], "none", storage)
     storage.close()
     fuse, lower = fuse_rms_norm(), lower_ane_rms_norm_to_layer_norm()
     fuse.compute_units = lower.compute_units = "CPU_AND_NE"
@@ -187,7 +187,9 @@ def _report(found: Scan, outcome: Outcome, lowering: str, spec: Any) -> FusionRe
     """Return the report of a rewrite."""
     rewritten = {id(one.value) for one in outcome.built}
     failed = {miss.name for miss in outcome.missed}
-    norms = [one.norm for one in outcome.built if one.value.name not in failed]
+    again = {id(one.value) for norm in found.lowered for one in norm.also}
+    built = [one for one in outcome.built if one.value.name not in failed and id(one.value) not in again]
+    norms = [one.norm for one in built]
     left = [norm for norm in found.lowered if id(norm.value) not in rewritten]
     report = fusion_report(
         replace(found, norms=norms, lowered=left),

@@ -1,4 +1,4 @@
-"""Recognise a row concatenated with its own negative, ``[x, -x]`` or ``[-x, x]``, as the input of a layer norm."""
+"""Recognise a row joined with its own negative, ``[x, -x]`` or ``[-x, x]``, as the input of a layer norm."""
 
 from __future__ import annotations
 
@@ -8,54 +8,93 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
+from ane_rms.grammar.layout import REGROUPING, SIGN, moved, whole
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from ane_rms.grammar.halves import Laid
+    from ane_rms.grammar.layout import Layout
+
 UNIFORM = 2.0**-10
 """A gamma nearer to 1 than this counts as none; the constants of a lowering are rounded to float16."""
 
+COMPARED = ("mul", "real_div", "sub", "transpose", *REGROUPING)
 DEEPEST = 4
 """Largest number of negations, products and quotients that are compared inside each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Doubled:
-    """A row and its negative, concatenated along ``axis`` of the layer norm's input and followed by ``pads``."""
+    """A row and its negative, joined into the input of a layer norm, along an axis of it that ``pads`` may follow."""
 
     halves: tuple[mil.Var, mil.Var]
-    axis: int
+    laid: tuple[Laid, Laid]
+    """For each half, the values that hold its elements, itself first, with the layer norm's input as laid out in them.
+
+    The axis that tells the half from its negative is :data:`~ane_rms.grammar.layout.SIGN` in them.
+    """
     pads: npt.NDArray[np.float64] | None
     scale: mil.Var | None
     """The divisor of the row and the pads, if there are pads."""
-    permutation: tuple[int, ...] | None
-    """The permutation of the doubled row's axes before the layer norm, or None."""
 
 
 def doubled(var: mil.Var) -> Doubled | None:
-    """Return the row that ``var`` concatenates with its negative, looking through transposes."""
-    permutation: tuple[int, ...] | None = None
-    while (moved := mil.producer(mil.base(var), "transpose")) is not None:
-        given = mil.const_value(moved.perm)
-        if given is None:
-            return None
-        step = tuple(int(axis) % var.rank for axis in given)
-        permutation = step if permutation is None else tuple(step[axis] for axis in permutation)
-        var = moved.x
-    join = mil.producer(mil.base(var), "concat")
-    if join is None or len(join.values) not in (2, 3) or (join.interleave is not None and bool(join.interleave.val)):
+    """Return the row that ``var`` joins with its negative, looking through ops that only regroup elements."""
+    path: list[mil.Op] = []
+    while (op := mil.producer(mil.base(var), *REGROUPING, "transpose")) is not None:
+        path.insert(0, op)
+        var = op.x
+    join = mil.producer(mil.base(var), "concat", "stack")
+    if join is None or len(join.values) not in (2, 3):
         return None
     first, second, *more = join.values
     axis = mil.scalar(join.axis)
     if axis is None or mil.shape(first) != mil.shape(second) or _sign(first, second) != -1:
         return None
-    at = int(axis) % join.outputs[0].rank
-    at = at if permutation is None else permutation.index(at)
+    laid = _laid(first, join, int(axis), path), _laid(second, join, int(axis), path)
+    if not all(laid):
+        return None
     if not more:
-        return Doubled((first, second), at, None, None, permutation)
-    pads = _pads(more[0], first)
-    return None if pads is None else Doubled((first, second), at, pads[0], pads[1], permutation)
+        return Doubled((first, second), laid, None, None)
+    pads = _pads(more[0], first) if join.op_type == "concat" and not _interleaves(join) else None
+    return None if pads is None else Doubled((first, second), laid, *pads)
+
+
+def _interleaves(join: mil.Op) -> bool:
+    return join.op_type == "concat" and join.interleave is not None and bool(join.interleave.val)
+
+
+def _laid(half: mil.Var, join: mil.Op, axis: int, path: list[mil.Op]) -> Laid:
+    """Return the values that hold the elements of a half, with the layout in them after the join and ``path``."""
+    found: list[tuple[mil.Var, Layout]] = []
+    before: list[mil.Op] = []
+    source = half
+    while True:
+        layout: Layout | None = whole(source)
+        for op in before:
+            layout = None if layout is None else moved(layout, op)
+        layout = None if layout is None else _joined(layout, join, axis)
+        for op in path:
+            layout = None if layout is None else moved(layout, op)
+        if layout is None:
+            return tuple(found)
+        found.append((source, layout))
+        above = mil.producer(source, *REGROUPING, "transpose")
+        if above is None:
+            return tuple(found)
+        before.insert(0, above)
+        source = above.x
+
+
+def _joined(layout: Layout, join: mil.Op, axis: int) -> Layout:
+    """Return the layout of a value joined with its negative."""
+    at, sign = axis % join.outputs[0].rank, (SIGN, 1, 2)
+    if join.op_type == "stack":
+        return (*layout[:at], (sign,), *layout[at:])
+    along = (*layout[at], sign) if _interleaves(join) else (sign, *layout[at])
+    return (*layout[:at], along, *layout[at + 1 :])
 
 
 def _sign(one: mil.Var, other: mil.Var, depth: int = 0) -> int:
@@ -73,11 +112,22 @@ def _sign(one: mil.Var, other: mil.Var, depth: int = 0) -> int:
     a, b = mil.floats(one), mil.floats(other)
     if a is not None and b is not None:
         return -1 if a.shape == b.shape and np.array_equal(a, -b) else 0
-    p, q = (mil.producer(mil.base(var), "mul", "real_div") for var in (one, other))
+    p, q = (mil.producer(mil.base(var), *COMPARED) for var in (one, other))
     if p is None or q is None or p.op_type != q.op_type:
         return 0
+    if p.op_type == "sub":
+        return -1 if same(p.x, q.y) and same(p.y, q.x) else 0
+    if p.op_type not in ("mul", "real_div"):
+        return _sign(p.x, q.x, depth + 1) if _regroup_alike(p, q) else 0
     found = _sign(p.x, q.x, depth + 1) * _sign(p.y, q.y, depth + 1)
     return found or (_sign(p.x, q.y, depth + 1) * _sign(p.y, q.x, depth + 1) if p.op_type == "mul" else 0)
+
+
+def _regroup_alike(one: mil.Op, other: mil.Op) -> bool:
+    """Return whether two ops that only regroup elements do so in the same way."""
+    if one.op_type != "transpose":
+        return mil.shape(one.x) == mil.shape(other.x) and mil.shape(one.outputs[0]) == mil.shape(other.outputs[0])
+    return same(one.perm, other.perm)
 
 
 def _negated(var: mil.Var) -> mil.Var | None:

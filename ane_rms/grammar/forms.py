@@ -112,6 +112,8 @@ class LoweredNorm:
     roots: tuple[mil.Op, ...] = ()
     permutation: tuple[int, ...] | None = None
     interior: tuple[mil.Op, ...] = ()
+    also: tuple[LoweredNorm, ...] = ()
+    """Further readings of the same norm: of its negative, or of the same half again."""
 
 
 def constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:

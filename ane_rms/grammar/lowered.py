@@ -4,8 +4,9 @@ r"""Recognise RMSNorms that are already lowered, by hand or by an earlier conver
            = \sqrt{\tfrac{2d + n}{2d}} \cdot \frac{x}{\sqrt{\operatorname{mean}(x^2) + \tfrac{1}{2d} \sum p^2 + e}}
 
 with ``n`` elements ``p`` whose sum is 0 (usually none; they represent epsilon if the layer norm's ``e`` is 0). The
-negative may be the first or the second half, along any of the normalised axes, and a transpose may move the axes. The
-layer norm is one op or its primitives. Either half is kept, by a slice or a split. Gamma is inside or after it.
+negative may be the first or the second half, along any of the normalised axes or an axis of its own, and ops that only
+regroup elements (:mod:`ane_rms.grammar.layout`) may be anywhere between. The layer norm is one op or its primitives.
+Either half is kept, by a slice, a split or a gather. Gamma is inside or after it.
 
 ``l2_norm``, ``reduce_l2_norm`` and ``max_abs`` are in :mod:`ane_rms.grammar.other_forms`.
 """
@@ -23,13 +24,14 @@ from ane_rms.grammar.deviation import normalised
 from ane_rms.grammar.doubled import UNIFORM, doubled
 from ane_rms.grammar.forms import LoweredNorm, Root
 from ane_rms.grammar.halves import kept_halves
+from ane_rms.grammar.layout import SIGN, half_of, source_axes
 from ane_rms.grammar.other_forms import other_form
 from ane_rms.grammar.product import product
 from ane_rms.grammar.root import root
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -57,10 +59,11 @@ def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
     """Return the lowered RMSNorms of one block, in the order of its ops."""
     found: dict[int, LoweredNorm] = {}
     present = {op.op_type for op in ops}
-    joined, other = "concat" in present, bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
+    joined, other = bool(present & {"concat", "stack"}), bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
     for op in ops if joined or other else ():
         if joined and op.op_type in ("layer_norm", "mul", "real_div"):
-            for one in _in_layer_norm(op):
+            one = _in_layer_norm(op)
+            if one is not None:
                 found[id(one.op)] = one
         elsewhere = other_form(op) if other else None
         if elsewhere is not None:
@@ -70,19 +73,17 @@ def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
     return [found[id(op)] for op in ops if id(op) in found]
 
 
-def _in_layer_norm(op: mil.Op) -> Iterator[LoweredNorm]:
+def _in_layer_norm(op: mil.Op) -> LoweredNorm | None:
     normal = _layer_norm(op) if op.op_type == "layer_norm" else _primitives(op)
     row = None if normal is None else doubled(normal.source)
-    if normal is None or row is None or row.axis not in normal.axes:
-        return
-    width = mil.shape(row.halves[0])[row.axis if row.permutation is None else row.permutation[row.axis]]
-    if not isinstance(width, int) or (row.pads is not None and (normal.epsilon or row.scale is None)):
-        return
+    if normal is None or row is None:
+        return None
+    if row.pads is not None and (normal.epsilon or row.scale is None or len(normal.axes) != 1):
+        return None
     normal = _scaled_row(normal) if row.pads is None else normal
-    for half in kept_halves(normal.value, row.axis, width):
-        norm = _kept(normal, row, half, width)
-        if norm is not None:
-            yield norm
+    halves = (_kept(normal, row, half) for half in kept_halves(normal.value, row.laid[0]))
+    norms = [norm for norm in halves if norm is not None]
+    return replace(norms[0], also=tuple(norms[1:])) if norms else None
 
 
 def _layer_norm(op: mil.Op) -> LayerNormed | None:
@@ -125,23 +126,29 @@ def _primitives(op: mil.Op) -> LayerNormed | None:
     return None
 
 
-def _kept(normal: LayerNormed, row: Doubled, half: Half, width: int) -> LoweredNorm | None:
+def _kept(normal: LayerNormed, row: Doubled, half: Half) -> LoweredNorm | None:
     """Return the norm that a kept half of a layer norm is, with the gamma after it."""
-    x, (gamma, stretch, epsilon, form) = row.halves[half.which], (None, 1.0, normal.epsilon, normal.form)
+    if half.source >= len(row.laid[half.which]):
+        return None
+    x, layout = row.laid[half.which][half.source]
+    order, sign = half.order, next(at for at, axis in enumerate(layout) if any(part[0] == SIGN for part in axis))
+    normalised_axes = source_axes(layout, normal.axes, x)
+    if normalised_axes is None or sign not in normal.axes:
+        return None
+    axes = tuple(sorted(order.index(axis) for axis in normalised_axes))
+    gamma, stretch, epsilon, form = None, 1.0, normal.epsilon, normal.form
+    width = math.prod(int(size) for size in (mil.shape(x)[axis] for axis in normalised_axes) if isinstance(size, int))
     if row.pads is not None:
         scaled = mil.producer(mil.base(x), "real_div")
         if scaled is None or half.which != 0 or normal.gamma is None:
             return None
         x, epsilon, form = scaled.x, float(np.sum(row.pads**2)) / (2 * width), "layer_norm_prescaled"
         stretch = math.sqrt((2 * width + row.pads.size) / (2 * width))
-    axes = tuple(sorted(half.order.index(axis) for axis in normal.axes))
-    if [half.order[axis] for axis in axes] != list(normal.axes):
-        return None  # the axes of gamma would have to be permuted
     if normal.gamma is not None:
-        start = half.which * width
-        gamma = np.take(normal.gamma, range(start, start + width), axis=normal.axes.index(row.axis)) * stretch
-        gamma = None if _is_uniform(gamma) else gamma
-    sources = half.order if row.permutation is None else tuple(row.permutation[axis] for axis in half.order)
+        parts = [part for axis in normal.axes for part in layout[axis]]
+        doubles = normal.gamma if row.pads is None else normal.gamma.reshape(-1)[: 2 * width]
+        flat = half_of(doubles, parts, half.which, order) * stretch
+        gamma = None if _is_uniform(flat) else flat.reshape([int(mil.shape(half.value)[axis]) for axis in axes])
     norm = LoweredNorm(
         op=half.value.op,
         value=half.value,
@@ -151,7 +158,7 @@ def _kept(normal: LayerNormed, row: Doubled, half: Half, width: int) -> LoweredN
         epsilon=epsilon,
         form=form,
         roots=(normal.root,) if normal.root is not None else _roots_of_scale(row.scale, x),
-        permutation=None if sources == tuple(range(x.rank)) else sources,
+        permutation=None if order == tuple(range(x.rank)) else order,
     )
     return norm if gamma is not None else _scaled(norm, mil.shape(half.value), axes)
 

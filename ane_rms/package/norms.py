@@ -100,7 +100,7 @@ def wanted_norms(found: Scan, lowering: str | None) -> list[Wanted]:
     """Return the norms to build: those that would fuse and, if a lowering is given, those in another form."""
     wanted = [Wanted(norm, norm.op.outputs[0]) for norm in found.norms]
     if lowering is not None:
-        wanted += [raised(norm) for norm in found.lowered if _differs(norm, lowering)]
+        wanted += [one for norm in found.lowered if _differs(norm, lowering) for one in raised(norm)]
     return wanted
 
 
@@ -110,8 +110,12 @@ def _differs(norm: LoweredNorm, lowering: str) -> bool:
     return norm.form != (DEFAULT_STRATEGY if without_gamma else lowering)
 
 
-def raised(norm: LoweredNorm) -> Wanted:
-    """Return an already lowered norm as a norm to be built."""
+def raised(norm: LoweredNorm) -> list[Wanted]:
+    """Return an already lowered norm as norms to be built, one for each value that is read of it."""
+    return [_raised(one) for one in (norm, *norm.also)]
+
+
+def _raised(norm: LoweredNorm) -> Wanted:
     whole = RmsNorm(
         op=norm.op,
         x=norm.x,

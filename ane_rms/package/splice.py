@@ -28,7 +28,9 @@ def splice(block: BlockView, wanted: Sequence[Wanted], emitted: Emitted, names: 
     names: every name that the function uses; new names are added to it.
     """
     _rename_what_stays(wanted, names)
-    instead = {id(one.value.op): ops for one, ops in zip(wanted, emitted.ops, strict=True)}
+    instead: dict[int, list[Any]] = {}
+    for one, ops in zip(wanted, emitted.ops, strict=True):
+        instead.setdefault(id(one.value.op), []).extend(ops)
     dropped = _unread(block, wanted, emitted)
     made: list[Any] = list(emitted.constants)
     for op in block.operations:
