@@ -177,7 +177,25 @@ def _scan_block(ops: list[mil.Op], refused: dict[int, Refusal], *, any_axes: boo
     visit(rms_norm)
     if len(refused) > before:
         visit(rms_norm_within)
+    _end_at_what_norms_read(norms)
     yield from (norms[id(op)] for op in ops if id(op) in norms)
+
+
+def _end_at_what_norms_read(norms: dict[int, RmsNorm]) -> None:
+    """Let a norm end at the value inside it that another norm reads, so that this value is not left in primitives.
+
+    Its factors after that value, a gamma for example, stay multiplications.
+    """
+    owners = {id(inner): norm for norm in norms.values() for inner in norm.interior}
+    for reader in list(norms.values()):
+        inner = mil.base(reader.x).op
+        owner = owners.get(id(inner))
+        if inner is None or owner is None or id(owner.op) not in norms or inner.op_type not in PRODUCTS:
+            continue
+        shorter = attempt(partial(rms_norm, inner, any_axes=True))
+        if isinstance(shorter, RmsNorm) and set(map(id, shorter.roots)) == set(map(id, owner.roots)):
+            del norms[id(owner.op)]
+            norms[id(inner)] = shorter
 
 
 def _unused(op: mil.Op) -> Refusal | None:

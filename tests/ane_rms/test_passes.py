@@ -177,35 +177,6 @@ def test_a_scaled_norm_inside_a_branch_of_a_cond_is_one_site(place):
         np.testing.assert_allclose(found, expected, rtol=2e-6, atol=2e-6)
 
 
-@pytest.mark.parametrize("square", ["of one product", "of two products"])
-def test_the_norm_of_a_scaled_norm_reads_the_scaled_norm(square):
-    """Were it to read the norm before its scale, that norm would be needed twice, and once stay as it was written."""
-
-    def inverse(squared):
-        mean = mb.reduce_mean(x=squared, axes=[-1], keep_dims=True)
-        return mb.rsqrt(x=mb.add(x=mean, y=np.float32(1e-5)), epsilon=np.float32(1e-30))
-
-    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
-    def program(x):
-        first = mb.mul(x=mb.mul(x=x, y=inverse(mb.square(x=x))), y=np.float32(0.5), name="first")
-        part = mb.mul(x=first, y=np.float32(-0.25))
-        other = part if square == "of one product" else mb.mul(x=first, y=np.float32(-0.125))
-        return mb.mul(x=first, y=inverse(mb.mul(x=part, y=other)), name="second")
-
-    before = str(program)
-    x = regimes(SHAPE)
-    plain = ReferenceModel(program, "fp64").predict({"x": x})["second"]
-    assert str(program) == before
-    run_pass(program, FUSE, NE)
-    norms = program.find_ops(op_type="ane_rms_norm")
-    assert [op.outputs[0].name for op in norms] == ["first", "second"]
-    assert norms[1].x is norms[0].outputs[0]
-    assert program.find_ops(op_type="rsqrt") == []
-    defined = np.isfinite(plain)
-    found = ReferenceModel(program, "fp64").predict({"x": x})["second"]
-    np.testing.assert_allclose(found[defined], plain[defined], rtol=2e-6, atol=2e-6)
-
-
 def test_find_only_reads():
     program = primitive_program()
     before = str(program)
