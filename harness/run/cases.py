@@ -169,7 +169,7 @@ class _Model:
         reason = known.pop(COLLAPSES, {}).get(policy, "")
         facts = msgspec.convert(known, Facts)
         if outcome_of(metrics) == COLLAPSED and not reason:
-            reason = sentences.collapse(trial, package, policy, facts, case.title, steps)
+            reason = sentences.collapse(trial, package, policy, facts, steps)
         found = {"metrics": metrics, "outcome": outcome, "text": text, "reason": reason}
         return self._record(case, steps, facts, **found, cached=True, status="ok")
 
@@ -196,7 +196,7 @@ class _Model:
             )
         status, reason = ("wrong", problem) if problem else ("ok", "")
         if not problem and outcome_of(metrics) == COLLAPSED:
-            reason = sentences.collapse(made.trial, made.converted, policy, made.facts, case.title, steps)
+            reason = sentences.collapse(made.trial, made.converted, policy, made.facts, steps)
         if self._cache is not None and package_key and not problem:  # a wrong package is made again each time
             self._keep(self._cache, package_key, case, made, reason)
         found = {"metrics": metrics, "outcome": outcome, "text": text}

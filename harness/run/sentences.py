@@ -34,9 +34,9 @@ def lost(made: Made, policy: str, outcome: str, title: str, steps: Steps) -> str
     return f"the output is {outcome}: {where}"
 
 
-def collapse(trial: Trial, model: Converted | str, policy: str, facts: Facts, title: str, steps: Steps) -> str:
+def collapse(trial: Trial, model: Converted | str, policy: str, facts: Facts, steps: Steps) -> str:
     """Return the sentence on the collapse of a program whose norms are primitives: a finding, not a fault."""
     from harness.measure.collapse import collapse_sentence
 
-    with steps.timed("explain", f"find where {title} collapses"):
+    with steps.timed("explain"):  # too short to be announced
         return collapse_sentence(trial, model, policy, facts.sites)
