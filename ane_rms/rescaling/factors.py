@@ -128,12 +128,12 @@ class _Giver:
         return self._exponent(rule.equal[0].of(op)) if rule.equal else 0
 
     def _common(self, op: Op, rule: Relation, wanted: int) -> int:
-        """Return the common exponent of equal operands: the result's, or theirs if that saves a multiplication.
+        """Return the common exponent of equal operands: the result's, or theirs, which multiplies the result instead.
 
-        Theirs is used only if it is smaller, since the result may exceed float16 at a larger one.
+        Theirs is used only if it is smaller: the result may exceed float16 at a larger one, an operand at the result's.
         """
         found = {self._exponent(slot.of(op)) for slot in rule.equal}
-        if len(found) == 1 and len({slot.of(op) for slot in rule.equal}) > 1 and rule.outputs:
+        if len(found) == 1 and rule.outputs:
             return min(*found, wanted)
         return wanted
 

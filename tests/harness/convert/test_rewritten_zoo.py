@@ -36,9 +36,10 @@ def check(key, shape, precision, scheme):
     # A palette per tensor costs massive channels more than the rewrite could.
     spec = msgspec.structs.replace(ZOO[key], activations="tame") if scheme else ZOO[key]
     exported = export(spec, shape=parse(shape))
-    plain, direct = (convert(exported, VARIANTS[name], compute_precision=precision) for name in ("off", "on"))
-    told = ane_rms.report(direct.model)
-    plain, direct = compress(plain, scheme).model, compress(direct, scheme).model
+    made = [convert(exported, VARIANTS[name], compute_precision=precision) for name in ("off", "on")]
+    told = ane_rms.report(made[1].model)
+    made = [compress(one, scheme) for one in made]  # kept: a package of two functions goes with its conversion
+    plain, direct = (one.model for one in made)
     done = ane_rms.rewrite(plain, skip_model_load=True)
     found = ane_rms.report(done)
     assert len(found.fused) == len(told.fused)

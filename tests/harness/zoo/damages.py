@@ -175,7 +175,7 @@ BY_SHAPE = {
     "a layer missing": (config(num_hidden_layers=3), "lacks 9 weights of the model, among them model.layers.2."),
     "a weight missing": (
         lambda folder: change(folder, lambda found: found.pop("model.norm.weight")),
-        "lacks 1 weights",
+        "lacks 1 weight",
     ),
     "no number": (config(hidden_size="128"), "config.json"),
     "another tokenizer": (config(vocab_size=20), "in the file, "),

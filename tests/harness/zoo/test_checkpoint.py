@@ -283,7 +283,7 @@ def test_a_missing_weight_is_not_made_up(copy):
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, path, {"format": "pt"})
     weights = json.loads((copy / INDEX).read_text())["weight_map"]
     edit(copy / INDEX, weight_map={name: file for name, file in weights.items() if name != gone})
-    with pytest.raises(ExportError, match=f"lacks 1 weights of the model, among them {gone}"):
+    with pytest.raises(ExportError, match=f"lacks 1 weight of the model, among them {gone}"):
         pretrained.load(checkpoint.inspect_checkpoint(str(copy)))
 
 

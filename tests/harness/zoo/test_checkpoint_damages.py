@@ -101,7 +101,7 @@ def test_a_tensor_in_two_shards(sharded):
 def test_weights_of_another_purpose_are_marked(folder):
     change(folder, lambda found: found.__setitem__("value_head.weight", torch.ones(4)))
     _, marks = pretrained.load_with_marks(inspected(folder))
-    assert marks == ("1 weights that the model does not read, among them value_head.weight",)
+    assert marks == ("1 weight that the model does not read, among them value_head.weight",)
 
 
 def test_a_run_is_not_continued_with_other_weights(folder):
