@@ -46,7 +46,9 @@ def run(tmp_path_factory):
 def test_a_run_prints_a_row_per_model_and_variant(run):
     done, _ = run
     assert done.returncode == 0, done.stderr
-    header, _, *rows = done.stdout.strip().splitlines()
+    table, _, reasons = done.stdout.strip().partition("\n\n")
+    assert "collapses first at" in reasons
+    header, _, *rows = table.splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
         column.header for column in COLUMNS if column.usual is None and not column.on_terminal_only
     ]
