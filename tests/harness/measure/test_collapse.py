@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from harness.convert.conversion import Converted
 from harness.measure.collapse import collapse_sentence
-from harness.measure.model_precision import Trial
-from harness.plan.shapes import Shape
 from harness.records.schema import SiteRecord
+from tests.harness.measure.converted_networks import converted_network
 
 PEAK = 300.0
 """300 squared is 90,000: beyond float16's 65,504."""
@@ -37,18 +34,7 @@ class Network(torch.nn.Module):
 
 
 def converted(peak):
-    import coremltools as ct
-
-    network, tokens = Network(peak).eval(), np.array([[0, 1, 2, 3]], np.int32)
-    model = ct.convert(
-        torch.jit.trace(network, torch.from_numpy(tokens)),
-        inputs=[ct.TensorType(name="input_ids", shape=tokens.shape, dtype=np.int32)],
-        convert_to="mlprogram",
-        minimum_deployment_target=ct.target.iOS17,
-        skip_model_load=True,
-    )
-    expected = network(torch.from_numpy(tokens)).detach().numpy()[0]
-    return Converted(model), Trial(Shape("prefill", 4), ("main",), (tokens,), (expected,))
+    return converted_network(Network(peak).eval())
 
 
 def last_norm(model):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from harness.convert.conversion import Converted
 from harness.measure.first_site import first_site
-from harness.measure.model_precision import Trial
-from harness.plan.shapes import Shape
+from tests.harness.measure.converted_networks import converted_network
 
 
 class Layer(torch.nn.Module):
@@ -39,19 +36,7 @@ class Network(torch.nn.Module):
 
 
 def converted(gains):
-    import coremltools as ct
-
-    network = Network(gains).eval()
-    tokens = np.array([[0, 1, 2, 3]], np.int32)
-    model = ct.convert(
-        torch.jit.trace(network, torch.from_numpy(tokens)),
-        inputs=[ct.TensorType(name="input_ids", shape=tokens.shape, dtype=np.int32)],
-        convert_to="mlprogram",
-        minimum_deployment_target=ct.target.iOS17,
-        skip_model_load=True,
-    )
-    expected = network(torch.from_numpy(tokens)).detach().numpy()[0]
-    return Converted(model), Trial(Shape("prefill", 4), ("main",), (tokens,), (expected,))
+    return converted_network(Network(gains).eval())
 
 
 def test_the_op_and_the_module_where_float16_ends_are_named():
