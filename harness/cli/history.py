@@ -40,7 +40,8 @@ def history(
     shown.check(COLUMNS)
     with collector.paused():
         series = read(results, model or (), metric or (), Notes())
-    shown.show(document(series, everything=everything))
+    elsewhere = None if results == options.RESULTS else results
+    shown.show(document(series, everything=everything, results=elsewhere))
     changes = sum(len(one.changes) for one in series)
     nights = max((len(one.points) for one in series), default=0)
     say(f"{plural(len(series), 'series')} of up to {plural(nights, 'night')}, {plural(changes, 'change')}", err=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from statistics import median
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from harness.judge.figures import text
@@ -11,6 +13,7 @@ from harness.report.table import DECIDING, DETAIL, Document, Table, head, places
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from harness.records.series import Series
 
@@ -63,12 +66,33 @@ def ended(series: Sequence[Series]) -> list[str]:
     ]
 
 
-def document(series: Sequence[Series], *, everything: bool = False) -> Document:
-    """Return the table of changes; JSON holds the series with their points: those with a change, or all."""
+def comparisons(series: Sequence[Series], results: Path | None = None) -> list[str]:
+    """Return the command that compares the runs before and after, for each two nights between which a figure changed.
+
+    Parameters
+    ----------
+    series: with their changes.
+    results: the folder that the runs are in, if the command has to name it; it then is on a second line.
+
+    The latest nights come first, as in the table.
+    """
+    changes = sorted((change for one in series for change in one.changes), key=lambda one: one.night.time, reverse=True)
+    runs = dict.fromkeys((change.last.run_id, change.night.run_id) for change in changes)
+    folder = f" \\\n  --results {shlex.quote(str(results))}" if results is not None else ""
+    return [f"ane-harness compare {shlex.quote(last)} {shlex.quote(night)}{folder}" for last, night in runs]
+
+
+def document(series: Sequence[Series], *, everything: bool = False, results: Path | None = None) -> Document:
+    """Return the table of changes and, below it, the commands of :func:`comparisons`.
+
+    JSON holds the series with their points: those with a change, or all.
+    """
     shown = [one for one in series if everything or one.changes]
-    return Document([Table(COLUMNS, lines(series, everything=everything))], data=shown)
+    commands = indent("\n".join(comparisons(series, results)), "    ")  # which Markdown shows as code
+    below = ["The runs before and after a change:\n\n" + commands] if commands else []
+    return Document([Table(COLUMNS, lines(series, everything=everything)), *below], data=shown)
 
 
 def github(series: Sequence[Series], *, everything: bool = False) -> str:
     """Return the table as GitHub Markdown."""
-    return formats.github(document(series, everything=everything))
+    return formats.github(Document([Table(COLUMNS, lines(series, everything=everything))]))

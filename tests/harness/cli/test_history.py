@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
+from harness.judge.nightly_series import history
+from harness.report import history_table
 from tests.harness.cli.test_verdicts import harness
 from tests.harness.example_records import METRICS, record, write_run
 
@@ -29,4 +33,21 @@ def results(tmp_path):
 def test_the_changes_of_figures_over_nights(results, form, snapshot):
     code, out, _ = harness("history", "--all", "--format", form, "--results", results)
     assert code == 0
-    assert out == snapshot
+    assert out.replace(str(results), "RESULTS") == snapshot
+
+
+def test_the_command_below_the_table_compares_the_runs_before_and_after(results):
+    _, out, _ = harness("history", "--results", results)
+    (_, command) = out.split("The runs before and after a change:\n\n")
+    program, *words = shlex.split(command.replace("\\\n", ""))  # as a shell continues a line
+    assert (program, *words[:3]) == ("ane-harness", "compare", "20260112", "20260113")
+    code, out, _ = harness(*words)
+    assert code == 1
+    assert "rel_l2" in out
+    assert "fused" in out
+
+
+def test_two_nights_between_which_several_figures_changed_are_named_once(results):
+    found = history_table.comparisons(history(results))
+    assert found == ["ane-harness compare 20260112 20260113"]
+    assert history_table.comparisons([]) == []
