@@ -12,15 +12,16 @@ from coremltools.converters.mil.mil.utils import CacheDoublyLinkedList
 from coremltools.converters.mil.mil.var import InternalVar, Var
 
 from ane_rms.coremltools_patches.guard import Patch, digest
+from ane_rms.coremltools_patches.lean.faster import Faster
 
 if TYPE_CHECKING:
     from ane_rms.coremltools_patches.guard import Key
 
 
-def patches() -> list[Patch]:
+def patches() -> list[Patch | Faster]:
     """Return the replacements of methods."""
     return [
-        Patch(
+        Faster(
             Operation,
             "get_flattened_inputs",
             "c60cbdb2fc0bdaf3",

@@ -12,40 +12,37 @@ import numpy as np
 from coremltools.converters.mil import converter
 from coremltools.converters.mil.backend.mil import helper
 from coremltools.converters.mil.mil import types
-from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
 from coremltools.converters.mil.mil.ops.defs.iOS15.elementwise_unary import cast
 from coremltools.models import model as model_module
 from coremltools.models.utils import _MLPACKAGE_AUTHOR_NAME as AUTHOR
 from coremltools.models.utils import _WEIGHTS_DIR_NAME as WEIGHTS_DIR_NAME
 
 from ane_rms.coremltools_patches.guard import Patch
-from ane_rms.coremltools_patches.lean import ops_and_values, pipelines
+from ane_rms.coremltools_patches.lean import consistency, constants, ops_and_values, pipelines, texts, type_info
 from ane_rms.coremltools_patches.lean.validation import Validation
 
 if TYPE_CHECKING:
+    from ane_rms.coremltools_patches.lean.faster import Faster
     from ane_rms.coremltools_patches.lean.spill import Spill
 
 
-def all_patches(spill: Spill) -> list[Patch]:
+def all_patches(spill: Spill) -> list[Patch | Faster]:
     """Return the patches; float16 weights are written to ``spill``."""
     written: set[str] = set()
     return [
         *Validation().patches(),
         *pipelines.patches(),
+        *consistency.patches(),
         *ops_and_values.patches(),
+        *constants.patches(),
+        *texts.patches(),
+        *type_info.patches(),
         Patch(
             cast,
             "get_cast_value",
             "349994c9a45ae8e0",
             lambda original: _cast_into(spill, original),
             "a weight's float16 value is made in a file instead of in memory",
-        ),
-        Patch(
-            Const,
-            "type_value_inference",
-            "14f8fdda0e010451",
-            _infer_const,
-            "reduce_transposes infers each op anew, which for a constant compares it with itself, element by element",
         ),
         Patch(
             helper,
@@ -78,23 +75,6 @@ def _cast_into(spill: Spill, original: Any) -> Any:
         return original(cls, input_var, dtype_val)
 
     return get_cast_value
-
-
-def _infer_const(original: Any) -> Any:
-    def type_value_inference(self: Any, overwrite_output: bool = False) -> None:  # noqa: FBT001, FBT002 - theirs
-        value = self.val.val
-        if (
-            overwrite_output
-            and isinstance(value, np.ndarray)
-            and value.dtype in (np.float16, np.float32)
-            and self._output_vars is not None
-            and self._output_vars[0].sym_val is value
-        ):
-            self._output_vars[0]._sym_type = self.type_inference()  # noqa: SLF001 - the only change the original makes
-            return
-        original(self, overwrite_output)
-
-    return type_value_inference
 
 
 def _write_from(spill: Spill, original: Any) -> Any:
