@@ -23,6 +23,7 @@ from coremltools.converters.mil import converter
 from coremltools.converters.mil.mil import Block, Builder, Program, block, builder, scope
 
 from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_on
+from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
     from ane_rms.coremltools_patches.guard import Key, Replacement
 
 REASON = "conversions in several threads at once, each with its own state of the builder"
+
+MODULES = "coremltools.converters.mil"
+
+NUMBERED = {"get_new_symbol": "bb1a4f96483efa22", "get_new_variadic_symbol": "37a5e64c1e929513"}
+"""The functions that number the symbols of a process, with the digest of the source of each."""
+
+_numbering = threading.RLock()
 
 _converting: dict[int, int] = {}
 """Number of ``ane_rms`` conversions that each thread is in, by the thread's identity."""
@@ -133,7 +141,7 @@ def isolated(model: Any = None) -> Iterator[None]:
     thread = threading.get_ident()
     _converting[thread] = _converting.get(thread, 0) + 1
     try:
-        with replacing([*_functions(), *_containers(numbers), PlainEntry()]):
+        with replacing([*_functions(), *_symbols(), *_containers(numbers), PlainEntry()]):
             yield
     finally:
         _converting[thread] -= 1
@@ -159,21 +167,45 @@ def _containers(numbers: MutableMapping[str, int]) -> list[Replacement]:
 def _functions() -> list[Patch]:
     """Return the replacements of the functions that open, close and return the current block: all, or none."""
     stack: list[Any] = []
-    name = "coremltools.converters.mil"
-    modules = [module for key, module in list(sys.modules.items()) if key.startswith(name)]
-    asking = [module for module in modules if "curr_block" in vars(module)]
     found = [
         Patch(Block, "__enter__", "e4794fdb9390ce5b", lambda _: _enter(stack), REASON),
         Patch(Block, "__exit__", "dbd7c9eb11e77f2f", lambda _: _exit(stack), REASON),
         *[
             Patch(module, "curr_block", "fb7e9d761707e88e", lambda original: _ask(stack, original), REASON)
-            for module in asking
+            for module in _modules_with("curr_block")
         ],
     ]
+    return _all_or_none(found)
+
+
+def _symbols() -> list[InEveryThread]:
+    """Return the replacements of the functions that give a new symbol its number: one thread at a time calls them."""
+    found = [
+        InEveryThread(module, name, known, _one_at_a_time, "symbols of several threads get different numbers")
+        for name, known in NUMBERED.items()
+        for module in _modules_with(name)
+    ]
+    return _all_or_none(found)
+
+
+def _modules_with(name: str) -> list[Any]:
+    return [module for key, module in list(sys.modules.items()) if key.startswith(MODULES) and name in vars(module)]
+
+
+def _all_or_none(found: list[Any]) -> list[Any]:
+    """Return replacements if all of them may be installed; otherwise none, and log why."""
     objections = [objection for one in found if (objection := objection_to(one))]
     if objections:
         logger.warning(f"ane_rms: {objections[0]}")
     return [] if objections else found
+
+
+def _one_at_a_time(original: Callable[..., Any]) -> Callable[..., Any]:
+    def numbered(*args: Any, **kwargs: Any) -> Any:
+        with _numbering:
+            return original(*args, **kwargs)
+
+    return numbered
 
 
 def _enter(stack: list[Any]) -> Callable[[Any], Any]:

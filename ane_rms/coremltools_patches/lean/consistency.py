@@ -13,13 +13,13 @@ from coremltools.converters.mil.mil import Function, block
 from coremltools.converters.mil.mil.block import Block
 from coremltools.converters.mil.mil.var import InternalVar
 
-from ane_rms.coremltools_patches.lean.faster import Faster
+from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 
-def patches() -> list[Faster]:
+def patches() -> list[InEveryThread]:
     """Return the replacement."""
     return [
-        Faster(
+        InEveryThread(
             Block,
             "validate",
             "fad8243006fc32cf",

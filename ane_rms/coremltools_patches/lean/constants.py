@@ -14,7 +14,7 @@ from coremltools.converters.mil.mil.ops.defs.iOS15.control_flow import Const
 from coremltools.converters.mil.mil.types import type_mapping
 from coremltools.converters.mil.mil.var import Var
 
-from ane_rms.coremltools_patches.lean.faster import Faster
+from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 KEPT = frozenset(
     {np.float16, np.float32, np.int8, np.int16, np.int32, np.uint8, np.uint16, np.uint32, np.bool_},
@@ -30,17 +30,17 @@ OWN = {"type_inference": "ab2666735d81638c", "value_inference": "2a4a44f6c519200
 """The methods of a constant that are reproduced, with the digest of the source of each."""
 
 
-def patches() -> list[Faster]:
+def patches() -> list[InEveryThread]:
     """Return the replacements."""
     return [
-        Faster(
+        InEveryThread(
             Const,
             "_get_type_val",
             OWN["_get_type_val"],
             _type_and_value,
             "a value of the type is made to learn the type of a constant",
         ),
-        Faster(
+        InEveryThread(
             Const,
             "type_value_inference",
             "14f8fdda0e010451",

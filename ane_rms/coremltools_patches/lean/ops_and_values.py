@@ -12,16 +12,16 @@ from coremltools.converters.mil.mil.utils import CacheDoublyLinkedList
 from coremltools.converters.mil.mil.var import InternalVar, Var
 
 from ane_rms.coremltools_patches.guard import Patch, digest
-from ane_rms.coremltools_patches.lean.faster import Faster
+from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 if TYPE_CHECKING:
     from ane_rms.coremltools_patches.guard import Key
 
 
-def patches() -> list[Patch | Faster]:
+def patches() -> list[Patch | InEveryThread]:
     """Return the replacements of methods."""
     return [
-        Faster(
+        InEveryThread(
             Operation,
             "get_flattened_inputs",
             "c60cbdb2fc0bdaf3",

@@ -22,11 +22,11 @@ from ane_rms.coremltools_patches.lean import consistency, constants, ops_and_val
 from ane_rms.coremltools_patches.lean.validation import Validation
 
 if TYPE_CHECKING:
-    from ane_rms.coremltools_patches.lean.faster import Faster
+    from ane_rms.coremltools_patches.in_every_thread import InEveryThread
     from ane_rms.coremltools_patches.lean.spill import Spill
 
 
-def all_patches(spill: Spill) -> list[Patch | Faster]:
+def all_patches(spill: Spill) -> list[Patch | InEveryThread]:
     """Return the patches; float16 weights are written to ``spill``."""
     written: set[str] = set()
     return [

@@ -9,20 +9,20 @@ from coremltools import _logger as logger
 from coremltools.converters.mil.mil.passes.defs.optimize_normalization import fuse_layernorm_or_instancenorm
 from coremltools.converters.mil.mil.passes.defs.optimize_repeat_ops import _TransposeOptimization
 
-from ane_rms.coremltools_patches.lean.faster import Faster
+from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 
-def patches() -> list[Faster]:
+def patches() -> list[InEveryThread]:
     """Return the replacements."""
     return [
-        Faster(
+        InEveryThread(
             _TransposeOptimization,
             "apply_transform",
             "1596536ee2afc674",
             _cancel_transposes,
             "reduce_transposes writes the program out as text for a log that is not shown",
         ),
-        Faster(
+        InEveryThread(
             fuse_layernorm_or_instancenorm,
             "apply",
             "5c9e3cf36fa0826f",

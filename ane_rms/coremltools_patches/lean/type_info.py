@@ -18,7 +18,7 @@ from coremltools.converters.mil.mil.types import symbolic, type_mapping
 from coremltools.converters.mil.mil.var import Var
 
 from ane_rms.coremltools_patches.guard import digest
-from ane_rms.coremltools_patches.lean.faster import Faster
+from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,6 +164,8 @@ def memos() -> list[Memo]:
     return found
 
 
-def patches() -> list[Faster]:
+def patches() -> list[InEveryThread]:
     """Return the replacement of the method that gives a value's element type."""
-    return [Faster(Var, "_get_dtype", "4f7093c62aa200e6", _element_type, "each type is asked once for its elements")]
+    return [
+        InEveryThread(Var, "_get_dtype", "4f7093c62aa200e6", _element_type, "each type is asked once for its elements")
+    ]

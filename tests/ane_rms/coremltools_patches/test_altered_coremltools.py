@@ -13,14 +13,18 @@ import coremltools
 import pytest
 
 ALTERED = {
-    "converters/mil/mil/operation.py": ["get_flattened_inputs"],
-    "converters/mil/mil/program.py": ["validate"],
-    "converters/mil/mil/block.py": ["_propagate_nonreplaceable_vars", "__enter__", "curr_block"],
-    "converters/mil/mil/var.py": ["scopes"],
+    "converters/mil/mil/operation.py": ["get_flattened_inputs", "type_value_inference"],
+    "converters/mil/mil/program.py": ["validate", "get_new_symbol"],
+    "converters/mil/mil/block.py": ["_propagate_nonreplaceable_vars", "__enter__", "curr_block", "validate"],
+    "converters/mil/mil/var.py": ["scopes", "_get_dtype"],
+    "converters/mil/mil/ops/defs/iOS15/control_flow.py": ["_get_type_val"],
+    "converters/mil/mil/passes/defs/optimize_normalization.py": ["apply"],
+    "converters/mil/mil/passes/defs/optimize_repeat_ops.py": ["apply_transform"],
     "converters/mil/mil/passes/graph_pass.py": ["__call__"],
     "converters/mil/mil/passes/pass_pipeline.py": ["apply_pipeline", "remove_passes"],
     "converters/mil/mil/passes/defs/quantization.py": ["fp16_overflow"],
-    "converters/mil/mil/types/type_mapping.py": ["is_tensor"],
+    "converters/mil/mil/types/symbolic.py": ["any_symbolic"],
+    "converters/mil/mil/types/type_mapping.py": ["is_tensor", "numpy_type_to_builtin_type"],
     "converters/mil/converter.py": ["mil_convert_to_proto"],
     "converters/mil/backend/mil/helper.py": ["_get_offset_by_writing_data"],
     "models/utils.py": ["_create_mlpackage"],

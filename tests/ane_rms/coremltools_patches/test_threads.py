@@ -17,6 +17,7 @@ import coremltools as ct
 import pytest
 import torch
 from coremltools.converters.mil.mil import Builder, block, scope
+from coremltools.converters.mil.mil import program as mil_program
 
 import ane_rms
 from ane_rms.coremltools_patches import guard
@@ -155,3 +156,15 @@ def test_weights_of_somebody_else_stay_where_they_are(tmp_path):
         made = ct.models.MLModel(ct.utils.load_spec(str(package)), weights_dir=str(weights), skip_model_load=True)
     assert {path.name: path.read_bytes() for path in weights.iterdir()} == before
     assert {path.name: path.read_bytes() for path in Path(made.weights_dir).iterdir()} == before
+
+
+def test_symbols_of_several_threads_are_different():
+    """coremltools refuses a name that is taken, and two threads that read its number at once ask for the same one."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with isolated(), ThreadPoolExecutor(8) as pool:
+            made = list(pool.map(lambda _: str(mil_program.get_new_symbol()), range(4000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(set(made)) == len(made)

@@ -1,7 +1,7 @@
-"""Replace a function of coremltools by a faster one with the same results.
+"""Replace a function of coremltools by one with the same results that is faster, or safe to call in several threads.
 
-The results are the same in every thread, so the faster function stands in for the original without asking whether the
-calling thread's conversion is lean, as :class:`ane_rms.coremltools_patches.guard.Patch` does on each call.
+The results are the same in every thread, so the stand-in takes the original's place without asking whether the calling
+thread's conversion has switched it on, as :class:`ane_rms.coremltools_patches.guard.Patch` does on each call.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Faster:
-    """One function of coremltools and the faster one."""
+class InEveryThread:
+    """One function of coremltools and its stand-in, the same for all threads."""
 
     owner: Any
     attribute: str
     known: str
-    """The digest of the source that the faster function was written for."""
+    """The digest of the source that the stand-in was written for."""
     make: Callable[[Any], Any]
-    """Returns the faster function, given the original."""
+    """Returns the stand-in, given the original."""
     reason: str
-    """What is saved, for messages."""
+    """The purpose of the replacement, for messages."""
     read: Mapping[str, str] = field(default_factory=dict)
-    """Other functions of the owner that the faster one does without, with the digest of the source of each."""
+    """Other functions of the owner whose work the stand-in does, with the digest of the source of each."""
 
     @property
     def name(self) -> str:
@@ -40,7 +40,7 @@ class Faster:
 
     @property
     def fits(self) -> bool:
-        """Whether coremltools contains the sources that the faster function was written for."""
+        """Whether coremltools contains the sources that the stand-in was written for."""
         return not self.objection(getattr(self.owner, self.attribute, None))
 
     def objection(self, original: Any) -> str:
@@ -51,7 +51,7 @@ class Faster:
         return f"{self.name} is not the one known; converting without this: {self.reason}"
 
     def inert(self, original: Any, key: Key) -> Any:  # noqa: ARG002 - it does the same in every thread
-        """Return the faster function."""
+        """Return the stand-in."""
         return functools.wraps(original)(self.make(original))
 
     def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - nothing to switch on
