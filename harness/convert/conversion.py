@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    from ane_rms.coremltools_patches.lean import Spill
     from harness.export import ExportedModel
     from harness.plan.variants import Variant
 
@@ -72,6 +73,16 @@ class Converted:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Lean:
+    """What a lean conversion shares with others of its model, and what is needed of it."""
+
+    casts: Spill | None = None
+    """Keeps the float16 weights for the conversions that follow; None if each makes its own."""
+    weights: bool = True
+    """Whether the file of weights is written; without it, only the program of the result can be read."""
+
+
 def iterate_ops(block: Any) -> Iterator[Any]:
     """Yield every op of a MIL block and of the blocks inside it."""
     for op in block.operations:
@@ -88,7 +99,7 @@ def convert(
     lowering: str = DEFAULT_STRATEGY,
     axes: str = "last",
     at_least: str = "",
-    lean: bool = True,
+    lean: Lean | None = Lean(),
     rescale: Callable[[ExportedModel], Any] | None = None,
 ) -> Converted:
     """Convert an exported model in a variant.
@@ -100,8 +111,8 @@ def convert(
     compute_precision: ``"FLOAT16"`` or ``"FLOAT32"``.
     lowering, axes: options of ``ane_rms.convert``, for a variant that uses it.
     at_least: name of a ``ct.target``; the deployment target is not earlier than this, nor than the model needs.
-    lean: whether to convert without copies of the weights; the package is the same
-        (see :mod:`ane_rms.coremltools_patches.lean`).
+    lean: how to convert without copies of the weights; the package is the same
+        (see :mod:`ane_rms.coremltools_patches.lean`). None: as plain ``ct.convert`` does.
     rescale: returns, for each function, the argument ``rescale`` of ``ane_rms.convert``; None for no rescale.
 
     Raises
@@ -114,8 +125,9 @@ def convert(
     mb.name_count.clear()  # a failed conversion leaves coremltools' numbering of values advanced
     ours = partial(ane_rms.convert, lowering=lowering, axes=axes, for_ane=variant.for_ane)
     through = ct.convert if variant.through == "ct.convert" else ours
+    leaning = nullcontext() if lean is None else leaner(lean.casts, weights=lean.weights)
     try:
-        with reading_bfloat16(), torch_ops.registered(), leaner() if lean else nullcontext():
+        with reading_bfloat16(), torch_ops.registered(), leaning:
             # The last function comes first: a calibrated one that decodes sees every token that the others see.
             made = {
                 function.name: through(

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ane_rms.coremltools_patches.lean import Spill
 from ane_rms.passes.strategies import DEFAULT_STRATEGY
 from harness.convert.compression import SCHEMES, compress
-from harness.convert.conversion import Converted, convert
+from harness.convert.conversion import Converted, Lean, convert
 from harness.convert.norm_counts import count, verdict
 from harness.errors import HarnessError
 from harness.export import ExportedModel, export
@@ -59,6 +60,7 @@ class Maker:
         self._failure: HarnessError | None = None
         self._calibration: Calibration | None = None
         self._base: tuple[tuple[str, str, str], Converted] | None = None
+        self._casts: Spill | None = None
 
     def prepare(self, steps: Steps) -> None:
         """Export, run the PyTorch model, and convert plainly, once; ``steps`` takes over their figures.
@@ -90,8 +92,11 @@ class Maker:
                 text=options.text,
             )
         self.trial = Trial.of(self.exported)
+        tensors = [*self.exported.module.parameters(), *self.exported.module.buffers()]
+        self._casts = Spill({tensor.data_ptr() for tensor in tensors})
+        only_counted = len(self.exported.functions) == 1 and all(case.variant == "on" for case in options.cases())
         with self._shared.timed("convert_plain", "convert plain"):
-            self.plain: Converted = self._convert(run_plan.Case("off"))
+            self.plain: Converted = self._convert(run_plan.Case("off"), weights=not only_counted)
 
     def make(self, case: Case, steps: Steps) -> Made:
         """Convert one case, and count its norms.
@@ -148,13 +153,13 @@ class Maker:
         calibration = self._calibration = self._calibration or Calibration(self.exported.runs)
         return lambda function: calibration.rescaling(function, self.options.aim)
 
-    def _convert(self, case: Case, at_least: str = "") -> Converted:
+    def _convert(self, case: Case, at_least: str = "", *, weights: bool = True) -> Converted:
         return convert(
             self.exported,
             VARIANTS[case.variant],
             compute_precision=self.options.compute_precision,
             lowering=case.lowering or DEFAULT_STRATEGY,
             at_least=at_least,
-            lean=self.options.lean,
+            lean=Lean(self._casts, weights) if self.options.lean else None,
             rescale=self._rescale(case),
         )

@@ -48,16 +48,26 @@ if TYPE_CHECKING:
 
     from ane_rms.coremltools_patches.guard import Replacement
 
-__all__ = ["leaner"]
+__all__ = ["Spill", "leaner"]
 
 
 @contextmanager
-def leaner() -> Iterator[None]:
-    """Convert without copies of weights inside a ``with`` block; afterwards coremltools is restored."""
-    with frozen_garbage(), closing(Spill()) as spill, in_files():
+def leaner(casts: Spill | None = None, *, weights: bool = True) -> Iterator[None]:
+    """Convert without copies of weights inside a ``with`` block; afterwards coremltools is restored.
+
+    Parameters
+    ----------
+    casts: keeps the casts of a module's weights for the conversions that follow. Default: no cast is kept.
+    weights: whether to write the file of weights. Without it the package is unusable: only its program can be read.
+    """
+    with frozen_garbage(), closing(Spill()) as own, in_files():
+        spill = own if casts is None else casts
         lent = cast.loan()
-        replacements: list[Replacement] = [*patches.all_patches(spill), *memos(), Scopes()]
+        replacements: list[Replacement] = [*patches.all_patches(spill, weights=weights), *memos(), Scopes()]
         if lent is not None:
             replacements.append(lent)
-        with replacing(replacements):
-            yield
+        try:
+            with replacing(replacements):
+                yield
+        finally:
+            spill.settle()

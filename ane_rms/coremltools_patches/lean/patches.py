@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ane_rms.coremltools_patches.lean.spill import Spill
 
 
-def all_patches(spill: Spill) -> list[Patch | InEveryThread]:
-    """Return the patches; float16 weights are written to ``spill``."""
+def all_patches(spill: Spill, *, weights: bool = True) -> list[Patch | InEveryThread]:
+    """Return the patches; float16 weights are written to ``spill``, and to the package if ``weights`` is set."""
     written: set[str] = set()
     return [
         *Validation().patches(),
@@ -48,7 +48,7 @@ def all_patches(spill: Spill) -> list[Patch | InEveryThread]:
             helper,
             "_get_offset_by_writing_data",
             "5759e5ade997accd",
-            lambda original: _write_from(spill, original),
+            lambda original: _write_from(spill, original) if weights else lambda *_: 0,
             "a weight is copied two or three times on its way into the file of weights",
         ),
         Patch(

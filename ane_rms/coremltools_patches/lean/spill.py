@@ -10,27 +10,44 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from typing import IO, Any
+import weakref
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from ane_rms.coremltools_patches.lean.float16_rounding import float16_of
 from ane_rms.mapped_arrays import SMALLEST_ELEMENTS, chunks, release
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 
 class Spill:
-    """A temporary file of arrays."""
+    """A temporary file of arrays.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    lasting: addresses of arrays that stay as they are while this object exists, such as a module's parameters. Several
+        conversions that share this object cast each of them once.
+    """
+
+    def __init__(self, lasting: Collection[int] = ()) -> None:
+        self._lasting = frozenset(lasting)
+        self._kept: dict[tuple[int, tuple[int, ...], tuple[int, ...]], np.ndarray] = {}
         self._file: IO[bytes] | None = None
         self._end = 0
         self._maps: dict[int, mmap.mmap] = {}
         self._of: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
+    def settle(self) -> None:
+        """Forget the arrays of a conversion that has ended, apart from the lasting ones."""
+        self._of.clear()
+
     def close(self) -> None:
         """Accept no more arrays. Existing ones stay readable, because their mappings keep the file."""
         self._maps.clear()
         self._of.clear()
+        self._kept.clear()
         if self._file is not None:
             self._file.close()
 
@@ -44,6 +61,11 @@ class Spill:
 
         Rounding and infinities are those of ``astype``, without numpy's warning about overflow.
         """
+        place = (array.ctypes.data, array.shape, array.strides)
+        if place[0] in self._lasting:
+            if place not in self._kept:
+                self._kept[place] = self._write(array)
+            return self._kept[place]
         known = self._of.get(id(array))
         if known is None:
             # Both are kept alive, so that no other array can get this one's id.
@@ -61,6 +83,7 @@ class Spill:
     def _write(self, array: np.ndarray) -> np.ndarray:
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="ane_rms_lean_")  # noqa: SIM115 - closed by close
+            weakref.finalize(self, self._file.close)
         self._end += -self._end % mmap.ALLOCATIONGRANULARITY  # a mapping begins at a page
         self._file.seek(self._end)
         for chunk in chunks(array):  # the cast has checked that overflows represent infinities

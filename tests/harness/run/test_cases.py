@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.export import FRONTENDS
@@ -96,3 +98,30 @@ def test_decoding_and_compression_are_rows_that_hold():
         assert (record.norms_expected, record.fused, record.missed) == (5, 5, 0)
     assert plain.metrics["rel_l2"] < SEQUENCE_ERROR < small.metrics["rel_l2"] < 0.5
     assert set(small.seconds) >= {"convert", "compress", "execute"}
+
+
+def test_without_a_plain_case_the_plain_model_is_only_counted(monkeypatch):
+    """Its weights are not written, those of the case are, and no weight is cast a second time."""
+    from harness.run import maker
+
+    made = []
+
+    def convert(exported, variant, **more):
+        converted = original(exported, variant, **more)
+        sizes = [path.stat().st_size for path in Path(converted.model.weights_dir).iterdir()]
+        made.append((variant.name, sum(sizes) > 100_000, more["lean"].casts))
+        return converted
+
+    original = maker.convert
+    monkeypatch.setattr(maker, "convert", convert)
+    both = records_of("llama")
+    assert [name_and_size[:2] for name_and_size in made] == [("off", True), ("on", True), ("cpu", True)]
+    made.clear()
+    (alone,) = run_model(ZOO["llama"], Options(variants=("on",)), lambda _: None)
+    assert [name_and_size[:2] for name_and_size in made] == [("off", False), ("on", True)]
+    assert made[0][2] is made[1][2]
+    assert (alone.ops_before, alone.ops_after, alone.metrics) == (
+        both["on"].ops_before,
+        both["on"].ops_after,
+        both["on"].metrics,
+    )

@@ -90,3 +90,34 @@ def test_overflows(values, expected):
     assert bool(magnitude[magnitude < 1e38].max() > 65504) == expected
     assert overflows(array) == expected
     assert overflows(np.asarray(values, np.float32)) == expected
+
+
+def test_a_lasting_array_is_written_once_whatever_object_shows_it():
+    one = ARRAYS["a vector"]
+    store = Spill({one.ctypes.data})
+    first = store.float16(one)
+    store.settle()
+    assert store.float16(one.view()) is first
+    assert store.float16(one[:10]).shape == (10,)
+    assert first.tobytes() == one.astype(np.float16).tobytes()
+    store.close()
+
+
+def test_a_passing_array_is_forgotten_when_its_conversion_ends():
+    """Another array may get its address."""
+    store = Spill()
+    array = ARRAYS["a vector"].copy()
+    before = store.float16(array)[0]
+    store.settle()
+    array[0] = 3.0
+    assert (before, store.float16(array)[0]) == (-9.0, 3.0)
+    store.close()
+
+
+def test_the_file_is_closed_with_its_store():
+    store = Spill()
+    store.float16(ARRAYS["a vector"])
+    file = store._file
+    del store
+    gc.collect()
+    assert file.closed
