@@ -54,8 +54,7 @@ def given_weights(
     def check(found: Checkpoint) -> None:
         if texts and not found.has_tokenizer:
             raise ArgumentError(f"--prompts {prompts}: the checkpoint {source} has no tokenizer")
-        if not found.gguf_file:  # transformers maps its names and shapes while it reads it
-            check_fitness(found, texts)
+        check_fitness(found, texts)
 
     found = checkpoint.inspect_checkpoint(
         source, revision, allow_pickle=allow_pickle, trust_remote_code=trust_remote_code, check=check

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import tempfile
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,9 +15,56 @@ from harness.errors import ExportError
 from harness.export.build import quiet_transformers
 from harness.system.text import plural, squeezed
 from harness.zoo.catalog import IMPLEMENTATIONS
+from harness.zoo.checkpoint.gguf_header import read_header
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harness.zoo.checkpoint import Checkpoint
+
+
+def gguf_configuration(checkpoint: Checkpoint) -> Any:
+    """Return the transformers configuration that a GGUF file's keys describe.
+
+    Raises
+    ------
+    ExportError: if transformers cannot read it.
+    """
+    from transformers import AutoConfig
+
+    known = {"use_cache": False, "vocab_size": checkpoint.fields["vocab_size"]}
+    header = read_header(Path(checkpoint.folder, checkpoint.gguf_file))
+    with one_line_errors(checkpoint), tempfile.TemporaryDirectory(prefix="ane-harness-") as folder:
+        header.write_short(Path(folder, checkpoint.gguf_file))
+        return AutoConfig.from_pretrained(folder, **IMPLEMENTATIONS, **known, **_options(checkpoint))
+
+
+def _options(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"gguf_file": checkpoint.gguf_file, "local_files_only": True}
+
+
+@contextlib.contextmanager
+def one_line_errors(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn any exception into an ExportError that names the file; print nothing, such as a progress bar a tensor."""
+    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()), _one_map_of_names():
+        try:
+            yield
+        except Exception as error:  # transformers, torch and gguf raise errors of many kinds
+            reason = squeezed(error)[:300]
+            raise ExportError(f"{checkpoint.source}: cannot be loaded: {type(error).__name__}: {reason}") from error
+
+
+@contextlib.contextmanager
+def _one_map_of_names() -> Iterator[None]:
+    """Have gguf make its map of tensor names once: transformers asks for the same one for each module of a network."""
+    import gguf
+
+    original = gguf.get_tensor_name_map
+    gguf.get_tensor_name_map = cache(original)
+    try:
+        yield
+    finally:
+        gguf.get_tensor_name_map = original
 
 
 def load_gguf(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -27,19 +77,13 @@ def load_gguf(checkpoint: Checkpoint) -> torch.nn.Module:
     ------
     ExportError: if transformers cannot read it, or a weight is missing.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"gguf_file": checkpoint.gguf_file, "local_files_only": True}
-    known = {"use_cache": False, "vocab_size": checkpoint.fields["vocab_size"]}
-    with quiet_transformers(), contextlib.redirect_stderr(io.StringIO()):  # one progress bar a tensor
-        try:
-            config = AutoConfig.from_pretrained(checkpoint.folder, **IMPLEMENTATIONS, **known, **options)
-            network, info = AutoModelForCausalLM.from_pretrained(
-                checkpoint.folder, config=config, dtype=torch.float32, output_loading_info=True, **options
-            )
-        except Exception as error:  # transformers, torch and gguf raise errors of many kinds
-            reason = squeezed(error)[:300]
-            raise ExportError(f"{checkpoint.source}: cannot be loaded: {type(error).__name__}: {reason}") from error
+    config = gguf_configuration(checkpoint)
+    with one_line_errors(checkpoint):
+        network, info = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder, config=config, dtype=torch.float32, output_loading_info=True, **_options(checkpoint)
+        )
     if missing := sorted(info["missing_keys"]):
         raise ExportError(
             f"{checkpoint.source}: lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"

@@ -22,12 +22,17 @@ def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:
     """
     from harness.export import pretrained
     from harness.export.configuration import configuration
+    from harness.export.gguf_fit import check_gguf_fit
 
     question = msgspec.json.decode(body, type=Question)
+    given = question.checkpoint
     announce("check names and shapes")
-    pretrained.check_fit(question.checkpoint)
-    if question.checkpoint.has_tokenizer:
+    if given.gguf_file:  # its tokenizer takes up to 20 s to read, which a run does once
+        check_gguf_fit(given)
+        return
+    pretrained.check_fit(given)
+    if given.has_tokenizer:
         announce("check the tokenizer")
-        vocabulary = configuration(question.checkpoint).vocab_size
-        pretrained.tokenize(question.checkpoint, question.prompts or DEFAULT, vocabulary)
+        vocabulary = configuration(given).vocab_size
+        pretrained.tokenize(given, question.prompts or DEFAULT, vocabulary)
     yield from ()

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import json
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,14 +180,18 @@ def _loadable(checkpoint: Checkpoint) -> Iterator[Path]:
 
 
 def _tokenizer(checkpoint: Checkpoint) -> Any:
+    return _read_tokenizer(
+        checkpoint.folder, checkpoint.gguf_file, checkpoint.digest, trust_remote_code=checkpoint.trust_remote_code
+    )
+
+
+@lru_cache(maxsize=1)
+def _read_tokenizer(folder: str, gguf_file: str, _digest: str, *, trust_remote_code: bool) -> Any:
+    """Return a tokenizer; the last one is kept, since reading that of a GGUF file takes seconds."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(
-        checkpoint.folder,
-        trust_remote_code=checkpoint.trust_remote_code,
-        local_files_only=True,
-        **({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file else {}),
-    )
+    named = {"gguf_file": gguf_file} if gguf_file else {}
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code, local_files_only=True, **named)
 
 
 def words(checkpoint: Checkpoint, ids: Sequence[Array]) -> list[str]:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 22
 PARTIAL = ".partial-"
+_BROKEN = re.compile(r"connection broken by '(.+)': ")
+_OBJECT = re.compile(r"<[^>]*>: ")
 LIMIT_SECONDS = 3600
 """Time limit for the download of one package, in seconds."""
 
@@ -120,8 +123,12 @@ def _download(key: str, package: str, folder: Path) -> Path:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """Return pip's last error message, or its last line."""
+    """Return why pip fetched nothing: a broken connection, or its last error message, or its last line."""
     said = [line.strip() for line in lines if line.strip()]
+    if broken := [found[1] for line in said if (found := _BROKEN.search(line))]:
+        return f"the registry does not answer: {_OBJECT.sub('', broken[-1])[:300]}"
+    if any("(from versions: none)" in line for line in said):
+        return "the registry does not have it, or does not answer"
     errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR: ")]
     return (errors or said or ["it said nothing"])[-1][:300]
 

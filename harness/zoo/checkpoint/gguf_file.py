@@ -159,6 +159,13 @@ def _check_tensors(source: str, header: Header) -> None:
     if embedding is None:
         raise CheckpointError(f"{source}: not a whole GGUF file: token_embd.weight is missing")
     _expect(source, f"{name}.embedding_length", header, embedding.dimensions[0])
+    tokens, rows = header.keys.get("tokenizer.ggml.tokens", 0), embedding.dimensions[-1]
+    if tokens > rows:
+        raise CheckpointError(
+            f"{source}: not a whole GGUF file: its tokenizer has {tokens:,} tokens, its embedding {rows:,} rows"
+        )
+    if tokens and "tokenizer.ggml.model" not in header.keys:
+        raise CheckpointError(f"{source}: not a whole GGUF file: it holds tokens, but tokenizer.ggml.model is missing")
 
 
 def _expect(source: str, key: str, header: Header, found: int) -> None:

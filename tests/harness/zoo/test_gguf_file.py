@@ -7,18 +7,22 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig
 
-from harness.errors import CheckpointError
+from harness.errors import CheckpointError, ExportError
 from harness.export import pretrained
+from harness.export.dequantised import gguf_configuration
+from harness.export.gguf_fit import check_gguf_fit
 from harness.export.weight_range import weight_problem
 from harness.zoo.catalog import load_zoo
 from harness.zoo.checkpoint import gguf_file, inspect_checkpoint, spec_of
+from tests.harness.command_line import harness
 
 WIDTH, INNER, HEADS, WORDS, LAYERS = 32, 64, 4, 48, 2
 
 
-def write(path, architecture="llama", layers=LAYERS, spoilt=None):
-    """Write a Llama of seeded weights as GGUF, and return its tensors."""
+def write(path, architecture="llama", layers=LAYERS, spoilt=None, lacking=(), tokens=0, **shaped):
+    """Write a Llama of seeded weights as GGUF, and return its tensors; some may be left out or have another shape."""
     import gguf
 
     rng = np.random.default_rng(0)
@@ -38,6 +42,9 @@ def write(path, architecture="llama", layers=LAYERS, spoilt=None):
         shapes |= {f"blk.{layer}.{name}": (WIDTH,) for name in ("attn_norm", "ffn_norm")}
         shapes |= {f"blk.{layer}.{name}": (INNER, WIDTH) for name in ("ffn_gate", "ffn_up")}
         shapes[f"blk.{layer}.ffn_down"] = (WIDTH, INNER)
+    shapes = {name: shape for name, shape in (shapes | shaped).items() if name not in lacking}
+    if tokens:
+        writer.add_token_list([f"word{number}" for number in range(tokens)])
     tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     if spoilt:
         tensors[spoilt].flat[0] = np.nan
@@ -116,6 +123,63 @@ def test_a_damaged_header_is_refused_or_says_the_same(small, tmp_path):
         except CheckpointError:
             refused += 1
     assert refused > 100
+
+
+def test_a_magic_or_a_length_that_is_garbled_is_refused(small, tmp_path):
+    whole = small[0].read_bytes()
+    path = tmp_path / "garbled.gguf"
+    spoilt = [b"GGML" + whole[4:]]
+    spoilt += [whole[:at] + b"\xff" * 8 + whole[at + 8 :] for at in (8, 16, 24)]  # tensors, keys, the first key
+    for content in spoilt:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"garbled\.gguf: not a (whole )?GGUF file: "):
+            inspect_checkpoint(str(path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"lacking": ("blk.1.ffn_up", "blk.1.attn_q")}, "lacks 2 tensors of the model, among them blk.1."),
+        ({"lacking": ("output_norm",)}, "lacks 1 tensor of the model, among them output_norm.weight"),
+        ({"blk.0.ffn_down": (WIDTH, INNER // 2)}, "blk.0.ffn_down.weight has 1,024 elements, its keys say 2,048"),
+    ],
+)
+def test_a_tensor_that_is_missing_or_of_another_size_is_named(tmp_path, changes, said):
+    write(tmp_path / "less.gguf", **changes)
+    checkpoint = inspect_checkpoint(str(tmp_path / "less.gguf"))
+    with pytest.raises(ExportError, match=rf"less\.gguf: not a whole GGUF file: {said}"):
+        check_gguf_fit(checkpoint)
+
+
+def test_a_whole_file_with_or_without_a_head_of_its_own_fits(small, tmp_path):
+    check_gguf_fit(inspect_checkpoint(str(small[0])))
+    write(tmp_path / "tied.gguf", lacking=("output",))
+    check_gguf_fit(inspect_checkpoint(str(tmp_path / "tied.gguf")))
+
+
+def test_a_short_copy_describes_the_same_configuration(small):
+    checkpoint = inspect_checkpoint(str(small[0]))
+    whole = AutoConfig.from_pretrained(small[0].parent, gguf_file=small[0].name)
+    short = gguf_configuration(checkpoint)
+    for name in ("hidden_size", "num_hidden_layers", "rms_norm_eps", "rope_parameters", "tie_word_embeddings"):
+        assert getattr(short, name) == getattr(whole, name)
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    write(tmp_path / "other.gguf", tokens=WORDS + 1)
+    with pytest.raises(CheckpointError, match="its tokenizer has 49 tokens, its embedding 48 rows"):
+        inspect_checkpoint(str(tmp_path / "other.gguf"))
+
+
+@pytest.mark.parametrize("command", [("run", "--checkpoint"), ("bench", "--checkpoint"), ("engine", "--checkpoint")])
+def test_a_command_refuses_it_before_a_run_begins(command, small, tmp_path):
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(small[0].read_bytes()[:-64])
+    results = () if command[0] == "engine" else ("--results", tmp_path / "results")
+    done = harness(*command, path, *results)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"{path}: truncated: tensor " in done.stderr
+    assert not (tmp_path / "results").exists()
 
 
 def test_an_architecture_that_transformers_does_not_read_is_refused(tmp_path):
