@@ -213,14 +213,20 @@ def reference_model(zoo_case: ZooCase, converted: ct.models.MLModel, numeric_pol
 
 
 @pytest.fixture(scope="session")
-def outcome(exported: ExportedModel, reference_model: ReferenceModel) -> str:
-    """Return the quality of the output beside float32 PyTorch's: fine, degraded, collapsed or not finite."""
+def outcome(zoo_case: ZooCase, exported: ExportedModel, reference_model: ReferenceModel) -> str:
+    """Return the quality of the output beside float32 PyTorch's: fine, degraded, collapsed or not finite.
+
+    The test fails if float32 PyTorch's own logits are not sound, such as all zero: no output can be held against them.
+    """
     from harness.measure.metrics import measure
     from harness.measure.model_precision import Trial
     from harness.records.outcomes import outcome_of
 
     (logits,) = reference_model.predict(exported.inputs).values()
-    return outcome_of(measure(Trial.of(exported).expected[0], logits[0]))
+    trial = Trial.of(exported)
+    if trial.problem:
+        pytest.fail(f"{zoo_case.id}: {trial.problem}", pytrace=False)
+    return outcome_of(measure(trial.expected[0], logits[0]))
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from harness.bench.condition import condition
 from harness.bench.latency import Sample, Side, Stopwatch
 from harness.bench.messages import Checked, Item, Loaded, Measure, Planned, Refused, Remark, Seen, Taken, encode
 from harness.measure import metrics
-from harness.records.outcomes import outcome_of
+from harness.measure.model_precision import Trial, measure_with
+from harness.records.outcomes import outcome_of, worst
 from harness.runtime import open_executor
 from harness.system.text import squeezed
 
@@ -75,6 +76,7 @@ class _Measurement:
         files = [part.inputs or job.values.inputs for part in job.parts]
         read = {path: _arrays(path) for path in dict.fromkeys(files)}
         self.inputs = [read[path] for path in files]
+        self.trial = Trial.from_arrays(_arrays(job.values.trial)) if job.values.trial else None
         self.ready: dict[int, tuple[Executor, Any]] = {}
 
     def run(self) -> Iterator[Item]:
@@ -104,6 +106,7 @@ class _Measurement:
             start = time.perf_counter()
             outputs = executor.predict(self.inputs[part], state)
             first = time.perf_counter() - start
+            over_runs = {} if self.trial is None else measure_with(self.trial, {"main": executor})
         except Exception as error:  # noqa: BLE001 - whatever a program does, the others are measured
             yield Refused(part, f"{type(error).__name__}: {squeezed(error)}", output_since(begin))
             return
@@ -116,9 +119,9 @@ class _Measurement:
             return
         self.ready[part] = executor, state
         yield Loaded(part, executor.name, seconds, _machine(executor))
-        yield self._checked(part, outputs, first)
+        yield self._checked(part, outputs, first, over_runs)
 
-    def _checked(self, part: int, outputs: dict[str, Array], first: float) -> Checked:
+    def _checked(self, part: int, outputs: dict[str, Array], first: float, over_runs: dict[str, float]) -> Checked:
         actual = next(iter(outputs.values()))
         if self.job.values.keep and part == 0:
             np.savez(self.job.values.keep, actual)
@@ -127,8 +130,9 @@ class _Measurement:
             with np.load(path) as stored:
                 expected = next(iter(stored.values()))
         found = metrics.measure(expected, actual) if expected is not None else {}
-        finite = {name: value if np.isfinite(value) else None for name, value in found.items()}
-        return Checked(part, first, finite, outcome_of(finite), not_finite(actual))
+        outcome = worst(outcome_of(found), outcome_of(over_runs))
+        finite = {name: value if np.isfinite(value) else None for name, value in (found or over_runs).items()}
+        return Checked(part, first, finite, outcome, not_finite(actual))
 
     def _timed(self) -> Iterator[Item]:
         order = list(self.ready)

@@ -11,6 +11,7 @@ from harness.plan.run_plan import Case, Options
 from harness.records.machine import Condition
 from harness.records.predictions import Prediction
 from harness.records.schema import Facts
+from harness.run.failure import Failure
 from harness.runtime import Source
 from harness.runtime.compute_plan import PlannedOp
 from harness.zoo.catalog import ModelSpec
@@ -37,14 +38,14 @@ class Prepare(msgspec.Struct, frozen=True):
 
 
 class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
-    """One case has its package, or a reason why it has none."""
+    """One case has its package, or the failure why it has none."""
 
     case: Case
     package: str = ""
     norms: tuple[str, ...] = ()
     """Names of its norms' results."""
     seconds: dict[str, float] = {}
-    reason: str = ""
+    failure: Failure | None = None
     expected: str = ""
     """The file of its own expected output, if it differs from the others'."""
     facts: Facts | None = None
@@ -64,8 +65,11 @@ class Values(msgspec.Struct, frozen=True, tag="values"):
 
     inputs: str
     """The model's inputs by name."""
-    expected: str
-    """The output it is compared with: that of the float32 PyTorch model, or of another program; empty for none."""
+    expected: str = ""
+    """The output of one predict that the programs' are compared with, such as another program's; empty for none."""
+    trial: str = ""
+    """The arrays of a :class:`harness.measure.model_precision.Trial`: the model's runs, with the float32 PyTorch
+    model's logits, which the programs' outcome depends on; empty for none."""
     keep: str = ""
     """The file in which a measurement keeps its first program's output."""
 

@@ -87,8 +87,8 @@ class Planner:
             request = Prepare(spec, options, options.cases(), folder)
             made = [item for item in self._ask(PREPARE, request, spec.key) if isinstance(item, Prepared)]
             for one in made:
-                if one.reason:
-                    raise ExecutorError(one.reason)
+                if one.failure is not None:
+                    raise ExecutorError(one.failure.reason)
             return [
                 self._plan(one.case.title, one.package, one.norms, units or VARIANTS[one.case.variant].compute_units)
                 for one in made

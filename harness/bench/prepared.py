@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from harness.bench.messages import Prepared, Values, WideProgram
 from harness.bench.outcome import Program
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from harness.bench import messages
     from harness.plan.run_plan import Case
     from harness.records.predictions import Prediction
+    from harness.run.failure import Failure
     from harness.workers import End
 
 
@@ -20,7 +23,7 @@ class Preparation:
 
     def __init__(self) -> None:
         self.programs: dict[Case, Program] = {}
-        self.reasons: dict[Case, str] = {}
+        self.failures: dict[Case, Failure] = {}
         self.values: Values | None = None
         self.wide = ""
         self.predictions: dict[Case, tuple[Prediction, ...]] = {}
@@ -31,8 +34,8 @@ class Preparation:
             self.values = item
         elif isinstance(item, WideProgram):
             self.wide = item.package
-        elif isinstance(item, Prepared) and item.reason:
-            self.reasons[item.case] = item.reason
+        elif isinstance(item, Prepared) and item.failure is not None:
+            self.failures[item.case] = item.failure
         elif isinstance(item, Prepared):
             self.predictions[item.case] = item.predictions
             self.programs[item.case] = Program(
@@ -48,10 +51,10 @@ class Preparation:
                 inputs=item.inputs,
             )
 
-    def failure(self, case: Case, end: End) -> dict[str, str]:
-        """Return status, reason and log of a case that has no package."""
-        if case in self.reasons:
-            return {"status": "failed", "reason": self.reasons[case]}
+    def failure(self, case: Case, end: End) -> dict[str, Any]:
+        """Return status, reason, outcome, marks and log of a case that has no package."""
+        if case in self.failures:
+            return msgspec.structs.asdict(self.failures[case])
         return {"status": "failed" if end.status == "ok" else end.status, "reason": end.reason, "log": end.log}
 
 

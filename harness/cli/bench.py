@@ -182,5 +182,9 @@ def _numbers(text: str | None, option: str) -> tuple[int, ...]:
 
 
 def _fail_if_any(records: Sequence[Record]) -> None:
-    if any(record.status != "ok" for record in records):
+    """Exit with 1 if a row failed, or with 2 if all were skipped."""
+    statuses = {record.status for record in records}
+    if not statuses <= {"ok", "skipped"}:
         raise typer.Exit(1)
+    if statuses == {"skipped"}:
+        raise typer.Exit(2)

@@ -17,6 +17,7 @@ from harness.judge.standing import Standing, standing, with_standing
 from harness.records import accepted as accepted_changes
 from harness.records import listing, predictions, regime_errors
 from harness.records.lookup import BASELINES, check_readable, find, runs
+from harness.records.outcomes import is_broken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -68,7 +69,12 @@ class Night:
 
     @property
     def is_worse(self) -> bool:
-        """Whether a figure got worse and is not accepted, which is exit code 1."""
+        """Whether a figure got worse and is not accepted, which is exit code 1.
+
+        With nothing to compare with, a row whose output is broken is enough.
+        """
+        if self.base is None and any(is_broken(record.status, record.outcome) for record in self.run.records):
+            return True
         return any(verdict.kind == "regression" for verdict in self.verdicts or ())
 
 

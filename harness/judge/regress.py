@@ -20,6 +20,7 @@ from harness.judge.severity import in_order
 from harness.judge.times import Rules, Times, apart, control_of, controls, judge_times, machine
 from harness.measure.metrics import tolerances
 from harness.records.baselines import Expectation, Tolerance
+from harness.records.outcomes import is_broken
 from harness.records.schema import ROW, Record
 from harness.records.verdicts import Verdict
 from harness.system.text import plural
@@ -196,7 +197,10 @@ def _not_comparable(base: Row, candidate: Row) -> Verdict:
     if not differing:
         was, now = base.about.definition, candidate.about.definition
         differing = [f"another definition ({was[:12]} before, {now[:12]} now): the checkpoint or its inputs changed"]
-    return Pair(base.about, candidate.about, base.key).verdict("not comparable", "row", "; ".join(differing))
+    pair, why = Pair(base.about, candidate.about, base.key), "; ".join(differing)
+    if (broken := _broken(candidate)) and not _broken(base):
+        return pair.verdict("regression", "row", f"is {broken}; was {base.about.status}, measured otherwise: {why}")
+    return pair.verdict("not comparable", "row", why)
 
 
 def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Verdict]:
@@ -216,4 +220,14 @@ def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Ver
 
 def _new(row: Row, where: str) -> Verdict:
     pair = Pair(row.about, row.about, row.key)
+    if broken := _broken(row):
+        return pair.verdict("regression", "row", f"is new, and {broken}")
     return pair.verdict("not comparable", "row", f"is new: {where} has no such row to compare with")
+
+
+def _broken(row: Row) -> str:
+    """Return the status and the reason of a row whose output is broken, whatever it is compared with; "" of others."""
+    about = row.about
+    if not is_broken(about.status, about.outcome):
+        return ""
+    return f"{about.status}: {about.reason}" if about.reason else about.status

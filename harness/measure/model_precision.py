@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.convert.conversion import Converted
     from harness.export import ExportedModel
+    from harness.runtime import Executor
 
     Array = np.ndarray[Any, Any]
 
@@ -55,11 +56,11 @@ class Trial:
     @property
     def problem(self) -> str:
         """Why the PyTorch model's logits cannot be compared with; empty if they are sound."""
-        for logits in self.expected:
-            if bad := int(logits.size - np.isfinite(logits).sum()):
-                return f"{bad:,} of {logits.size:,} logits of the float32 PyTorch model are NaN or infinite"
-            if not logits.any():
-                return "every logit of the float32 PyTorch model is zero"
+        found = (logits_problem(*pair) for pair in zip(self.runs, self.expected, strict=True))
+        if problem := next(filter(None, found), ""):
+            return problem
+        if self.reading is not None and (bad := int((self.reading.choices < 0).sum())):
+            return f"the float32 PyTorch model's logits of {bad:,} tokens of the text are NaN or infinite"
         return ""
 
     def arrays(self) -> dict[str, Array]:
@@ -86,6 +87,35 @@ class Trial:
         )
 
 
+EQUAL = 1e-5
+"""Logits that differ by no more than this share of the largest are equal: float32 sums differ by less, and float16,
+whose numbers are 1e-3 apart, gives one number for all."""
+
+
+def logits_problem(tokens: Array, logits: Array) -> str:
+    """Return a sentence on logits that are not finite, or that say nothing of the next token; "" if they are sound.
+
+    A program that agrees with such logits would be called fine, although the model is broken.
+
+    Parameters
+    ----------
+    tokens: int32, (1, n).
+    logits: those of the float32 PyTorch model, (n, vocabulary).
+    """
+    model = "of the float32 PyTorch model"
+    if bad := int(logits.size - np.isfinite(logits).sum()):
+        return f"{bad:,} of {logits.size:,} logits {model} are NaN or infinite"
+    largest = np.abs(logits).max(axis=-1)
+    if zero := int((largest == 0).sum()):
+        every = f"every logit {model} is zero"
+        return every if zero == len(logits) else f"all logits {model} are zero at {zero:,} of {len(logits):,} tokens"
+    if logits.shape[-1] > 1 and bool((np.ptp(logits, axis=-1) <= EQUAL * largest).all()):
+        return f"the logits {model} are equal over the whole vocabulary, so that they name no next token"
+    if len(np.unique(tokens)) > 1 and bool((np.ptp(logits, axis=0) <= EQUAL * largest.max()).all()):
+        return f"the logits {model} are the same at every token, so that they do not depend on the input"
+    return ""
+
+
 def measure(trial: Trial, model: Converted | str, policy: str) -> dict[str, float]:
     """Return the precision of a converted model over every run, executed by the reference executor.
 
@@ -95,7 +125,11 @@ def measure(trial: Trial, model: Converted | str, policy: str) -> dict[str, floa
     model: the converted model, or a package's path.
     policy: the executor's precision policy.
     """
-    executors = executors_of(trial, model, policy)
+    return measure_with(trial, executors_of(trial, model, policy))
+
+
+def measure_with(trial: Trial, executors: Mapping[str, Executor]) -> dict[str, float]:
+    """Return the precision over every run of what some executors compute, one for each function of the program."""
     runs = []
     for tokens, logits in zip(trial.runs, trial.expected, strict=True):
         positions, actual = feed(executors, trial.shape, tokens)

@@ -94,6 +94,11 @@ def rank(outcome: str) -> int:
     return OUTCOMES.index(outcome) if outcome in OUTCOMES else 0
 
 
+def is_broken(status: str, outcome: str) -> bool:
+    """Return whether a row's output is broken by itself, whatever it is compared with."""
+    return status == "wrong" or outcome == NOT_FINITE
+
+
 def is_fault(outcome: str, *, plain: bool, compressed: bool) -> bool:
     """Return whether an outcome makes a row wrong.
 

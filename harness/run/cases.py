@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import HarnessError, NotFiniteError, OutputError, UnsuitedShapeError
+from harness.errors import HarnessError, OutputError
 from harness.measure.metrics import not_computed
 from harness.plan import run_plan
-from harness.records.outcomes import COLLAPSED, NOT_FINITE, is_fault, outcome_of, outcome_of_text, worst
+from harness.records.outcomes import COLLAPSED, is_fault, outcome_of, outcome_of_text, worst
 from harness.records.schema import Facts
 from harness.run import sentences
 from harness.run.cache import Cache, default_folder, digest, files_digest
+from harness.run.failure import failure_of
 from harness.run.steps import Steps
-from harness.workers.memory import is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -71,7 +71,8 @@ def run_model(
         try:
             yield model.run(case, steps, last=number == len(chosen))
         except HarnessError as error:
-            yield run_plan.record(spec, options, case, **steps.figures(), **_failure(error))
+            fields = msgspec.structs.asdict(failure_of(error))
+            yield run_plan.record(spec, options, case, **steps.figures(), metrics=not_computed(), **fields)
 
 
 def weights_of(checkpoint: Checkpoint | None) -> str:
@@ -104,15 +105,6 @@ def key(spec: ModelSpec, options: Options, case: Case, weights: str = "") -> str
             "case": msgspec.to_builtins(case),
         }
     )
-
-
-def _failure(error: HarnessError) -> dict[str, Any]:
-    fields = {"metrics": not_computed(), "reason": str(error)}
-    if isinstance(error, UnsuitedShapeError):
-        return {**fields, "status": "skipped"}
-    if isinstance(error, NotFiniteError):
-        return {**fields, "status": "failed", "outcome": NOT_FINITE, "marks": ("weights that are not finite",)}
-    return {**fields, "status": "out of memory" if is_refusal(error) else "failed"}
 
 
 def _is_fault(outcome: str, case: Case) -> bool:

@@ -146,7 +146,7 @@ class Maker:
     def _rescale(self, case: Case) -> Callable[[ExportedModel], Any] | None:
         """Return a function that gives each function's rescale; calibration runs the model's own tokens or prompts."""
         choice = run_plan.rescale_of(self.spec, self.options, case)
-        if choice == "off":
+        if choice == "off" or self.trial.problem:  # no factor brings values that are not finite into range
             return None
         if choice != "auto":
             return lambda _: factor(choice)

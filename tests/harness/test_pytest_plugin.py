@@ -72,6 +72,23 @@ def test_the_outcome_is_the_records(project):
     project.run_tests("--zoo", "llama", "--variant", "on,off").assert_outcomes(passed=2)
 
 
+def test_a_model_whose_own_logits_are_broken_has_no_outcome(project):
+    project.makeconftest(
+        """
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def exported(exported):
+            exported.module.network.lm_head.weight.data.zero_()
+            return exported
+        """
+    )
+    project.makepyfile("def test_outcome(outcome): pass")
+    done = project.run_tests("--zoo", "llama")
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["*llama-on-layer_norm: every logit of the float32 PyTorch model is zero*"])
+
+
 def test_a_lowering_is_part_of_a_variant(project):
     project.makepyfile(
         """

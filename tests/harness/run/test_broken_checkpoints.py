@@ -1,68 +1,72 @@
-"""Checkpoints that no row may call ok: weights and logits that are not finite, or all zeros."""
+"""Checkpoints that no row of a run may call ok: weights and logits that are not finite, or that say nothing."""
 
 from __future__ import annotations
 
 import math
 
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.measure.metrics import METRICS
-from harness.plan.run_plan import Options
 from harness.run.cases import run_model
-from harness.zoo.catalog import load_zoo
-from harness.zoo.checkpoint import inspect_checkpoint, spec_of
+from tests.harness.broken_checkpoints import (
+    BIAS,
+    BROKEN_IN_FLOAT16,
+    BROKEN_IN_FLOAT32,
+    EMBEDDING,
+    GAMMA,
+    HEAD,
+    NOT_FINITE_WEIGHTS,
+    UP,
+    plan,
+    save,
+    spoil,
+)
 from tests.harness.cli.test_verdicts import harness
 from tests.harness.example_records import write_run
-from tests.harness.zoo.checkpoints import change
-
-ZOO = load_zoo()
-UP, GAMMA, HEAD = "model.layers.0.mlp.up_proj.weight", "model.norm.weight", "lm_head.weight"
-EMBEDDING, BIAS = "model.embed_tokens.weight", "model.layers.1.self_attn.q_proj.bias"
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """Return a checkpoint of two layers, with biases and a head of its own."""
-    torch.manual_seed(7)
-    config = LlamaConfig(
-        vocab_size=96,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        attention_bias=True,
-        max_position_embeddings=64,
-    )
-    LlamaForCausalLM(config).eval().save_pretrained(tmp_path / "small")
-    return tmp_path / "small"
+def name_of(value):
+    return getattr(value, "__name__", str(value))
 
 
 def rows(folder, variants=("on",), **more):
-    checkpoint = inspect_checkpoint(str(folder))
-    options = Options(variants, size="full", checkpoint=checkpoint, sequence_length=8, **more)
-    return list(run_model(spec_of(checkpoint, ZOO), options, lambda _: None))
-
-
-def spoil(folder, name, place, value):
-    change(folder, lambda found: found[name].__setitem__(place, value))
+    return list(run_model(*plan(folder, variants, **more), lambda _: None))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", [EMBEDDING, UP, GAMMA, BIAS, HEAD])
-def test_a_weight_that_is_not_finite_fails_every_row(folder, name, value):
-    spoil(folder, name, -1, value)  # the embedding's last row is one that no token reaches
-    for row in rows(folder, ("off", "on")):
+def test_a_weight_that_is_not_finite_fails_every_row(tmp_path, name, value):
+    spoil(save(tmp_path), name, -1, value)  # the embedding's last row is one that no token reaches
+    for row in rows(tmp_path, ("off", "on")):
         assert (row.status, row.outcome, row.marks) == ("failed", "not finite", ("weights that are not finite",))
         assert f"weights that are NaN or infinite: {name} (" in row.reason
         assert row.metrics == dict.fromkeys(METRICS)
 
 
-def test_a_weight_beyond_float16_is_wrong_unless_it_is_rescaled(folder):
-    spoil(folder, UP, (0, 0), 1e5)
-    (kept,) = rows(folder, rescale="off")
+@pytest.mark.parametrize("damage", NOT_FINITE_WEIGHTS, ids=name_of)
+def test_weights_that_are_not_finite_are_found_wherever_they_are(tmp_path, damage):
+    damage(tmp_path)
+    for row in rows(tmp_path, ("off", "on", "cpu")):
+        assert (row.status, row.outcome) == ("failed", "not finite")
+
+
+@pytest.mark.parametrize(("damage", "reason"), BROKEN_IN_FLOAT32.items(), ids=name_of)
+def test_logits_that_float32_breaks_are_wrong_in_every_variant(tmp_path, damage, reason):
+    damage(tmp_path)
+    for row in rows(tmp_path, ("off", "on", "cpu")):
+        assert (row.status, reason in row.reason) == ("wrong", True), row.reason
+
+
+@pytest.mark.parametrize(("damage", "outcome"), BROKEN_IN_FLOAT16.items(), ids=name_of)
+def test_logits_that_float16_breaks_are_wrong(tmp_path, damage, outcome):
+    damage(tmp_path)
+    (row,) = rows(tmp_path)
+    assert (row.status, row.outcome) == ("wrong", outcome), row.reason
+
+
+def test_a_weight_beyond_float16_is_wrong_unless_it_is_rescaled(tmp_path):
+    spoil(save(tmp_path), UP, (0, 0), 1e5)
+    (kept,) = rows(tmp_path, rescale="off")
     assert (kept.status, kept.outcome, kept.metrics["rel_l2"]) == (
         "wrong",
         "not finite",
@@ -70,20 +74,21 @@ def test_a_weight_beyond_float16_is_wrong_unless_it_is_rescaled(folder):
     )
     assert "--rescale auto keeps the values below it" in kept.reason
     assert any(f"65,504: {UP} (up to 1e+05)" in mark for mark in kept.marks)
-    (scaled,) = rows(folder)
+    (scaled,) = rows(tmp_path)
     assert (scaled.status, scaled.outcome) == ("ok", "fine")
 
 
-def test_logits_that_are_all_zero_are_wrong_in_every_variant(folder):
-    spoil(folder, HEAD, slice(None), 0.0)
-    for row in rows(folder, ("off", "on", "cpu")):
-        assert (row.status, row.outcome) == ("wrong", "collapsed")
-        assert row.reason == "every logit of the float32 PyTorch model is zero"
-
-
-def test_no_broken_row_is_taken_as_an_expectation(folder, tmp_path):
-    spoil(folder, UP, (0, 0), math.inf)
-    write_run(tmp_path, "20260101", rows(folder))
-    code, out, _ = harness("expect", "--update", "--results", tmp_path)
+def test_no_broken_row_is_taken_as_an_expectation_or_passes_a_comparison(tmp_path):
+    sound, broken, results = tmp_path / "sound", tmp_path / "broken", tmp_path / "results"
+    spoil(save(broken), UP, (0, 0), math.inf)
+    write_run(results, "20260101T000000.000000Z", rows(save(sound)))
+    write_run(results, "20260102T000000.000000Z", rows(broken))
+    code, out, _ = harness("expect", "--update", "--results", results)
     assert (code, "its output is not finite" in out) == (0, True)
-    assert not (tmp_path / "baselines").exists() or not list((tmp_path / "baselines").iterdir())
+    assert not (results / "baselines").exists() or not list((results / "baselines").iterdir())
+    code, out, _ = harness("compare", "latest~1", "latest", "--results", results)
+    assert (code, "weights that are NaN or infinite" in out) == (1, True)
+    code, out, _ = harness("history", "--metric", "outcome", "--all", "--results", results)
+    assert (code, "not finite" in out) == (0, True), out
+    code, out, err = harness("nightly", "--results", results)
+    assert (code, "Not compared; 1 row of 1 is not ok" in out + err) == (1, True), out + err
