@@ -22,12 +22,15 @@ pytest_plugins = ("harness.pytest_plugin", "pytester")
 
 LEDGER = pytest.StashKey[Ledger]()
 CACHE = pytest.StashKey[TemporaryDirectory]()
+OWN_CACHE = "ANE_HARNESS_OWN_CACHE"
+"""The variable that keeps the user's ``ANE_HARNESS_CACHE``, for the tests of fetched weights; workers inherit it."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[LEDGER] = Ledger()
     config.stash[CACHE] = TemporaryDirectory(prefix="ane-harness-cache-")
+    os.environ.setdefault(OWN_CACHE, os.environ.get("ANE_HARNESS_CACHE", ""))
     os.environ["ANE_HARNESS_CACHE"] = config.stash[CACHE].name  # tests leave the user's own cache alone
     os.environ["ANE_RMS_CHECK_PASSES"] = "1"  # what each pass requires and ensures
     logging.getLogger("coremltools").setLevel(logging.ERROR)

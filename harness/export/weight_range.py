@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_FLOAT16 = 65_504.0
+ZERO_IN_FLOAT16 = 2.0**-25
+"""The largest number that float16 rounds to zero."""
 
 
 def weight_problem(network: torch.nn.Module) -> str:
@@ -28,13 +30,16 @@ def weight_problem(network: torch.nn.Module) -> str:
 
 
 def weight_marks(network: torch.nn.Module) -> tuple[str, ...]:
-    """Return a mark on finite weights beyond float16's largest number, which become infinite in the program."""
-    wide = []
+    """Return marks on finite weights that float16 cannot hold: they become infinite, or all zero, in the program."""
+    wide, small = [], []
     for name, tensor in _tensors(network):
         largest = float(torch.nan_to_num(tensor, nan=0.0, posinf=0.0, neginf=0.0).abs().max())
         if largest > LARGEST_FLOAT16:
             wide.append(f"{name} (up to {largest:,.4g})")
-    return (f"weights beyond float16's 65,504: {some(wide)}",) if wide else ()
+        elif 0 < largest <= ZERO_IN_FLOAT16:
+            small.append(f"{name} (up to {largest:,.4g})")
+    found = {"weights beyond float16's 65,504": wide, "weights that are all zero in float16": small}
+    return tuple(f"{what}: {some(names)}" for what, names in found.items() if names)
 
 
 def _tensors(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

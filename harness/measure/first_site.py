@@ -53,8 +53,14 @@ class FirstSite:
     largest: float
     """Largest magnitude of the value in float32."""
 
-    def sentence(self, policy: str) -> str:
-        """Return the finding and its mend as one clause."""
+    def sentence(self, policy: str, left: str = "") -> str:
+        """Return the finding and its mend as one clause.
+
+        Parameters
+        ----------
+        policy: that of the run.
+        left: why ``--rescale auto`` left values above float16 as they are; empty if it did not.
+        """
         layer = next((f"layer {part}, " for part in self.module.split(".") if part.isdecimal()), "")
         place = f"{layer}{self.module} ({self.op_type} {self.name})" if self.module else f"{self.op_type} {self.name}"
         what = {
@@ -63,13 +69,18 @@ class FirstSite:
             "zeros": "rows of its value are all zeros",
             "deviation": "its value leaves float32's",
         }[self.fault]
-        return f"it goes wrong first at {place}: {what}, in float32 it reaches {self.largest:,.4g}; {self.mend(policy)}"
+        reached, mend = f"{self.largest:,.4g}", self.mend(policy, left)
+        return f"it goes wrong first at {place}: {what}, in float32 it reaches {reached}; {mend}"
 
-    def mend(self, policy: str) -> str:
+    def mend(self, policy: str, left: str = "") -> str:
         """Return the mend to try."""
         if self.op_type in ACCUMULATING and POLICIES[policy].narrow:
             names = " or ".join(name for name, one in STRATEGIES.items() if one.rescales_rows)
             return f"a sum exceeds float16 within this op: --lowering {names} keeps it in range"
+        if self.largest < NORMAL:
+            return "float16's smallest normal number is 6.1e-05: larger weights keep the values above it"
+        if left:
+            return f"float16 ends at 65,504, and --rescale auto does not change it: {left}"
         return "float16 ends at 65,504: --rescale auto keeps the values below it"
 
 

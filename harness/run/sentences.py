@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from harness.run.steps import Steps
 
 
+LEFT = "left as it is: "
+"""The beginning of the reason of a region that ``--rescale auto`` did not scale."""
+
+
 def misread(text: TextRecord | None, outcome: str) -> str:
     """Return the sentence on a program that is fine on the prompts, but not on the text."""
     ours, theirs = (
@@ -30,7 +34,8 @@ def lost(made: Made, policy: str, outcome: str, title: str, steps: Steps) -> str
 
     with steps.timed("explain", f"find where {title} goes wrong"):
         site = first_site(made.trial, made.converted, policy)
-    where = site.sentence(policy) if site else "no op of the program leaves float32 by itself"
+    left = next((one.reason for one in made.facts.rescaled if one.factor == 1 and one.reason), "")
+    where = site.sentence(policy, left.removeprefix(LEFT)) if site else "no op of the program leaves float32 by itself"
     return f"the output is {outcome}: {where}"
 
 

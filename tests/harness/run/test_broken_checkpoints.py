@@ -17,12 +17,14 @@ from tests.harness.broken_checkpoints import (
     HEAD,
     NOT_FINITE_WEIGHTS,
     UP,
+    logits_of_the_last_token_beyond_float16,
     plan,
     save,
     spoil,
 )
 from tests.harness.cli.test_verdicts import harness
 from tests.harness.example_records import write_run
+from tests.harness.zoo.checkpoints import change
 
 
 def name_of(value):
@@ -76,6 +78,20 @@ def test_a_weight_beyond_float16_is_wrong_unless_it_is_rescaled(tmp_path):
     assert any(f"65,504: {UP} (up to 1e+05)" in mark for mark in kept.marks)
     (scaled,) = rows(tmp_path)
     assert (scaled.status, scaled.outcome) == ("ok", "fine")
+
+
+def test_a_logit_that_no_rescale_changes_says_why(tmp_path):
+    logits_of_the_last_token_beyond_float16(tmp_path)
+    (row,) = rows(tmp_path)
+    assert "float16 ends at 65,504, and --rescale auto does not change it: " in row.reason
+    assert row.reason.endswith(" is an output, which keeps its size"), row.reason
+
+
+def test_weights_that_float16_makes_zero_are_marked_and_the_row_is_wrong(tmp_path):
+    change(save(tmp_path), lambda found: found[HEAD].mul_(1e-8))
+    (row,) = rows(tmp_path)
+    assert (row.status, row.outcome) == ("wrong", "collapsed")
+    assert any(mark.startswith(f"weights that are all zero in float16: {HEAD} (up to ") for mark in row.marks)
 
 
 def test_no_broken_row_is_taken_as_an_expectation_or_passes_a_comparison(tmp_path):
