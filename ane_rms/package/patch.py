@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from coremltools.converters.mil.frontend.milproto.load import load
 
-from ane_rms.package.splice import unused
+from ane_rms.package.new_names import unused
 from ane_rms.package.writer import Writer
 
 if TYPE_CHECKING:

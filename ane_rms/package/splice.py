@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ane_rms.package.new_names import unused
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -70,13 +72,3 @@ def _rename_what_stays(wanted: Sequence[Wanted], names: set[str]) -> None:
         for declared in op.proto.outputs if op is not None and len(op.outputs) > 1 else ():
             if declared.name == one.value.name:
                 declared.name = unused(f"{one.value.name}_replaced", names)
-
-
-def unused(name: str, names: set[str]) -> str:
-    """Return ``name``, with a number if it is used already, and add the result to ``names``."""
-    found, number = name, 0
-    while found in names:
-        number += 1
-        found = f"{name}_{number}"
-    names.add(found)
-    return found

@@ -9,7 +9,7 @@ from coremltools.converters.mil.backend.mil import helper
 from coremltools.converters.mil.mil import types
 from coremltools.proto import MIL_pb2
 
-from ane_rms.package.splice import unused
+from ane_rms.package.new_names import unused
 from ane_rms.package.storage import key
 
 if TYPE_CHECKING:

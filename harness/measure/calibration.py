@@ -21,7 +21,7 @@ from ane_rms import mil
 from ane_rms.rescaling.planning import FLOAT16_MAX, MATRIX_MAX, MATRIX_OPS
 from harness.errors import ConversionError
 from harness.interpreter import ReferenceModel
-from harness.measure.feed import filled
+from harness.measure.feed import MASKED, filled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from harness.export import ExportedModel
 
     Array = np.ndarray[Any, Any]
-
-INFINITE = 1e30
-"""Numbers of at least this magnitude are treated as infinities."""
 
 
 class Calibration:
@@ -169,10 +166,10 @@ class _Recorder:
     @staticmethod
     def _keep(kept: dict[str, float], name: str, size: torch.Tensor) -> None:
         largest = float(size.max())
-        if not largest < INFINITE:
+        if not largest < MASKED:
             if bool(size.isnan().any()):
                 raise ConversionError(f"calibration: {name!r} is not a number in float32")
-            finite = size[size < INFINITE]
+            finite = size[size < MASKED]
             largest = float(finite.max()) if finite.numel() else 0.0
         kept[name] = max(kept.get(name, 0.0), largest)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.interpreter.program import references
-from harness.measure.feed import feed
+from harness.measure.feed import MASKED, feed
 from harness.measure.model_precision import executors_of
 
 if TYPE_CHECKING:
@@ -32,9 +32,6 @@ SQUARING = ("square", "pow", "reduce_mean", "reduce_sum", "reduce_sum_square", "
 
 WITHIN = {*SQUARING, "add", "cast", "inverse", "maximum", "mul", "real_div", "rsqrt", "sqrt"}
 """The ops that a norm is made of."""
-
-MASKED = 1e30
-"""Magnitudes from this on are those of attention masks, whose infinity in float16 is intended."""
 
 
 class _FoundError(Exception):

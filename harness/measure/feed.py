@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
+MASKED = 1e30
+"""Magnitudes from this on stand for the infinities of attention masks, whose infinity in float16 is intended."""
+
 
 def feed(executors: Mapping[str, Executor], shape: Shape, tokens: Array) -> tuple[Array, Array]:
     """Run tokens through a program.

@@ -17,8 +17,7 @@ from ane_rms import mil
 from ane_rms.passes.strategies import STRATEGIES
 from harness.interpreter.precision import POLICIES
 from harness.measure import metrics
-from harness.measure.collapse import MASKED
-from harness.measure.feed import feed
+from harness.measure.feed import MASKED, feed
 from harness.measure.model_precision import executors_of
 from harness.records.outcomes import FINE_REL_L2, NOT_FINITE, outcome_of, rank
 
