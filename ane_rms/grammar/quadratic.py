@@ -52,6 +52,8 @@ def reduction(op: mil.Op) -> Quadratic | Refusal:
     if squares is None:
         inner = mil.base(op.x).op
         summed = "an input of the program" if inner is None else f"`{inner.op_type}`"
+        if inner is not None and inner.op_type == "cast":
+            summed = f"a cast of {mil.dtype(inner.x)}"
         return refuse(op, f"the {word} is over {summed}, not over a square")
     axes = reduced_axes(op)
     counts = [mil.shape(op.x)[axis] for axis in axes]

@@ -147,6 +147,9 @@ def unfollowed(var: mil.Var) -> Refusal:
         if isinstance(found, Refusal):
             return found
         break
+    if not mil.is_float_arithmetic(op):
+        reason = f"`{op.op_type}` has integers between the squares and their root; only float arithmetic is fused"
+        return Refusal(reason, op, "quadratic")
     if op.op_type in OTHER_SUMS:
         return Refusal(f"the squares are summed by `{op.op_type}`, not by a mean or sum over an axis", op, "quadratic")
     return Refusal(f"`{op.op_type}` stands between the mean square and its root", op, "quadratic")

@@ -86,12 +86,15 @@ def _refuse(op: mil.Op, reason: str) -> Refusal:
 
 
 def holds_mean_square(var: mil.Var) -> bool:
-    """Return whether ``var`` is computed from a mean or sum of squares by ops whose result still counts as one."""
+    """Return whether ``var`` is computed from a mean or sum of squares by ops whose result still counts as one.
+
+    Integers count here, so that a root over them is reported; :func:`squared` takes float arithmetic only.
+    """
     pending, visited = [(var, False)], set[tuple[int, bool]]()
     while pending:
         value, is_summed = pending.pop()
         op = mil.base(value).op
-        if op is None or (id(op), is_summed) in visited or not mil.is_float_arithmetic(op):
+        if op is None or (id(op), is_summed) in visited:
             continue
         visited.add((id(op), is_summed))
         if op.op_type in SUMS or (op.op_type in OTHER_SUMS and len(list(operands(op))) == 1):

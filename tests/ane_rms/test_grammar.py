@@ -43,6 +43,15 @@ def with_epsilon(x: Any) -> Any:
     return mb.add(x=mean(x), y=EPS)
 
 
+def whole(x: Any) -> Any:
+    return mb.cast(x=mb.cast(x=x, dtype="int32"), dtype="fp32")
+
+
+def integer_sum(x: Any) -> Any:
+    cut = mb.cast(x=x, dtype="int32")
+    return mb.reduce_sum(x=mb.mul(x=cut, y=cut), axes=[-1], keep_dims=True)
+
+
 def without_axis(x: Any) -> Any:
     return mb.rsqrt(x=mb.add(x=mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=False), y=EPS))
 
@@ -132,6 +141,18 @@ REFUSED = {
     "an infinite gamma": (
         lambda x: mb.mul(x=mb.mul(x=x, y=np.full(D, np.inf, np.float32)), y=mb.rsqrt(x=with_epsilon(x))),
         "gamma is not finite",
+    ),
+    "a mean square cut to an integer": (
+        lambda x: mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=whole(mean(x)), y=EPS))),
+        "`cast` has integers between the squares and their root",
+    ),
+    "a sum of squares of integers": (
+        lambda x: mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mb.cast(x=integer_sum(x), dtype="fp32"), y=EPS))),
+        "`reduce_sum` has integers between the squares and their root",
+    ),
+    "a mean of squares of integers": (
+        lambda x: mb.mul(x=x, y=mb.rsqrt(x=mb.reduce_mean(x=whole(mb.square(x=x)), axes=[-1], keep_dims=True))),
+        "the mean is over a cast of int32, not over a square",
     ),
 }
 

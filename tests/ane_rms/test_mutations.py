@@ -1,7 +1,8 @@
 """One op put in, or put in the place of another, at each stage of a norm: the passes change no value by it.
 
 A norm is five values in a row: the square, its mean, the mean with epsilon, the inverse root, the product with x. Each
-mutation acts on one of them. Both programs are executed in float64, and in float16 with sums in float32.
+mutation acts on one of them, on the value squared or on the value scaled; each replacement computes one of them by
+another op. Both programs are executed in float64, and in float16 with sums in float32.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tests.ane_rms.test_random_graphs import FLOAT64, check_float16, evaluate, r
 
 SHAPE = (4, 4, 16)
 EPSILON = np.float32(1e-3)
-STAGES = ("x", "square", "mean", "shifted", "root", "norm")
+STAGES = ("x", "scaled", "square", "mean", "shifted", "root", "norm")
 
 
 def cut(value):
@@ -75,20 +76,90 @@ MUTATIONS = {
 }
 
 
-def program(stage, mutation):
-    """Return a norm of which one value is changed by a mutation; at ``x``, the value squared, not the one scaled."""
+REPLACEMENTS = {
+    "square": {
+        "cube": lambda v, _: mb.pow(x=v, y=np.float32(3)),
+        "absolute": lambda v, _: mb.abs(x=v),
+        "times its absolute": lambda v, _: mb.mul(x=v, y=mb.abs(x=v)),
+        "times its sigmoid": lambda v, _: mb.mul(x=v, y=mb.sigmoid(x=v)),
+        "square of its tanh": lambda v, _: mb.square(x=mb.tanh(x=v)),
+        "half of a square": lambda v, _: mb.mul(x=v, y=mb.mul(x=v, y=np.float32(0.5))),
+        "integers squared": lambda v, _: squared_whole(v),
+    },
+    "mean": {
+        "sum": lambda v, _: mb.reduce_sum(x=v, axes=[-1], keep_dims=True),
+        "largest": lambda v, _: mb.reduce_max(x=v, axes=[-1], keep_dims=True),
+        "mean over positions": lambda v, _: mb.reduce_mean(x=v, axes=[1], keep_dims=True),
+        "mean over two axes": lambda v, _: mb.reduce_mean(x=v, axes=[1, 2], keep_dims=True),
+        "mean of the first half": lambda v, _: mb.reduce_mean(
+            x=mb.slice_by_size(x=v, begin=[0, 0, 0], size=[4, 4, 8]), axes=[-1], keep_dims=True
+        ),
+        "sum of squares of it": lambda v, _: mb.reduce_sum_square(x=v, axes=[-1], keep_dims=True),
+        "norm of it": lambda v, _: mb.reduce_l2_norm(x=v, axes=[-1], keep_dims=True),
+        "mean without its axis, put back": lambda v, _: mb.expand_dims(
+            x=mb.reduce_mean(x=v, axes=[-1], keep_dims=False), axes=[-1]
+        ),
+        "mean without its axis, turned": lambda v, _: mb.expand_dims(
+            x=mb.transpose(x=mb.reduce_mean(x=v, axes=[-1], keep_dims=False), perm=[1, 0]), axes=[-1]
+        ),
+        "mean of a transpose": lambda v, _: mb.reduce_mean(
+            x=mb.transpose(x=v, perm=[1, 0, 2]), axes=[-1], keep_dims=True
+        ),
+    },
+    "shifted": {
+        "less epsilon": lambda v, _: mb.sub(x=v, y=EPSILON),
+        "epsilon less it": lambda v, _: mb.sub(x=np.float32(1e4), y=v),
+        "times epsilon": lambda v, _: mb.mul(x=v, y=EPSILON),
+        "at least epsilon": lambda v, _: mb.maximum(x=v, y=EPSILON),
+        "an epsilon of each position": lambda v, _: mb.add(
+            x=v, y=np.linspace(0.5, 1.5, 4, dtype=np.float32).reshape(1, 4, 1)
+        ),
+        "an epsilon of each element": lambda v, _: mb.add(x=v, y=np.linspace(0.5, 1.5, 16, dtype=np.float32)),
+        "epsilon with an axis more": lambda v, _: mb.squeeze(
+            x=mb.add(x=v, y=np.full((1, 1, 1, 1), EPSILON, np.float32)), axes=[0]
+        ),
+    },
+    "root": {
+        "root": lambda v, _: mb.sqrt(x=v),
+        "inverse": lambda v, _: mb.inverse(x=v, epsilon=np.float32(1e-30)),
+        "power of -0.5": lambda v, _: mb.pow(x=v, y=np.float32(-0.5)),
+        "power of -0.25": lambda v, _: mb.pow(x=v, y=np.float32(-0.25)),
+        "power of -1.5": lambda v, _: mb.pow(x=v, y=np.float32(-1.5)),
+        "guarded by much": lambda v, _: mb.rsqrt(x=v, epsilon=np.float32(0.1)),
+        "1 over it, guarded by much": lambda v, _: mb.inverse(x=mb.sqrt(x=v), epsilon=np.float32(0.1)),
+        "root of the inverse": lambda v, _: mb.sqrt(x=mb.inverse(x=v, epsilon=np.float32(1e-30))),
+    },
+}
+
+
+def squared_whole(value):
+    whole = mb.cast(x=mb.mul(x=value, y=np.float32(2.6)), dtype="int32")
+    return mb.cast(x=mb.mul(x=whole, y=whole), dtype="fp32")
+
+
+def program(stage, mutation="", replacement=""):
+    """Return a norm of which one value is changed by a mutation, or computed by a replacement.
+
+    ``x`` is the value squared, ``scaled`` the one that the root scales.
+    """
 
     def changed(at, value, x):
-        return MUTATIONS[mutation](value, x) if at == stage else value
+        return MUTATIONS[mutation](value, x) if at == stage and mutation else value
+
+    def made_by(at, build, value, x):
+        return REPLACEMENTS[at][replacement](value, x) if at == stage and replacement else build(value)
 
     @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
     def made(x):
-        square = changed("square", mb.square(x=changed("x", x, x)), x)
-        mean = changed("mean", mb.reduce_mean(x=square, axes=[-1], keep_dims=True), x)
-        shifted = changed("shifted", mb.add(x=mean, y=EPSILON), x)
-        root = changed("root", mb.rsqrt(x=shifted, epsilon=np.float32(1e-30)), x)
-        norm = changed("norm", mb.mul(x=x, y=root), x)
-        return mb.mul(x=norm, y=np.linspace(0.5, 1.5, 16, dtype=np.float32), name="y")
+        value = made_by("square", lambda v: mb.square(x=v), changed("x", x, x), x)
+        value = changed("square", value, x)
+        value = made_by("mean", lambda v: mb.reduce_mean(x=v, axes=[-1], keep_dims=True), value, x)
+        value = changed("mean", value, x)
+        value = made_by("shifted", lambda v: mb.add(x=v, y=EPSILON), value, x)
+        value = changed("shifted", value, x)
+        value = made_by("root", lambda v: mb.rsqrt(x=v, epsilon=np.float32(1e-30)), value, x)
+        norm = mb.mul(x=changed("scaled", x, x), y=changed("root", value, x))
+        return mb.mul(x=changed("norm", norm, x), y=np.linspace(0.5, 1.5, 16, dtype=np.float32), name="y")
 
     return made
 
@@ -101,7 +172,17 @@ X[1, 2] *= np.float32(0.02)
 @pytest.mark.parametrize("mutation", MUTATIONS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_mutation_changes_no_value_by_the_passes(stage, mutation):
-    made = program(stage, mutation)
+    check(program(stage, mutation=mutation))
+
+
+@pytest.mark.parametrize(
+    ("stage", "replacement"), [(stage, one) for stage, found in REPLACEMENTS.items() for one in found]
+)
+def test_another_op_changes_no_value_by_the_passes(stage, replacement):
+    check(program(stage, replacement=replacement))
+
+
+def check(made):
     plain = copy.deepcopy(made)
     with np.errstate(invalid="ignore"):
         expected = evaluate(made, X)["y"]

@@ -16,6 +16,7 @@ from harness.interpreter.registry import impl
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.interpreter.context import Context
     from harness.interpreter.registry import Ints
 
 BOXES = {
@@ -25,6 +26,9 @@ BOXES = {
     "CENTER_SIZE_WIDTH_FIRST": lambda a, b, c, d: (b - d / 2, a - c / 2, b + d / 2, a + c / 2),
 }
 """From the four numbers of a box to ``(h_start, w_start, h_end, w_end)``."""
+
+FIRST_PADDED = 16
+"""The first iOS version in which ``crop_resize`` has a value for points outside of the image."""
 
 
 @impl("crop", moves=True)
@@ -36,46 +40,10 @@ def crop(x: Tensor, crop_height: Ints, crop_width: Ints) -> Tensor:
 
 @impl("crop_resize")
 def crop_resize(
+    ctx: Context,
     x: Tensor,
-    roi: Tensor,
-    target_height: int = 1,
-    target_width: int = 1,
-    *,
-    normalized_coordinates: bool = False,
-    spatial_scale: float = 1.0,
-    box_coordinate_mode: str = "CORNERS_HEIGHT_FIRST",
-    sampling_mode: str = "DEFAULT",
-) -> Tensor:
-    """Resize boxes of ``[B, C, H, W]``: ``[N, 1, 4, 1, 1]`` of every image, or ``[N, 1, 5, 1, 1]`` of image ``roi[0]``.
-
-    A point outside of the image takes the value at its edge, because iOS 15 has no other value for it.
-    """
-    how = (normalized_coordinates, spatial_scale, box_coordinate_mode, sampling_mode)
-    return _of_regions(x, roi, (target_height, target_width), how, None)
-
-
-@impl("crop_resize", since=16)
-def crop_resize_padded(
-    x: Tensor,
-    roi: Tensor,
-    target_height: int = 1,
-    target_width: int = 1,
-    *,
-    normalized_coordinates: bool = False,
-    spatial_scale: float = 1.0,
-    box_coordinate_mode: str = "CORNERS_HEIGHT_FIRST",
-    sampling_mode: str = "DEFAULT",
-    pad_value: float = 0.0,
-) -> Tensor:
-    """Resize boxes as in iOS 15; a point outside of the image takes ``pad_value``."""
-    how = (normalized_coordinates, spatial_scale, box_coordinate_mode, sampling_mode)
-    return _of_regions(x, roi, (target_height, target_width), how, pad_value)
-
-
-@impl("crop_resize", since=17)
-def crop_resize_boxes(
-    x: Tensor,
-    boxes: Tensor,
+    roi: Tensor | None = None,
+    boxes: Tensor | None = None,
     box_indices: Tensor | None = None,
     target_height: int = 1,
     target_width: int = 1,
@@ -86,10 +54,25 @@ def crop_resize_boxes(
     sampling_mode: str = "DEFAULT",
     pad_value: float = 0.0,
 ) -> Tensor:
-    """Resize box ``i`` of ``[N, 4]`` from image ``box_indices[i]``, by default image ``i``: ``[N, C, h, w]``."""
-    images = torch.arange(len(boxes)) if box_indices is None else box_indices.long()
+    """Resize boxes of the images ``[B, C, H, W]``.
+
+    Before iOS 17, ``roi`` is ``[N, 1, 4, 1, 1]``, a box of every image, or ``[N, 1, 5, 1, 1]``, a box of image
+    ``roi[0]``. From iOS 17 on, ``boxes`` is ``[N, 4]``, and box ``i`` is of image ``box_indices[i]``, by default ``i``.
+    A point outside of the image takes the value at its edge in iOS 15, which has no ``pad_value``, and ``pad_value``
+    later.
+
+    Raises
+    ------
+    ValueError: without the parameter that holds the boxes, or for an unknown mode.
+    """
     how = (normalized_coordinates, spatial_scale, box_coordinate_mode, sampling_mode)
-    return _resized_boxes(x[images], boxes, (target_height, target_width), how, pad_value)
+    target, pad = (target_height, target_width), (pad_value if ctx.op.opset >= FIRST_PADDED else None)
+    if boxes is not None:
+        images = torch.arange(len(boxes)) if box_indices is None else box_indices.long()
+        return _resized_boxes(x[images], boxes, target, how, pad)
+    if roi is None:
+        raise ValueError("expected boxes in `roi`, or from iOS 17 on in `boxes`")
+    return _of_regions(x, roi, target, how, pad)
 
 
 def _of_regions(x: Tensor, roi: Tensor, target: Ints, how: tuple[bool, float, str, str], pad: float | None) -> Tensor:

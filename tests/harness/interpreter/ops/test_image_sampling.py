@@ -57,6 +57,11 @@ def test_a_box_past_the_image_is_padded_from_ios_16(run_op: Any) -> None:
     assert clamped[0, 0, 0].tolist() == pytest.approx(np.array([[3.1, 5.2], [13.9, 16.0]]), abs=1e-5)
 
 
+def test_a_crop_without_boxes_says_so(run_op: Any) -> None:
+    with pytest.raises(RuntimeError, match="expected boxes in `roi`, or from iOS 17 on in `boxes`"):
+        run_op("crop_resize", opset=17, x=run_op.variable(COUNT))
+
+
 @pytest.mark.parametrize(
     ("mode", "box"),
     [
@@ -79,8 +84,12 @@ def test_each_box_is_cut_from_its_image(run_op: Any, rng: np.random.Generator) -
     images = np.array([1, 0, 1], np.int32)
     actual = run_op("crop_resize", opset=17, x=run_op.variable(x), boxes=boxes, box_indices=images, **given)
     np.testing.assert_allclose(actual, x[[1, 0, 1]], atol=1e-6)
-    every = run_op("crop_resize", opset=16, x=run_op.variable(x), roi=boxes.reshape(3, 1, 4, 1, 1), **given)
-    np.testing.assert_allclose(every, np.stack([x] * 3), atol=1e-6)
+    for opset in (15, 16):
+        every = run_op("crop_resize", opset=opset, x=run_op.variable(x), roi=boxes.reshape(3, 1, 4, 1, 1), **given)
+        np.testing.assert_allclose(every, np.stack([x] * 3), atol=1e-6)
+        numbered = np.concatenate([images[:, None].astype(np.float32), boxes], 1).reshape(3, 1, 5, 1, 1)
+        named = run_op("crop_resize", opset=opset, x=run_op.variable(x), roi=numbered, **given)
+        np.testing.assert_allclose(named[:, 0], x[[1, 0, 1]], atol=1e-6)
 
 
 def test_region_of_interest_is_sampled_in_the_middle_of_its_bins(run_op: Any) -> None:
