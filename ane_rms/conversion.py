@@ -18,6 +18,7 @@ from ane_rms.idle import idle_report
 from ane_rms.pipeline import FUSE, extended, removed_from, settings
 from ane_rms.report import METADATA_KEY, kept_report
 from ane_rms.several_functions import exporting_every_function
+from ane_rms.symbols import with_own_symbols
 from ane_rms.tracing import traced
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def convert_through(
     if found is None:
         removed = FUSE in removed_from(base)
         found = idle_report(program, asked.compute_units, axes=asked.axes, why=REMOVED if removed else "")
-    converted.user_defined_metadata[METADATA_KEY] = found.to_json()
+    converted.user_defined_metadata[METADATA_KEY] = with_own_symbols(found).to_json()
     if arguments.get("package_dir") is not None:
         _rewrite_spec(Path(arguments["package_dir"]), converted)
     return converted

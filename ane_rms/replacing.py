@@ -10,11 +10,12 @@ Source: coremltools 9.0, ``coremltools.converters.mil.mil`` (``block.py``, ``bui
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from coremltools.converters.mil.mil import Block as MilBlock
 from coremltools.converters.mil.mil import Builder
-from coremltools.converters.mil.mil import block as mil_block
 
 from ane_rms.attempt import Failure, attempt
 
@@ -42,8 +43,8 @@ class Constants:
         return self._known[key]
 
 
-_constants: list[Constants] = []
-"""The constants of the block that is being rewritten; empty outside a rewrite."""
+_constants: ContextVar[Constants | None] = ContextVar("_constants", default=None)
+"""The constants of the block that this thread rewrites; None outside a rewrite."""
 
 
 def constant(value: npt.ArrayLike) -> Any:
@@ -51,7 +52,8 @@ def constant(value: npt.ArrayLike) -> Any:
 
     Making constants is most of the cost of a lowering: a norm has a dozen, which are the same at nearly every site.
     """
-    return _constants[-1].get(value) if _constants else value
+    constants = _constants.get()
+    return value if constants is None else constants.get(value)
 
 
 def rewrite_each(ops: Sequence[Op], build: Callable[[Op], Var]) -> None:
@@ -110,21 +112,28 @@ def visit_each(ops: Sequence[Op], act: Callable[[Op], None]) -> None:
                     act(op)
 
 
+class _Unchanged:
+    """Leaves a block in the place of the block itself, without a walk over its ops.
+
+    ``with block:`` ends in such a walk, which recomputes the compressed constants that each value comes from. Here
+    these are kept: they are set for a new value when it is made, and are the same as those of the value it replaces,
+    because it is made of the same inputs.
+    """
+
+    def _propagate_nonreplaceable_vars(self) -> None:
+        """Keep what is set."""
+
+
 @contextmanager
 def _entered(block: Block) -> Iterator[None]:
-    """Make the builder build in ``block``, and :func:`constant` share its constants.
-
-    ``with block:`` ends in a walk over the whole block, which recomputes the compressed constants that each value
-    comes from. Here these are kept: they are set for a new value when it is made, and are the same as those of the
-    value it replaces, because it is made of the same inputs.
-    """
-    mil_block.BLOCK_STACK.append(block)
-    _constants.append(Constants(block))
+    """Make the builder build in ``block``, and :func:`constant` share its constants, in this thread."""
+    block.__enter__()
+    token = _constants.set(Constants(block))
     try:
         yield
     finally:
-        _constants.pop()
-        mil_block.BLOCK_STACK.pop()
+        _constants.reset(token)
+        MilBlock.__exit__(_Unchanged(), None, None, None)
 
 
 def _replace(op: Op, new: Var) -> None:

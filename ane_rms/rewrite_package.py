@@ -33,6 +33,7 @@ from ane_rms.passes.strategies import DEFAULT_STRATEGY, STRATEGIES
 from ane_rms.reading import stored_report
 from ane_rms.report import METADATA_KEY, FusionReport, kept_report
 from ane_rms.scan import Scan, scan
+from ane_rms.symbols import with_own_symbols
 
 if TYPE_CHECKING:
     import os
@@ -147,7 +148,7 @@ def _rewritten(opened: Opened, folder: Path, options: _Options) -> Any:
     finally:
         storage.close()
     if report is not None:
-        spec.description.metadata.userDefined[METADATA_KEY] = report.to_json()
+        spec.description.metadata.userDefined[METADATA_KEY] = with_own_symbols(report).to_json()
     return spec
 
 

@@ -4,7 +4,8 @@ coremltools keeps the state of its builder in module variables: the stacks of op
 insert before, and the numbers that make names unique. Two simultaneous conversions mix them up: ops are added to the
 other's program, and names depend on earlier conversions. Here each conversion has its own state, equal to that of a
 process that converts once. A plain ``ct.convert`` that another thread begins meanwhile has its own as well; one that
-began earlier keeps coremltools' variables.
+began earlier keeps coremltools' variables. The symbols of unknown sizes are numbered for the process: a program may
+hold some from before its conversion. Each is made by one thread at a time.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from coremltools.converters.mil.mil import Block, Builder, Program, block, build
 
 from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_on
 from ane_rms.coremltools_patches.in_every_thread import InEveryThread
+from ane_rms.coremltools_patches.thread_state import OwnContainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
 REASON = "conversions in several threads at once, each with its own state of the builder"
 
-MODULES = "coremltools.converters.mil"
+MODULES = ("coremltools.converters.mil", "ane_rms.")
+"""The modules that import functions of coremltools' builder by name."""
 
 NUMBERED = {"get_new_symbol": "bb1a4f96483efa22", "get_new_variadic_symbol": "37a5e64c1e929513"}
 """The functions that number the symbols of a process, with the digest of the source of each."""
@@ -41,63 +44,6 @@ _numbering = threading.RLock()
 
 _converting: dict[int, int] = {}
 """Number of ``ane_rms`` conversions that each thread is in, by the thread's identity."""
-
-
-class Own:
-    """A container that is the conversion's own in its thread, and coremltools' in every other thread."""
-
-    def __init__(self, shared: Any, key: Key) -> None:
-        self._shared = shared
-        self._key = key
-
-    def _current(self) -> Any:
-        own = switched_on(self._key)
-        return self._shared if own is None else own
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._current(), name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._current()[key]
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._current()[key] = value
-
-    def __delitem__(self, key: Any) -> None:
-        del self._current()[key]
-
-    def __len__(self) -> int:
-        return len(self._current())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._current())
-
-    def __contains__(self, key: Any) -> bool:
-        return key in self._current()
-
-
-@dataclass(frozen=True, slots=True)
-class OwnContainer:
-    """Replaces a container that coremltools keeps in a module or class."""
-
-    owner: Any
-    attribute: str
-    kind: type
-    own: Any
-
-    def objection(self, original: Any) -> str:
-        """Return why the container must not be replaced; "" if it may be."""
-        if isinstance(original, self.kind):
-            return ""
-        return f"{self.attribute} is not the container known; converting without this: {REASON}"
-
-    def inert(self, original: Any, key: Key) -> Any:
-        """Return the replacement of coremltools' container."""
-        return Own(original, key)
-
-    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - a nested conversion has its own
-        """Return the conversion's container."""
-        return self.own
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +100,13 @@ def isolated(model: Any = None) -> Iterator[None]:
 def _containers(numbers: MutableMapping[str, int]) -> list[Replacement]:
     scopes, ops = scope.ScopeStack(), list[Any]()
     found: list[Replacement] = [
-        OwnContainer(Builder, "name_count", dict, numbers),
-        OwnContainer(builder, "_BEFORE_OP_STACK", list, list[Any]()),
+        OwnContainer(Builder, "name_count", dict, numbers, REASON),
+        OwnContainer(builder, "_BEFORE_OP_STACK", list, list[Any](), REASON),
     ]
     for module in (scope, block, builder):
-        found.append(OwnContainer(module, "SCOPE_STACK", dict, scopes))
+        found.append(OwnContainer(module, "SCOPE_STACK", dict, scopes, REASON))
         if "VALID_OPS_TO_COPY_SCOPE_INFO" in vars(module):
-            found.append(OwnContainer(module, "VALID_OPS_TO_COPY_SCOPE_INFO", list, ops))
+            found.append(OwnContainer(module, "VALID_OPS_TO_COPY_SCOPE_INFO", list, ops, REASON))
     return found
 
 
@@ -171,7 +117,7 @@ def _functions() -> list[Patch]:
         Patch(Block, "__enter__", "e4794fdb9390ce5b", lambda _: _enter(stack), REASON),
         Patch(Block, "__exit__", "dbd7c9eb11e77f2f", lambda _: _exit(stack), REASON),
         *[
-            Patch(module, "curr_block", "fb7e9d761707e88e", lambda original: _ask(stack, original), REASON)
+            Patch(module, "curr_block", "fb7e9d761707e88e", lambda _: _ask(stack), REASON)
             for module in _modules_with("curr_block")
         ],
     ]
@@ -224,8 +170,13 @@ def _exit(stack: list[Any]) -> Callable[..., None]:
     return leave
 
 
-def _ask(stack: list[Any], original: Callable[[], Any]) -> Callable[[], Any]:
-    return lambda: stack[-1] if stack else original()  # raises if no block is open
+def _ask(stack: list[Any]) -> Callable[[], Any]:
+    def current_block() -> Any:
+        if not stack:  # never another thread's, which coremltools' own variable may hold
+            raise ValueError("Must call Builder inside an Function or Block")
+        return stack[-1]
+
+    return current_block
 
 
 def _converts_plainly() -> bool:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ane_rms
-from ane_rms.report import METADATA_KEY
+from ane_rms.report import METADATA_KEY, Miss
+from ane_rms.symbols import with_own_symbols
 from tests.ane_rms.spellings import LOOK_ALIKES, SPELLINGS, D
 from tests.mil_tools import NE, UNITS, Norm, inputs, options, torch_program
 
@@ -175,3 +176,19 @@ lowered = st.builds(
 )
 def test_json_keeps_every_field(report):
     assert ane_rms.FusionReport.from_json(report.to_json()) == report
+
+
+def test_unknown_sizes_are_numbered_in_the_reports_own_order():
+    """Whatever was converted before in the process; a symbol with a name of the user's keeps it."""
+    norm = torch_program(Norm(SPELLINGS["A: gamma * (...).to"].function), (2, 8, D))
+    for symbol, expected in ((None, "is0"), ("words", "words")):
+        size = ct.RangeDim(1, 16, default=8, symbol=symbol)
+        asked = [ct.TensorType("x", (2, size, D))]
+        report = ane_rms.report(ane_rms.convert(norm, inputs=asked, **options(NE)))
+        assert [site.shape for site in report.fused] == [(2, expected, D)]
+
+
+def test_a_size_in_a_sentence_is_the_one_of_the_shape():
+    miss = Miss("r", "rsqrt", "the result has shape ['is7', 4], x has ['is7', 'is9']", shape=("is9", 1))
+    found = with_own_symbols(ane_rms.FusionReport(missed=(miss,))).missed[0]
+    assert (found.shape, found.reason) == (("is0", 1), "the result has shape ['is1', 4], x has ['is1', 'is0']")

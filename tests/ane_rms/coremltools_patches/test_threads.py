@@ -8,20 +8,25 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
 import coremltools as ct
+import numpy as np
 import pytest
 import torch
-from coremltools.converters.mil.mil import Builder, block, scope
+from coremltools.converters.mil.mil import Builder, block, get_new_symbol, scope
 from coremltools.converters.mil.mil import program as mil_program
 
 import ane_rms
 from ane_rms.coremltools_patches import guard
 from ane_rms.coremltools_patches.isolation import isolated
+from ane_rms.passes.strategies import STRATEGIES
+from ane_rms.replacing import constant, rewrite_each
 from tests.mil_tools import NE, UNITS, inputs, options
 
 SHAPE = (2, 64)
@@ -55,6 +60,31 @@ def installed(seed):
         return ct.convert(program(seed), inputs=inputs(SHAPE), **options(NE))
 
 
+def built(width, count):
+    """Return a MIL program of several norms, one in the branch of a cond, with a size unknown until run time."""
+
+    @Builder.program(input_specs=[Builder.TensorSpec(shape=(get_new_symbol(), width))], opset_version=ct.target.iOS17)
+    def made(x):
+        def norm(value, epsilon):
+            mean = Builder.reduce_mean(x=Builder.square(x=value), axes=[-1], keep_dims=True)
+            return Builder.mul(x=value, y=Builder.rsqrt(x=Builder.add(x=mean, y=np.float32(epsilon))))
+
+        for i in range(count):
+            x = norm(Builder.tanh(x=x), (i + 1) * 1e-5)
+        positive = Builder.greater(x=Builder.reduce_max(x=x, keep_dims=False), y=np.float32(0))
+        return Builder.cond(pred=positive, _true_fn=lambda: norm(x, 1e-3), _false_fn=lambda: Builder.relu(x=x))
+
+    return made
+
+
+def of_mil(seed):
+    with isolated():  # coremltools alone does not build in two threads at once
+        made = built(16 + 8 * seed, 3 + seed)
+    lowering = sorted(STRATEGIES)[seed % len(STRATEGIES)]
+    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
+    return ane_rms.convert(made, lowering=lowering, axes="any", lean=bool(seed % 2), **arguments)
+
+
 def failing(seed):
     with pytest.raises(ValueError, match="must be of type list"):
         ane_rms.convert(program(seed), inputs=3, lean=bool(seed % 2), **options(NE))
@@ -78,7 +108,7 @@ def left(folder):
     return [path.name for path in folder.iterdir() if path.suffix != ".mlpackage"]
 
 
-WAYS = (ours, lean, installed, failing)
+WAYS = (ours, lean, installed, of_mil, failing)
 SEEDS = range(3)
 
 
@@ -88,6 +118,15 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     yield tmp_path
     gc.collect()
+
+
+@pytest.fixture
+def _many_switches():
+    """Let threads take turns far more often than Python's default of 5 ms, as they would over hours."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
 
 def check(jobs, threads):
@@ -106,6 +145,7 @@ def assert_coremltools_is_what_it_was(convert_before):
     assert dict(Builder.name_count) == {}
 
 
+@pytest.mark.usefixtures("_many_switches")
 def test_a_few_of_each_at_once(folder):
     before = ct.convert
     check([(way, seed) for seed in SEEDS[:2] for way in WAYS], threads=4)
@@ -122,11 +162,12 @@ print(*[cases.digest(cases.plain(seed)) for seed in cases.SEEDS])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_many_switches")
 def test_two_hundred_at_once_leave_what_a_fresh_process_has(folder):
     """Plain conversions begin while others run; coremltools alone does not convert in two threads at once."""
     before = ct.convert
     with isolated():  # so that a conversion of ours is under way throughout
-        check([((*WAYS, plain)[(i + i // 5) % 5], SEEDS[i % len(SEEDS)]) for i in range(200)], threads=8)
+        check([((*WAYS, plain)[(i + i // 6) % 6], SEEDS[i % len(SEEDS)]) for i in range(200)], threads=8)
     assert_coremltools_is_what_it_was(before)
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
@@ -135,6 +176,55 @@ def test_two_hundred_at_once_leave_what_a_fresh_process_has(folder):
     )
     assert [digest(plain(seed)) for seed in SEEDS] == done.stdout.split()
     assert left(folder) == []
+
+
+def test_two_rewrites_at_once_build_in_their_own_blocks():
+    """Each is inside its block, and has shared constants in it, while the other is."""
+    both_inside = threading.Barrier(2, timeout=60)
+
+    def rewrite(number):
+        with isolated():
+            made = built(8 + number, 2)
+            ops = [op for op in made["main"].operations if op.op_type == "tanh"]
+
+            def build(op):
+                both_inside.wait()
+                return Builder.mul(x=op.x, y=constant(np.full(8 + number, number, np.float32)), name=op.outputs[0].name)
+
+            rewrite_each(ops, build)
+            made.validate()
+            ops = [
+                op for op in made["main"].operations if op.op_type == "const" and np.shape(op.val.val) == (8 + number,)
+            ]
+            return [op.val.val.tolist() for op in ops]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(rewrite, (1, 2))) == [[[1.0] * 9], [[2.0] * 10]]
+
+
+def test_a_block_of_another_thread_is_not_the_current_one(monkeypatch):
+    with isolated():
+        monkeypatch.setattr(block, "BLOCK_STACK", [built(8, 1)["main"]])
+        with pytest.raises(ValueError, match="Must call Builder inside"):
+            Builder.const(val=np.float32(1))
+
+
+def test_each_symbol_is_made_once(monkeypatch):
+    symbol = mil_program.Symbol
+
+    def slow(name):
+        time.sleep(0.002)  # another thread's turn, between a number and the next one
+        return symbol(name)
+
+    monkeypatch.setattr(mil_program, "Symbol", slow)
+
+    def make(_):
+        with isolated():
+            return [mil_program.get_new_symbol().name for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        names = [name for made in pool.map(make, range(4)) for name in made]
+    assert len(set(names)) == len(names) == 20
 
 
 def test_a_failing_conversion_leaves_no_numbers_behind():
@@ -156,15 +246,3 @@ def test_weights_of_somebody_else_stay_where_they_are(tmp_path):
         made = ct.models.MLModel(ct.utils.load_spec(str(package)), weights_dir=str(weights), skip_model_load=True)
     assert {path.name: path.read_bytes() for path in weights.iterdir()} == before
     assert {path.name: path.read_bytes() for path in Path(made.weights_dir).iterdir()} == before
-
-
-def test_symbols_of_several_threads_are_different():
-    """coremltools refuses a name that is taken, and two threads that read its number at once ask for the same one."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with isolated(), ThreadPoolExecutor(8) as pool:
-            made = list(pool.map(lambda _: str(mil_program.get_new_symbol()), range(4000)))
-    finally:
-        sys.setswitchinterval(interval)
-    assert len(set(made)) == len(made)
