@@ -139,7 +139,7 @@ def convert_through(
     token = _handed_over.set(chosen)
     try:
         with (
-            isolated(model),
+            isolated(model, lambda given: given is chosen or FUSE in getattr(given, "passes", ())),
             reading_bfloat16(),
             reading,
             leaner() if lean else nullcontext(),

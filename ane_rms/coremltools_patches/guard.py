@@ -58,6 +58,16 @@ def switched_on(key: Key) -> Any:
     return None if entries is None else entries.get(key)
 
 
+@contextmanager
+def switched_off() -> Iterator[None]:
+    """Run a ``with`` block, in this thread, as if no replacement were switched on."""
+    token = _switched_on.set({})
+    try:
+        yield
+    finally:
+        _switched_on.reset(token)
+
+
 class Replacement(Protocol):
     """The protocol of the replacements that :func:`replacing` takes."""
 

@@ -23,7 +23,7 @@ from coremltools.converters import _converters_entry
 from coremltools.converters.mil import converter
 from coremltools.converters.mil.mil import Block, Builder, Program, block, builder, scope
 
-from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_on
+from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_off, switched_on
 from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 from ane_rms.coremltools_patches.thread_state import OwnContainer
 
@@ -47,9 +47,15 @@ _converting: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class PlainEntry:
-    """Replaces the function in which ``ct.convert`` converts, so that plain conversions are isolated too."""
+class Entry:
+    """Replaces the function in which ``ct.convert`` converts, so that every other conversion is isolated as well.
 
+    Others are plain ones in other threads, and those that run inside this conversion, in a user's pass for example:
+    nothing that this conversion has switched on is theirs.
+    """
+
+    is_own: Callable[[Any], bool]
+    """Returns whether a conversion with a pass pipeline is this one."""
     owner: Any = _converters_entry
     attribute: str = "mil_convert"
 
@@ -62,32 +68,35 @@ class PlainEntry:
 
         @functools.wraps(original)
         def mil_convert(model: Any, *args: Any, **kwargs: Any) -> Any:
-            if switched_on(key):
+            is_own = switched_on(key)
+            if is_own is not None and is_own(kwargs.get("main_pipeline")):
                 return original(model, *args, **kwargs)
-            with isolated(model):
+            with switched_off(), isolated(model):
                 return original(model, *args, **kwargs)
 
         return mil_convert
 
-    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - only a mark
-        """Return the mark of an isolated conversion."""
-        return True
+    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - each conversion has its own
+        """Return the function that knows this conversion."""
+        return self.is_own
 
 
 @contextmanager
-def isolated(model: Any = None) -> Iterator[None]:
+def isolated(model: Any = None, is_own: Callable[[Any], bool] = lambda _: False) -> Iterator[None]:
     """Give conversions inside a ``with`` block, in this thread, their own builder state.
 
     Parameters
     ----------
     model: the model to convert. For a MIL program, the numbering of new values continues after those that its builder
     has named. Every other conversion starts the numbering anew.
+    is_own: returns whether a conversion with a pass pipeline is the one that this block is for. Every other one inside
+    the block gets a state of its own, and converts as if it stood outside.
     """
     numbers: defaultdict[str, int] = defaultdict(int, Builder.name_count if isinstance(model, Program) else {})
     thread = threading.get_ident()
     _converting[thread] = _converting.get(thread, 0) + 1
     try:
-        with replacing([*_functions(), *_symbols(), *_containers(numbers), PlainEntry()]):
+        with replacing([*_functions(), *_symbols(), *_containers(numbers), Entry(is_own)]):
             yield
     finally:
         _converting[thread] -= 1

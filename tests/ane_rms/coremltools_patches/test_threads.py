@@ -21,6 +21,8 @@ import pytest
 import torch
 from coremltools.converters.mil.mil import Builder, block, get_new_symbol, scope
 from coremltools.converters.mil.mil import program as mil_program
+from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
+from coremltools.converters.mil.mil.passes.pass_registry import register_pass
 
 import ane_rms
 from ane_rms.coremltools_patches import guard
@@ -225,6 +227,30 @@ def test_each_symbol_is_made_once(monkeypatch):
     with ThreadPoolExecutor(4) as pool:
         names = [name for made in pool.map(make, range(4)) for name in made]
     assert len(set(names)) == len(names) == 20
+
+
+INSIDE = []
+
+
+@register_pass(namespace="common", name="convert_plainly_inside")
+class ConvertPlainlyInside(AbstractGraphPass):
+    """A user's pass that converts another model by itself."""
+
+    def apply(self, prog):  # noqa: ARG002 - coremltools' signature
+        """Convert, and note the package."""
+        INSIDE.append(digest(plain(0)))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"lean": True}, {"for_ane": True}])
+def test_a_plain_conversion_inside_another_one_is_plain(folder, arguments):
+    INSIDE.clear()
+    pipeline = ct.PassPipeline()
+    pipeline.append_pass("common::convert_plainly_inside")
+    around = {"inputs": inputs(SHAPE), **options(NE), **arguments}
+    expected = digest(ane_rms.convert(program(1), **around))
+    assert digest(ane_rms.convert(program(1), pass_pipeline=pipeline, **around)) == expected
+    assert [*INSIDE, digest(plain(0))] == [digest(plain(0))] * 2
+    assert left(folder) == []
 
 
 def test_a_failing_conversion_leaves_no_numbers_behind():
