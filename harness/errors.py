@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Name = TypeVar("Name", bound=str)
+MOST_CHARACTERS = 2_000
+"""Length of the longest message."""
 
 
 class HarnessError(Exception):
@@ -40,8 +42,10 @@ class HarnessError(Exception):
     exit_code = 2
 
     def __str__(self) -> str:
-        """Return the message, with what would break the line escaped: names from a damaged file hold anything."""
-        return one_line(super().__str__())
+        """Return the message on one line of at most :data:`MOST_CHARACTERS`: names in damaged files hold anything."""
+        text = one_line(super().__str__())
+        half = MOST_CHARACTERS // 2
+        return text if len(text) <= MOST_CHARACTERS else f"{text[: half - 5]} ... {text[-half:]}"
 
 
 class UnknownNameError(HarnessError):

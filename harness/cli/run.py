@@ -54,7 +54,8 @@ def run(given: RunOptions) -> None:
     memory_bytes = quantities.memory_budget(given.memory)
     plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.results, given.resume)
     jobs = given.jobs or side_by_side(len(plan.specs), plan.options.size, memory_bytes)
-    records = _run(plan, folder, _workers(given.scheduler, jobs, memory_bytes), seconds)
+    with _workers(given.scheduler, jobs, memory_bytes) as workers:
+        records = _run(plan, folder, workers, seconds)
     given.show(document(records))
     for line in lines(records):
         say(line, err=not given.for_people)
@@ -133,7 +134,7 @@ def _resumed(context: typer.Context, results: Path, run_id: str) -> tuple[Plan, 
     folder = RunFolder.resume(results, run_id)
     try:
         plan = msgspec.json.decode(folder.read_plan(), type=Plan)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RecordError(f"{folder.plan}: not a run's plan: {error}") from None
     from harness.zoo.checkpoint import check_unchanged
 
@@ -153,7 +154,7 @@ def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractCon
     return Cluster(scheduler)
 
 
-def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], seconds: float) -> list[Record]:
+def _run(plan: Plan, folder: RunFolder, workers: Workers, seconds: float) -> list[Record]:
     """Run the remaining cases and append each record as soon as it is made; write the table and return all records."""
     from harness.cli.progress import progress
     from harness.measure.metrics import not_computed
@@ -172,7 +173,7 @@ def _run(plan: Plan, folder: RunFolder, who: AbstractContextManager[Workers], se
                 folder.append(record)
                 records[one.key, case] = record
     try:
-        with progress(len(order)) as bar, who as workers:
+        with progress(len(order)) as bar:
             for _ in records:
                 bar.advance()
             for record in run_jobs(plan.jobs(list(records)), workers, seconds=seconds, announce=bar.say):

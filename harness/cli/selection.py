@@ -174,5 +174,6 @@ def keys_of(models: list[str] | None, tier: str | None) -> frozenset[str] | None
     if tier:
         from harness.zoo import catalog
 
-        kept |= {spec.key for spec in catalog.select(catalog.load_zoo(), tier=tier)}
+        zoo = catalog.load_zoo(unusable=lambda _key, error: say(f"ane-harness: {error}; left out", err=True))
+        kept |= {spec.key for spec in catalog.select(zoo, tier=tier)}
     return frozenset(kept)

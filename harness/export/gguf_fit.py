@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from harness.errors import ExportError
-from harness.export.dequantised import gguf_configuration, one_line_errors
+from harness.export.dequantised import gguf_configuration, one_line_errors, tensor_names, unread_tensors
 from harness.system.text import plural
 from harness.zoo.checkpoint.gguf_header import read_header
 
@@ -24,17 +24,15 @@ def check_gguf_fit(checkpoint: Checkpoint) -> None:
 
     Raises
     ------
-    ExportError: in one line, naming the tensor that is missing, or of another size.
+    ExportError: in one line, naming the tensor that is missing, of another size, or read by nothing.
     """
     from transformers import AutoModelForCausalLM
-    from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor, get_gguf_hf_weights_map
 
     header = read_header(Path(checkpoint.folder, checkpoint.gguf_file))
     config = gguf_configuration(checkpoint)
     with one_line_errors(checkpoint), torch.device("meta"):
         network: Any = AutoModelForCausalLM.from_config(config)
-        processor = TENSOR_PROCESSORS.get(header.keys["general.architecture"], TensorProcessor)(config=config)
-        names = get_gguf_hf_weights_map(network, processor)
+        names = tensor_names(checkpoint, network)
     held = {tensor.name: prod(tensor.dimensions) for tensor in header.tensors}
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     sources: dict[str, list[str]] = {}
@@ -53,3 +51,4 @@ def check_gguf_fit(checkpoint: Checkpoint) -> None:
                 f"{checkpoint.source}: not a whole GGUF file: {tensor} has {held[tensor]:,} elements, its keys say "
                 f"{wanted[weight]:,}"
             )
+    unread_tensors(checkpoint, names)

@@ -19,6 +19,7 @@ from harness.export.configuration import configuration
 from harness.export.dequantised import load_gguf
 from harness.system.text import plural, squeezed
 from harness.zoo.checkpoint.file_names import INDEX
+from harness.zoo.checkpoint.quantised import FLOATS
 from harness.zoo.checkpoint.saved_folder import tensors_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def load_with_marks(checkpoint: Checkpoint) -> tuple[torch.nn.Module, tuple[str,
     ExportError: as :func:`load`.
     """
     if checkpoint.gguf_file:
-        return load_gguf(checkpoint), ()
+        network, unread = load_gguf(checkpoint)
+        return network, _mark(unread)
     with _loadable(checkpoint) as folder:
         network, info = _from_pretrained(
             checkpoint, folder, dtype=torch.float32, use_safetensors=not checkpoint.pickled
@@ -84,6 +86,10 @@ def check_fit(checkpoint: Checkpoint) -> None:
     place = {"device_map": "meta"} if ON_META else {}
     network, info = _from_pretrained(checkpoint, None, state_dict=empty, dtype=torch.float32, **place)
     _unread(checkpoint, network, info)
+    for name, _ in network.named_parameters():
+        if name in tensors and tensors[name].dtype not in FLOATS:
+            kind = f"{tensors[name].dtype} {list(tensors[name].shape)}"
+            raise ExportError(f"{checkpoint.source}: {name} is {kind} in the file: expected float weights")
 
 
 ON_META = importlib.util.find_spec("accelerate") is not None
@@ -140,9 +146,9 @@ def _check_info(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
             f"config.json describes{_more(mismatched)}"
         )
     if missing := sorted(info["missing_keys"]):
-        raise ExportError(
-            f"{checkpoint.source}: lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"
-        )
+        text = f"lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"
+        instead = f"; {min(info['unexpected_keys'])} is in it instead" if info["unexpected_keys"] else ""
+        raise ExportError(f"{checkpoint.source}: {text}{instead}")
     if errors := info.get("error_msgs"):
         raise ExportError(f"{checkpoint.source}: cannot be loaded: {squeezed(errors[0])[:300]}")
 
@@ -156,6 +162,11 @@ def _unread(checkpoint: Checkpoint, network: torch.nn.Module, info: dict[str, An
             f"{checkpoint.source}: {own[0]} is in the file, but not in the model that config.json describes, so that "
             f"nothing would read it{_more(own)}"
         )
+    return _mark(unread)
+
+
+def _mark(unread: Sequence[str]) -> tuple[str, ...]:
+    """Return a mark on unused weights, given their names."""
     return (f"{plural(len(unread), 'weight')} that the model does not read, among them {unread[0]}",) if unread else ()
 
 
@@ -165,16 +176,21 @@ def _more(names: Sequence[Any]) -> str:
 
 @contextlib.contextmanager
 def _loadable(checkpoint: Checkpoint) -> Iterator[Path]:
-    """Yield a folder that transformers can load the checkpoint from: its own, or one of links with an index."""
+    """Yield a folder that transformers can load the checkpoint from: its own, or one of links with an index.
+
+    In the latter the weights have names that transformers does not look for, so that it reads the index.
+    """
     folder = Path(checkpoint.folder)
     if not checkpoint.own_index:
         yield folder
         return
     with tempfile.TemporaryDirectory(prefix="ane-harness-") as place:
         for path in folder.iterdir():
-            if path.is_file() and path.name != INDEX:
+            if path.is_file() and path.suffix != ".safetensors" and path.name != INDEX:
                 Path(place, path.name).symlink_to(path.resolve())
-        names = {name: tensor.path.name for name, tensor in tensors_of(checkpoint, folder).items()}
+        names = {name: f"own-{tensor.path.name}" for name, tensor in tensors_of(checkpoint, folder).items()}
+        for shard in set(names.values()):
+            Path(place, shard).symlink_to((folder / shard.removeprefix("own-")).resolve())
         Path(place, INDEX).write_text(json.dumps({"metadata": {}, "weight_map": names}), encoding="utf-8")
         yield Path(place)
 

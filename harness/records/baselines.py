@@ -18,6 +18,7 @@ from harness.records.machine import Condition
 from harness.records.outcomes import outcome_of
 from harness.records.schema import row_of, title_of
 from harness.system import limited_read
+from harness.system.text import MODEL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,6 +218,6 @@ def remove(folder: Path, model: str) -> None:
 
 
 def _path(folder: Path, model: str) -> Path:
-    if not listing.MODEL_KEY.fullmatch(model):
+    if not MODEL_KEY.fullmatch(model):
         raise RecordError(f"{model!r}: not a model's key, so no file is named after it")
     return folder / f"{model}.json"

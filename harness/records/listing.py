@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import RecordError
+from harness.system.text import MODEL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-RUN_ID = re.compile(r"\d{8}(T\d{6}(\.\d{1,6})?Z)?")
+RUN_ID = re.compile(r"\d{8}(T\d{6}(\.\d{1,6})?Z)?", re.ASCII)
 """A run's id: its date and time, ``20260131T235959.123456Z``; by hand, the date alone."""
-
-MODEL_KEY = re.compile(r"\w[\w.\-]*")
-"""A model's key, which is the name of its baseline's file."""
 
 
 @dataclass(frozen=True, slots=True)

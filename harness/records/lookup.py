@@ -11,7 +11,7 @@ from harness.errors import RecordError
 from harness.records import baselines, listing
 from harness.records.run_files import read_asked, read_records
 from harness.system import command
-from harness.system.text import plural
+from harness.system.text import MODEL_KEY, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -161,7 +161,7 @@ def _at_revision(revision: str, results: Path, damaged: Callable[[str], None] | 
         if stem.startswith(".") or not name.endswith(".json"):
             continue
         where = f"{revision}:{name}"
-        if not mode.startswith("100") or not listing.MODEL_KEY.fullmatch(stem):
+        if not mode.startswith("100") or not MODEL_KEY.fullmatch(stem):
             if damaged:
                 damaged(f"{where}: left out: not a file named by a model's key")
             continue

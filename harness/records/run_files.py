@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from harness.records.schema import Record
 
-_ID = re.compile(r"\d{8}T\d{6}\.\d{6}Z")
+_ID = re.compile(r"\d{8}T\d{6}\.\d{6}Z", re.ASCII)
 _ID_FORM = "%Y%m%dT%H%M%S.%fZ"
 PLAN_LIMIT_BYTES = 64 << 20
 LINE_LIMIT_BYTES = 16 << 20

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+MODEL_KEY = re.compile(r"\w[\w.\-]*")
+"""A model's key, which names its zoo file and the file of its baseline."""
 _UNPRINTABLE = re.compile(r"[^\S \n\t]|[^\w\s]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -23,6 +25,15 @@ def plain(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text on one line, without control characters; line ends and tabs are escaped as well."""
     return plain(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text can be stored as UTF-8: names of files and escapes in JSON may hold half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def cell(text: str) -> str:

@@ -11,10 +11,12 @@ Reading a file needs neither torch nor transformers; `ModelSpec.config` does.
 from __future__ import annotations
 
 import os
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from harness.errors import ZooFileError, check_name
+from harness.system.text import MODEL_KEY
 from harness.zoo import formula, rescale_choice, toml_struct
 from harness.zoo.model_spec import IMPLEMENTATIONS, SIZES, ModelSpec, Size, Tier
 from harness.zoo.size_checks import check_sizes
@@ -65,8 +67,15 @@ def load_spec(path: Path) -> ModelSpec:
     ------
     ZooFileError: in one line with the file, the key and the expected value.
     """
-    where = toml_struct.place(path)
-    return _check(toml_struct.read(path, ModelSpec, key=path.stem), where)
+    where, key = toml_struct.place(path), _key(path)
+    if not MODEL_KEY.fullmatch(key):
+        raise ZooFileError(f"{where}: its name is not a model's key, of letters, digits, '_', '.' and '-'")
+    return _check(toml_struct.read(path, ModelSpec, key=key), where)
+
+
+def _key(path: Path) -> str:
+    """Return the key of a zoo file: its name, whose accents some file systems store as characters of their own."""
+    return unicodedata.normalize("NFC", path.stem)
 
 
 def models_folder() -> Path:
@@ -85,7 +94,7 @@ def _files(folder: Path) -> list[Path]:
 
 def all_keys() -> list[str]:
     """Return the key of every zoo file of `models_folder`, sorted, including those that cannot be used."""
-    return [path.stem for path in _files(models_folder())]
+    return [_key(path) for path in _files(models_folder())]
 
 
 def load_zoo(
@@ -110,11 +119,11 @@ def load_zoo(
     zoo = {}
     for path in paths:
         try:
-            zoo[path.stem] = load_spec(path)
+            zoo[_key(path)] = load_spec(path)
         except ZooFileError as error:
             if unusable is None:
                 raise
-            unusable(path.stem, error)
+            unusable(_key(path), error)
     return zoo
 
 

@@ -41,7 +41,7 @@ def read(path: Path) -> tuple[str, ...]:
     try:
         if not path.is_file():
             raise ArgumentError(f"--prompts {path}: no such file")
-        lines = limited_read.read(path, LIMIT_BYTES).decode().splitlines()
+        lines = limited_read.read(path, LIMIT_BYTES).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ArgumentError(f"--prompts {path}: not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.cli.main import main
 from harness.records.machine import Condition, Environment, Placement
-from harness.records.schema import STATUSES, SiteRecord
+from harness.records.schema import STATUSES, RescaledRecord, SiteRecord, TextRecord
 from tests.fuzz import fuzz
 from tests.harness.example_records import METRICS, record
 
@@ -39,6 +39,27 @@ FIELDS = {
     **dict.fromkeys(("checkpoint", "definition", "reason", "pair", "log", "worker"), words),
     **dict.fromkeys(("seed", "sequence_length"), integers),
     **dict.fromkeys(("norms_expected", "norms_executed", "fused", "missed", "ops_before", "ops_after"), maybe),
+    **dict.fromkeys(("norm_ops", "norm_bytes"), maybe),
+    **dict.fromkeys(("rescale", "outcome"), words),
+    "cached": st.booleans(),
+    "peaks": tables(words, numbers),
+    "rescaled": some(
+        st.builds(
+            RescaledRecord,
+            **dict.fromkeys(("name", "reason"), words),
+            **dict.fromkeys(("values", "weights", "multiplications"), some(words)),
+            factor=numbers,
+            peak_before=st.none() | numbers,
+        )
+    ),
+    "text": st.none()
+    | st.builds(
+        TextRecord,
+        tokens=integers,
+        **dict.fromkeys(("perplexity", "perplexity_float32"), st.none() | numbers),
+        agreement=numbers,
+        **dict.fromkeys(("prompt", "continuation", "float32"), words),
+    ),
     **dict.fromkeys(("marks", "warnings"), some(words)),
     "model": words | st.just("llama"),
     "variant": st.sampled_from(["on", "off", "cpu", "other", ""]),
@@ -62,9 +83,17 @@ FIELDS = {
     "seconds": tables(words | st.just("convert"), numbers),
     "peak_memory_bytes": tables(words, integers),
     "samples": tables(words | st.just("predict"), st.lists(numbers, max_size=40).map(tuple)),
-    "condition": st.none() | st.builds(Condition, power=words, thermal=words, load=st.none() | numbers),
+    **dict.fromkeys(
+        ("condition", "condition_after"),
+        st.none() | st.builds(Condition, power=words, thermal=words, load=st.none() | numbers),
+    ),
     "placement": st.none()
-    | st.builds(Placement, ops=tables(words, integers), cost=tables(words, numbers), hand_offs=integers),
+    | st.builds(
+        Placement,
+        **dict.fromkeys(("ops", "norms"), tables(words, integers)),
+        cost=tables(words, numbers),
+        hand_offs=integers,
+    ),
 }
 nights = st.lists(st.lists(st.fixed_dictionaries({}, optional=FIELDS), min_size=1, max_size=4), min_size=1, max_size=3)
 

@@ -12,9 +12,9 @@ from harness.errors import ArgumentError, RecordError
 from harness.judge import figures
 from harness.judge.severity import size
 from harness.judge.standing import standing
-from harness.records import listing
 from harness.records.lookup import find
 from harness.records.verdicts import Verdict
+from harness.system.text import MODEL_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,7 +187,7 @@ def _end(side: Side, row: tuple[str, ...], figure: float | None) -> End:
 
 def _checked(question: Question) -> Question:
     """Refuse runs whose commits do not say which code ran."""
-    if not listing.MODEL_KEY.fullmatch(question.model):
+    if not MODEL_KEY.fullmatch(question.model):
         raise RecordError(f"{question.model!r}: not a model's key")
     for end in (question.good, question.bad):
         if not re.fullmatch("[0-9a-f]{7,64}", end.commit):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import CheckpointError
+from harness.system.text import is_unicode
 from harness.zoo.checkpoint.description import Checkpoint, Question, spec_of
 from harness.zoo.checkpoint.gguf_file import gguf_path, inspect_gguf
 from harness.zoo.checkpoint.hub import download, is_hub_id
@@ -43,6 +44,8 @@ def inspect_checkpoint(
     ------
     CheckpointError: in one line, with the flag that allows it if there is one.
     """
+    if not is_unicode(str(Path(source).expanduser().absolute())):
+        raise CheckpointError(f"{source}: its path is not UTF-8, so no record can name it: rename it")
     if (path := gguf_path(source, revision)) is not None:
         found = inspect_gguf(source, path, revision or "")
         check(found)

@@ -43,8 +43,9 @@ def causal_architecture(source: str, config: Mapping[str, Any], *, trust_remote_
         mend = "it brings code of its own, which runs only with --trust-remote-code" if "auto_map" in config else ""
         lacking = f"transformers {metadata.version('transformers')} has no such architecture"
         raise CheckpointError(f"{source}: config.json: model_type {model_type!r}: {mend or lacking}")
-    _check_text(source, config, architecture or model_type)
-    if not causal or (architecture and architecture not in causal):
+    text_alone = bool(causal) and (not architecture or architecture in causal)
+    _check_text(source, config, architecture or model_type, text_alone=text_alone)
+    if not text_alone:
         raise CheckpointError(f"{source}: {architecture or model_type} is no causal language model")
     return architecture or min(causal)
 
@@ -58,17 +59,18 @@ def _check_code(source: str, auto_map: object) -> None:
             )
 
 
-def _check_text(source: str, config: Mapping[str, Any], architecture: str) -> None:
+def _check_text(source: str, config: Mapping[str, Any], architecture: str, *, text_alone: bool) -> None:
     """Refuse a model that reads more than text, naming its text model."""
     beside = [what for key, what in MODALITIES.items() if config.get(key)]
     text = config.get("text_config")
-    if not beside or not isinstance(text, dict) or architecture.endswith("ForCausalLM"):
+    if not isinstance(text, dict) or architecture.endswith("ForCausalLM") or (text_alone and not beside):
         return
     model_type = text.get("model_type")
     inner = min(causal_names(model_type), default="") if isinstance(model_type, str) else ""
     model = f"its text model is {model_type}{f' ({inner})' if inner else ''}" if model_type else "it has a text model"
+    reads = f"reads {' and '.join(beside)} too, and " if beside else ""
     raise CheckpointError(
-        f"{source}: {architecture} reads {' and '.join(beside)} too, and is no causal language model of text alone; "
+        f"{source}: {architecture} {reads}is no causal language model of text alone; "
         f"{model}: save that alone and give its folder"
     )
 

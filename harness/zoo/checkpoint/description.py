@@ -41,7 +41,7 @@ class Checkpoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     files: tuple[str, ...] = ()
     """Names of the files that the digest covers, relative to the folder."""
     own_index: bool = False
-    """Whether this project must write an index for its shards, because theirs is missing or has no metadata."""
+    """Whether this project must write an index: there is none, it has no metadata, or the files have other names."""
 
     gguf_file: str = ""
     """Name of the GGUF file in ``folder`` that is the checkpoint; empty for a folder of save_pretrained."""

@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
+from harness.system.text import is_unicode
 from harness.zoo.checkpoint.first_bytes import is_text, told
 from harness.zoo.checkpoint.reading import first_line
 
@@ -102,11 +103,13 @@ def _tensors(entries: dict[str, Any], path: Path, start: int, size: int) -> dict
     """Check that the tensors fill a file of ``size`` bytes from ``start`` to its end without gap or overlap."""
     found = {}
     for name, entry in entries.items():
+        if not is_unicode(name):
+            raise ValueError(f"the name {name!r} is no text")
         begin, end = entry["data_offsets"]
         dtype, shape = entry["dtype"], tuple(entry["shape"])
         if dtype not in BITS:
             raise ValueError(f"{name!r} has the unknown element type {dtype!r}")
-        if not all(isinstance(one, int) and one >= 0 for one in (*shape, begin, end)):
+        if not all(type(one) is int and one >= 0 for one in (*shape, begin, end)):
             raise ValueError(f"{name!r} has the shape {list(shape)} at [{begin}, {end}]")
         if 8 * (end - begin) != BITS[dtype] * prod(shape):
             raise ValueError(f"{name!r} of shape {list(shape)} takes {end - begin:,} bytes")

@@ -65,7 +65,7 @@ def quantisation(folder: Path, config: Mapping[str, Any], tensors: Mapping[str, 
 
 def _of_tensor(name: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> str:
     """Return the quantisation method that a tensor belongs to; "" if it may belong to a float model."""
-    if tensor.dtype.startswith(("F8", "F6", "F4")):
+    if tensor.dtype.startswith(("F8_", "F6_")) or tensor.dtype == "F4":
         scales = any(other.startswith(name) and other != name for other in tensors)
         return "float8" if scales else "float8 without scales"
     if tensor.dtype in FLOATS and not name.endswith((".weight_scale", ".weight_scale_inv", ".SCB", ".absmax")):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
 from harness.system import limited_read
+from harness.system.text import is_unicode
 from harness.zoo.checkpoint.first_bytes import told
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def read_object(path: Path, limit_bytes: int) -> dict[str, Any]:
     try:
         raw = limited_read.read(path, limit_bytes)
         content = json.loads(raw.decode())
+        if b"\\ud" in raw.lower() and not is_unicode(json.dumps(content, ensure_ascii=False)):
+            raise ValueError("a text in it is no text: half of a character, escaped")  # noqa: TRY301 - as the others
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

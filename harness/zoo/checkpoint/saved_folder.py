@@ -124,6 +124,8 @@ def _check_tokenizer(source: str, folder: Path) -> None:
     """Refuse a file of the tokenizer that is of another kind by its first bytes."""
     for name in (*TOKENIZERS, *BESIDE_TOKENIZERS):
         path = folder / name
+        if path.is_symlink() and not path.exists():
+            raise CheckpointError(f"{source}: {name} is a link whose target is missing: download the checkpoint again")
         if not path.is_file():
             continue
         try:

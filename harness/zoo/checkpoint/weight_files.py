@@ -11,7 +11,7 @@ the information of the index.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
@@ -36,7 +36,7 @@ class WeightFiles:
     """The index that names them, if they are shards."""
     pickled: bool = False
     own_index: bool = False
-    """Whether they are shards whose index is missing or lacks metadata, so that transformers cannot load them."""
+    """Whether transformers needs an index of this project's: theirs is missing, lacks metadata, or has another name."""
 
 
 def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickle: bool) -> WeightFiles:
@@ -66,12 +66,13 @@ def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickl
 
 
 def _explicit(source: str, folder: Path, name: object) -> WeightFiles:
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*\.safetensors(\.index\.json)?", name):
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,200}\.safetensors(\.index\.json)?", name):
         raise CheckpointError(f"{source}: config.json: transformers_weights: expected a file here, got {name!r}")
     path = folder / name
     if not path.is_file():
         raise CheckpointError(f"{source}: {name} is missing, which config.json names as transformers_weights")
-    return WeightFiles((path,)) if name.endswith(".safetensors") else _sharded(source, path, pickled=False)
+    found = WeightFiles((path,)) if name.endswith(".safetensors") else _sharded(source, path, pickled=False)
+    return replace(found, own_index=True)
 
 
 def _sharded(source: str, index: Path, *, pickled: bool) -> WeightFiles:
@@ -89,8 +90,8 @@ def _sharded(source: str, index: Path, *, pickled: bool) -> WeightFiles:
 
 def _complete(folder: Path) -> tuple[Path, ...]:
     """Return the shards of a folder without an index if the set is complete, else none."""
-    found = {int(match[2]): match for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))}
-    found = {number: match for number, match in found.items() if match[1] == "model" and match[4] == ".safetensors"}
+    matches = [match for path in folder.iterdir() if (match := SHARD.fullmatch(path.name))]
+    found = {int(match[2]): match for match in matches if match[1] == "model" and match[4] == ".safetensors"}
     totals = {int(match[3]) for match in found.values()}
     if len(totals) != 1 or sorted(found) != list(range(1, totals.pop() + 1)):
         return ()
@@ -105,11 +106,11 @@ def shard_names(index: Path, suffix: str = ".safetensors") -> list[str]:
     ------
     CheckpointError: for a file that is not an index, or an index that names a file of another kind or folder.
     """
-    names = dict.fromkeys(name for _, name in _weight_map(index))
+    names = [name for _, name in _weight_map(index)]
     for name in names:
-        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*" + re.escape(suffix), name):
+        if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,200}" + re.escape(suffix), name):
             raise CheckpointError(f"{index}: expected a {suffix} file of the same folder, got {name!r}")
-    return list(names)
+    return list(dict.fromkeys(names))
 
 
 def _weight_map(index: Path) -> list[tuple[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 import torch
@@ -52,6 +54,19 @@ def test_it_converts_to_the_eager_logits(kind):
         expected = exported.module(torch.from_numpy(exported.tokens)).numpy()
     (actual,) = ReferenceModel(converted.model, "fp32").predict(exported.inputs).values()
     assert metrics.rel_l2(expected, actual) < 1e-5  # float32 in another order
+
+
+def test_longrope_has_the_frequencies_of_inputs_longer_than_the_original_context():
+    """At 32 tokens, beyond the original 16: cos(p / (theta^(2i/d) * long_i)) * sqrt(1 + ln 8 / ln 16)."""
+    spec = load_zoo()["phi3_longrope"]
+    network = build(spec)
+    factors = torch.tensor(spec.quick["rope_parameters"]["long_factor"], dtype=torch.float64)
+    frequencies = 1e4 ** (-torch.arange(0, 32, 2, dtype=torch.float64) / 32) / factors
+    angles = torch.outer(torch.arange(32, dtype=torch.float64), frequencies)
+    with rotary.tabled(network, 32, only_changing=True):
+        cosines, _ = network.model.rotary_emb(torch.zeros(1, 32), torch.arange(32)[None])
+    expected = torch.cat([angles, angles], -1).cos() * math.sqrt(1 + math.log(8) / math.log(16))
+    torch.testing.assert_close(cosines[0].double(), expected, rtol=0, atol=1e-5)  # angles up to 31, in float32
 
 
 def test_only_the_kinds_that_look_at_positions_are_tabled_in_prefill():

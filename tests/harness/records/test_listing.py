@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
 
 from harness.records import listing
+from harness.zoo.catalog import models_folder
 from tests.harness.command_line import harness
 from tests.harness.example_records import record, write_run
 
@@ -20,6 +22,22 @@ COMMANDS = (
     ("report", "latest"),
     ("expect", "latest"),
 )
+
+
+def test_an_id_is_of_ascii_digits(tmp_path):
+    (tmp_path / "runs").mkdir()
+    path = tmp_path / "runs" / f"{20260101:d}.jsonl".translate({ord("0") + n: 0xFF10 + n for n in range(10)})
+    path.write_bytes(b"x")
+    assert listing.runs(tmp_path) == listing.Listing((), (f"{path}: left out: its name is not a run's id",))
+
+
+def test_an_odd_zoo_file_is_a_note_where_a_tier_is_named(tmp_path, monkeypatch):
+    shutil.copy(models_folder() / "llama.toml", tmp_path)
+    monkeypatch.setenv("ANE_HARNESS_MODELS", str(tmp_path))
+    link(tmp_path / "qwen3.toml")
+    write_run(tmp_path, "20260101", [record()])
+    done = harness("compare", "latest", "latest", "--tier", "quick", "--results", tmp_path)
+    assert (done.returncode, "1 unchanged" in done.stderr, "qwen3.toml: No such file" in done.stderr) == (0, True, True)
 
 
 def link(path):

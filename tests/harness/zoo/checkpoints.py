@@ -49,6 +49,17 @@ def float16_with_float32_norms(network, folder):
     change(folder, lambda found: found.update({n: t.half() for n, t in found.items() if "norm" not in n}))
 
 
+def add_tokenizer(folder):
+    """Write a tokenizer of one token a character."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(["<unk>", *map(chr, range(32, 127))])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))  # noqa: S106 - no password
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>").save_pretrained(folder)  # noqa: S106 - as above
+
+
 LAYOUTS = (single, sharded, without_index, bfloat16, float16_with_float32_norms)
 
 

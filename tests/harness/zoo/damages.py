@@ -78,9 +78,29 @@ def set_tensor(name, tensor):
     return lambda folder: change(folder, lambda found: found.__setitem__(name, tensor))
 
 
-def dangling(folder):
-    (folder / WEIGHTS).unlink()
-    (folder / WEIGHTS).symlink_to("../../blobs/0123")
+def dangling(name):
+    return lambda folder: ((folder / name).unlink(), (folder / name).symlink_to("../../blobs/0123"))
+
+
+def int8_bias(folder):
+    edit(folder / "config.json", attention_bias=True)
+
+    def add(found):
+        for name in [name for name in found if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight"))]:
+            found[name.replace("weight", "bias")] = torch.zeros(found[name].shape[0], dtype=torch.int8)
+        for name in [name for name in found if name.endswith("o_proj.weight")]:
+            found[name.replace("weight", "bias")] = torch.zeros(found[name].shape[0])
+
+    change(folder, add)
+
+
+def wrapped(folder):
+    change(folder, lambda found: [found.__setitem__(f"base_model.model.{name}", found.pop(name)) for name in [*found]])
+
+
+def text_inside(folder):
+    text = json.loads((folder / "config.json").read_text())
+    edit(folder / "config.json", model_type="llava", architectures=[], text_config=text)
 
 
 BY_CONTENT = {
@@ -108,6 +128,11 @@ BY_CONTENT = {
     ),
     "shape": (entry(lambda one: one.update(shape=[3, 3])), "of shape [3, 3] takes"),
     "negative": (entry(lambda one: one.update(shape=[-1, 4])), "has the shape [-1, 4]"),
+    "truth": (entry(lambda one: one.update(shape=[True, 128 * 128])), "has the shape [True, 16384]"),
+    "no text": (
+        lambda folder: header(folder / WEIGHTS, lambda entries: json.dumps(entries).replace("q_proj", r"q\ud800")),
+        "is no text",
+    ),
     "type": (entry(lambda one: one.update(dtype="F7")), "unknown element type 'F7'"),
     "offsets": (entry(lambda one: one.update(data_offsets=[0, 4 * 128 * 128])), "truncated or damaged"),
     "no offsets": (entry(lambda one: one.clear()), "truncated or damaged"),
@@ -118,7 +143,7 @@ BY_CONTENT = {
     "nested": (lambda folder: header(folder / WEIGHTS, lambda _: "[" * 100_000), "truncated or damaged"),
     "no tensor": (lambda folder: save_file({}, folder / WEIGHTS), "holds no tensor"),
     "a folder": (lambda folder: ((folder / WEIGHTS).unlink(), (folder / WEIGHTS).mkdir()), "no model.safetensors"),
-    "dangling link": (dangling, "a link whose target is missing"),
+    "dangling link": (dangling(WEIGHTS), "a link whose target is missing"),
     "variant alone": (renamed, "model.fp16.safetensors is not read: rename it"),
     "unfinished": (lambda folder: (folder / WEIGHTS).rename(folder / f"{WEIGHTS}.part"), "an unfinished download"),
     "aria2": (lambda folder: (folder / f"{WEIGHTS}.aria2").write_bytes(b"\0"), "download was interrupted"),
@@ -149,12 +174,15 @@ BY_CONTENT = {
         lambda folder: (folder / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\n"),
         "tokenizer.json: a Git LFS pointer",
     ),
+    "tokenizer's link": (dangling("tokenizer.json"), "tokenizer.json is a link whose target is missing"),
     "compressed": (codes(torch.int32, "weight_packed", "weight_scale"), "quantised already"),
     "MXFP4": (codes(torch.uint8, "weight_blocks", "weight_scales"), "MXFP4"),
     "said so": (config(quantization_config={"quant_method": "fbgemm_fp8"}), "quantised already: fbgemm_fp8"),
     "MLX said so": (config(quantization={"bits": 4}), "quantised already: MLX"),
     "adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "an adapter"),
     "vision": (vision, "reads images too, and is no causal language model of text alone; its text model is llama"),
+    "text model inside": (text_inside, "llava is no causal language model of text alone; its text model is llama"),
+    "config no text": (config(note="\ud800"), "a text in it is no text"),
     "config LFS": (lambda folder: (folder / "config.json").write_text("version https://git-lfs\n"), "Git LFS pointer"),
     "config HTML": (lambda folder: (folder / "config.json").write_text("<html>"), "HTML or XML page"),
     "config cut": (lambda folder: (folder / "config.json").write_text('{"model_type": "lla'), "not JSON"),
@@ -173,6 +201,8 @@ BY_SHAPE = {
     ),
     "a layer too many": (config(num_hidden_layers=1), "model.layers.1."),
     "a layer missing": (config(num_hidden_layers=3), "lacks 9 weights of the model, among them model.layers.2."),
+    "an int8 bias": (int8_bias, "model.layers.0.self_attn.q_proj.bias is I8 [128] in the file: expected float weights"),
+    "a wrapper's names": (wrapped, "; base_model.model.model.embed_tokens.weight is in it instead"),
     "a weight missing": (
         lambda folder: change(folder, lambda found: found.pop("model.norm.weight")),
         "lacks 1 weight",

@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from harness.errors import UnknownNameError
+from harness.errors import UnknownNameError, ZooFileError
 from harness.zoo import catalog
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ PUBLISHED_PARAMETERS = {
     "olmoe": 6_919_161_856,
     "phi": 2_779_683_840,
     "phi3": 3_821_079_552,
+    "phi3_longrope": 3_821_079_552,
     "qwen2": 494_032_768,
     "qwen2_moe": 14_315_784_192,
     "qwen3": 596_049_920,
@@ -121,6 +122,15 @@ def test_installed_models_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert catalog.models_folder() == tmp_path / "models"
     (tmp_path / "harness" / "_models").mkdir(parents=True)
     assert catalog.models_folder() == tmp_path / "harness" / "_models"
+
+
+def test_a_file_whose_name_is_no_key_is_refused_and_accents_are_one_character(tmp_path: Path) -> None:
+    content = (catalog.models_folder() / "llama.toml").read_bytes()
+    for name in ("llama 2", "mode\u0300le"):
+        (tmp_path / f"{name}.toml").write_bytes(content)
+    bad: dict[str, ZooFileError] = {}
+    assert list(catalog.load_zoo(tmp_path, bad.__setitem__)) == ["mod\u00e8le"]
+    assert "llama 2.toml: its name is not a model's key" in str(bad["llama 2"])
 
 
 @pytest.mark.quick

@@ -17,9 +17,8 @@ from harness.export import build, pretrained
 from harness.zoo.catalog import load_zoo
 from harness.zoo.checkpoint import check_unchanged
 from tests.harness.command_line import harness
-from tests.harness.zoo.checkpoints import INDEX, WEIGHTS, change, inspected
+from tests.harness.zoo.checkpoints import INDEX, WEIGHTS, add_tokenizer, change, inspected
 from tests.harness.zoo.damages import BY_CONTENT, BY_SHAPE, LAYER
-from tests.harness.zoo.test_checkpoint import add_tokenizer
 
 
 @pytest.fixture(scope="module")

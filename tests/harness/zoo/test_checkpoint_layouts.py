@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import msgspec
 import pytest
 import torch
 
@@ -19,6 +20,7 @@ from tests.harness.zoo.checkpoints import (
     inspected,
     sharded,
     single,
+    without_index,
 )
 
 ZOO = load_zoo()
@@ -84,6 +86,39 @@ def test_an_index_without_metadata_is_read(llama, tmp_path):
     edit(tmp_path / INDEX, metadata=None)
     loaded = pretrained.load(inspected(tmp_path))
     assert all(torch.equal(tensor, llama.state_dict()[name]) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize("layout", [single, sharded])
+def test_the_files_that_the_configuration_names_are_read(llama, tmp_path, layout):
+    """Another index or file than the usual one, beside a usual one with other weights."""
+    layout(llama, tmp_path / "own")
+    first = inspected(tmp_path / "own")
+    single(exact_network(msgspec.structs.replace(ZOO["llama"], gamma_seed=99)), tmp_path / "both")
+    for path in (tmp_path / "own").glob("model*"):
+        name = path.name if layout is sharded and path.name != INDEX else path.name.replace("model", "other")
+        shutil.copy(path, tmp_path / "both" / name)
+    name = "other.safetensors" if layout is single else INDEX.replace("model", "other")
+    edit(tmp_path / "both" / "config.json", transformers_weights=name)
+    found = inspected(tmp_path / "both")
+    loaded = pretrained.load(found).state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in llama.state_dict().items())
+    assert found.digest != first.digest  # the configuration differs
+
+
+def test_files_of_macos_beside_shards_without_an_index(llama, tmp_path):
+    without_index(llama, tmp_path)
+    first = inspected(tmp_path)
+    for path in list(tmp_path.glob("*.safetensors")):
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\26\7")
+    assert inspected(tmp_path).digest == first.digest
+
+
+def test_float64_is_read(llama, tmp_path):
+    single(llama, tmp_path)
+    change(tmp_path, lambda found: found.update({name: tensor.double() for name, tensor in found.items()}))
+    found = inspected(tmp_path)
+    assert found.dtype == "float64"
+    assert all(torch.equal(one, llama.state_dict()[name]) for name, one in pretrained.load(found).state_dict().items())
 
 
 def test_links_of_a_hub_cache_are_followed(llama, tmp_path):

@@ -21,7 +21,7 @@ from tests.harness.command_line import harness
 WIDTH, INNER, HEADS, WORDS, LAYERS = 32, 64, 4, 48, 2
 
 
-def write(path, architecture="llama", layers=LAYERS, spoilt=None, lacking=(), tokens=0, **shaped):
+def write(path, architecture="llama", layers=LAYERS, spoilt=None, lacking=(), tokens=0, more=(), **shaped):
     """Write a Llama of seeded weights as GGUF, and return its tensors; some may be left out or have another shape."""
     import gguf
 
@@ -46,6 +46,8 @@ def write(path, architecture="llama", layers=LAYERS, spoilt=None, lacking=(), to
     if tokens:
         writer.add_token_list([f"word{number}" for number in range(tokens)])
     tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    for name in more:
+        writer.add_tensor(name, np.ones(WIDTH, np.float32))
     if spoilt:
         tensors[spoilt].flat[0] = np.nan
     for name, value in tensors.items():
@@ -95,6 +97,18 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path):
     write(tmp_path / "spoilt.gguf", spoilt="blk.1.ffn_up")
     network = pretrained.load(inspect_checkpoint(str(tmp_path / "spoilt.gguf")))
     assert "model.layers.1.mlp.up_proj.weight (1 of 2,048)" in weight_problem(network)
+
+
+def test_tensors_that_transformers_skips_are_marked_or_refused(small, tmp_path):
+    assert pretrained.load_with_marks(inspect_checkpoint(str(small[0])))[1] == ()
+    write(tmp_path / "rotary.gguf", more=["rope_freqs.weight"])
+    _, marks = pretrained.load_with_marks(inspect_checkpoint(str(tmp_path / "rotary.gguf")))
+    assert marks == ("1 weight that the model does not read, among them rope_freqs.weight",)
+    write(tmp_path / "bias.gguf", more=["blk.0.attn_q.bias", "blk.1.attn_q.bias"])
+    with pytest.raises(ExportError, match=r"blk\.0\.attn_q\.bias is in the file, but .* read it \(and 1 more\)"):
+        pretrained.load(inspect_checkpoint(str(tmp_path / "bias.gguf")))
+    with pytest.raises(ExportError, match="nothing would read it"):
+        check_gguf_fit(inspect_checkpoint(str(tmp_path / "bias.gguf")))
 
 
 def test_every_truncation_is_refused_in_a_line(small, tmp_path):
