@@ -52,18 +52,19 @@ def compare(
     from harness.report.verdict_table import COLUMNS, document, summary
 
     shown.check(COLUMNS)
+    listed_too = everything or shown.form == "json"  # what is unchanged
     told, models = Notes(), keys_of(model, tier)
     with collector.paused():
         before, now = (load_side(name, results, told).only(models) for name in (base, candidate))
         check_readable(before, now, told)
         check_readable(now, before, told)
-        verdicts = judge(before, now, Rules(across_machines, noise_floor))
+        verdicts = judge(before, now, Rules(across_machines, noise_floor, listed_too))
         left = unasked(before, now)
         worse = {(one.row, one.measure) for one in verdicts if one.kind == "regression"}
         stands = [text for figure, text in beyond(now, results, told) if figure not in worse] if before.records else []
         sides = f"{_titled(before)} against {_titled(now)}"
         del before, now  # freed here by reference counts, without the collector
-    told_of = [one for one in verdicts if everything or shown.form == "json" or one.kind != "unchanged"]
+    told_of = [one for one in verdicts if listed_too or one.kind != "unchanged"]
     shown.show(document(told_of))
     for text in stands:
         say(f"beyond an earlier level: {text}", err=not shown.for_people)

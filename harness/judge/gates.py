@@ -32,11 +32,12 @@ class Pair(msgspec.Struct, frozen=True):
     candidate: Expectation | Record
     row: tuple[str, ...]
     """The base's identity, :attr:`harness.records.schema.Record.row`."""
+    title: str
+    """The row in words, with which every sentence about it begins."""
 
     def verdict(self, kind: str, measure: str, sentence: str, **more: object) -> Verdict:
         """Return a verdict on this row; its sentence begins with the row's title."""
-        title = self.base.title
-        return Verdict(kind, self.base.model, title, measure, f"{title}: {sentence}", row=self.row, **more)  # type: ignore[arg-type]
+        return Verdict(kind, self.base.model, self.title, measure, f"{self.title}: {sentence}", row=self.row, **more)  # type: ignore[arg-type]
 
 
 _gated = attrgetter("status", "outcome", *COUNTS, "metrics", "sites")

@@ -159,7 +159,7 @@ def _judge(
     times: where they are collected.
     beside: plain conversions by session, of both sides, see :func:`harness.judge.times.controls`.
     """
-    pair = Pair(base.about, candidate.about, base.key)
+    pair = _pair(base, candidate)
     was, now = base.about.definition, candidate.about.definition
     if was and now and was != now:
         text = f"another definition ({was[:12]} before, {now[:12]} now): the zoo entry or its inputs changed"
@@ -187,6 +187,10 @@ def _judge(
     return found
 
 
+def _pair(base: Row, candidate: Row) -> Pair:
+    return Pair(base.about, candidate.about, base.key, base.about.title)
+
+
 def _not_comparable(base: Row, candidate: Row) -> Verdict:
     differing = [
         f"{name.replace('_', ' ')} {getattr(base.about, name) or 'none'} before, "
@@ -197,7 +201,7 @@ def _not_comparable(base: Row, candidate: Row) -> Verdict:
     if not differing:
         was, now = base.about.definition, candidate.about.definition
         differing = [f"another definition ({was[:12]} before, {now[:12]} now): the checkpoint or its inputs changed"]
-    pair, why = Pair(base.about, candidate.about, base.key), "; ".join(differing)
+    pair, why = _pair(base, candidate), "; ".join(differing)
     if (broken := _broken(candidate)) and not _broken(base):
         return pair.verdict("regression", "row", f"is {broken}; was {base.about.status}, measured otherwise: {why}")
     return pair.verdict("not comparable", "row", why)
@@ -214,12 +218,11 @@ def _vanished(rows: Sequence[Row], models: set[str], where: str) -> Iterator[Ver
             yield Verdict("regression", model, model, "row", f"{model}: vanished: {many} before, none in {where}")
             continue
         for row in missing:
-            pair = Pair(row.about, row.about, row.key)
-            yield pair.verdict("regression", "row", f"vanished: {where} has no such row")
+            yield _pair(row, row).verdict("regression", "row", f"vanished: {where} has no such row")
 
 
 def _new(row: Row, where: str) -> Verdict:
-    pair = Pair(row.about, row.about, row.key)
+    pair = _pair(row, row)
     if broken := _broken(row):
         return pair.verdict("regression", "row", f"is new, and {broken}")
     return pair.verdict("not comparable", "row", f"is new: {where} has no such row to compare with")

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,6 +43,10 @@ ALPHA = 0.01
 """Largest probability that a comparison without any change shows a significant one in any of its rows."""
 CONFIDENCE = 0.99
 """Confidence of each interval by itself."""
+ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+"""Probabilities of the ends of an interval."""
+ROUNDING = 1e-9
+"""Beyond the error of sums of probabilities."""
 FEWEST = 10
 """Below this number of samples a median's interval is hardly narrower than the range of the samples."""
 
@@ -52,8 +55,7 @@ BLOCK = 3
 """Number of pairs that are ranked together. Fewer lose power; more let the session's drift in between them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
+class Samples(NamedTuple):
     """Times of one row, in seconds, in the order measured."""
 
     base: Sequence[float]
@@ -71,6 +73,8 @@ class Effect(NamedTuple):
     """Interval of the ratio."""
     p: float
     """Two-sided probability of a difference as large between equals, not corrected for other rows."""
+    medians: tuple[float, float]
+    """Medians of the base's samples and of the candidate's."""
 
 
 def effects(rows: Sequence[Samples]) -> list[Effect]:
@@ -86,19 +90,12 @@ def effects(rows: Sequence[Samples]) -> list[Effect]:
 
 def _effects(rows: Sequence[Samples]) -> Iterable[Effect]:
     """Return the effects in rows of the same design and numbers of samples."""
-    base, candidate = np.log([row.base for row in rows]), np.log([row.candidate for row in rows])
-    *logarithms, p = (_paired if rows[0].paired else _unpaired)(base, candidate)
+    base, candidate = np.array([row.base for row in rows]), np.array([row.candidate for row in rows])
+    ordered = np.sort(base, axis=-1), np.sort(candidate, axis=-1)
+    *logarithms, p = _paired(np.log(base), np.log(candidate)) if rows[0].paired else _unpaired(*map(np.log, ordered))
     with np.errstate(over="ignore"):  # the largest time over the smallest may exceed the range of a float
         ratios = [np.exp(one).tolist() for one in logarithms]
-    return map(Effect, *ratios, p.tolist())
-
-
-def medians(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Return the median of each row of times."""
-    found: dict[int, float] = {}
-    for chunk in _chunks([len(row) for row in rows]):
-        found.update(zip(chunk, np.median([rows[at] for at in chunk], axis=1).tolist(), strict=True))
-    return [found[index] for index in range(len(rows))]
+    return map(Effect, *ratios, p.tolist(), zip(*(_middle(one).tolist() for one in ordered), strict=True))
 
 
 def _chunks(kinds: Sequence[Hashable]) -> list[list[int]]:
@@ -117,18 +114,21 @@ THREADS = min(os.cpu_count() or 1, 4)
 
 def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
     difference = np.sort(candidate - base, axis=-1)
-    low, high = _quantiles(difference, np.broadcast_to(_weights(difference.shape[-1]), difference.shape))
-    return np.median(difference, axis=-1), low, high, _blocked(base, candidate)
+    weights = _weights(difference.shape[-1])
+    low, high = (_quantile(difference, weights, end) for end in ENDS)
+    return _middle(difference), low, high, _blocked(base, candidate)
 
 
-def _unpaired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
-    x, y = np.sort(base, axis=-1), np.sort(candidate, axis=-1)
-    (x_kept, wx), (y_kept, wy) = _likely(x), _likely(y)
-    differences = (y_kept[:, :, None] - x_kept[:, None, :]).reshape(len(x), -1)
-    order = np.argsort(differences, axis=-1)
-    weights = np.outer(wy, wx).ravel()[order]
-    low, high = _quantiles(np.take_along_axis(differences, order, axis=-1), weights)
-    return np.median(y, axis=-1) - np.median(x, axis=-1), low, high, _two_sided(*_u(x, y))
+def _unpaired(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """Return the effects in rows whose logarithms are sorted: of the base, and of the candidate."""
+    low, high = (_difference_at(x, y, _tail(x.shape[-1], y.shape[-1], end)) for end in ENDS)
+    return _middle(y) - _middle(x), low, high, _two_sided(*_u(x, y))
+
+
+def _middle(ordered: Array) -> Array:
+    """Return the median of each row of sorted values."""
+    n = ordered.shape[-1]
+    return (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
 
 
 @cache
@@ -141,24 +141,58 @@ def _weights(n: int) -> Array:
     return np.diff(at_most)
 
 
-def _likely(values: Array) -> tuple[Array, Array]:
-    """Return the sorted values that are not negligibly improbable as a resample's median, and their probabilities."""
-    weights = _weights(values.shape[-1])
-    kept = weights > 1e-6
-    return values[:, kept], weights[kept]
+class _Tail(NamedTuple):
+    """The differences among which a quantile of the differences of two resampled medians is found."""
+
+    probability: float
+    of_x: npt.NDArray[np.intp]
+    """For each of these differences ``y_j - x_i``: ``i``, a place in the sorted values."""
+    of_y: npt.NDArray[np.intp]
+    weights: Array
+    """Their probabilities."""
+    below: float
+    """Probability of the differences that lie below the quantile whatever the values are."""
 
 
-def _quantiles(values: Array, weights: Array) -> tuple[Array, Array]:
-    """Return the ends of the interval of a discrete distribution, row by row."""
-    reached = np.cumsum(weights, axis=-1)
-    tail = (1 - CONFIDENCE) / 2
-    last = values.shape[-1] - 1
+@cache
+def _tail(m: int, n: int, probability: float) -> _Tail:
+    """Return the differences that may be a quantile, of ``m`` sorted values x and ``n`` of y.
 
-    def at(probability: float) -> Array:
-        index = np.minimum((reached < probability).sum(axis=-1), last)
-        return np.take_along_axis(values, index[:, None], axis=-1)[:, 0]
+    ``y_j - x_i`` is at least every difference of a smaller ``y`` and a larger ``x``, and at most every one of a larger
+    ``y`` and a smaller ``x``. If the first have the quantile's probability, or all but the second lack it, then another
+    difference is the quantile, whatever the values are. So a third of the differences is sorted, not all of them.
+    """
+    (of_x, wx), (of_y, wy) = _likely(m), _likely(n)
+    own = np.outer(wy, wx)
+    never_above = np.outer(np.cumsum(wy), np.cumsum(wx[::-1])[::-1]) - own
+    never_below = np.outer(np.cumsum(wy[::-1])[::-1], np.cumsum(wx)) - own
+    above = never_above > probability + ROUNDING
+    below = own.sum() - never_below < probability - ROUNDING
+    j, i = np.nonzero(~above & ~below)
+    return _Tail(probability, of_x[i], of_y[j], own[j, i], float(own[below].sum()))
 
-    return at(tail), at(1 - tail)
+
+def _likely(n: int) -> tuple[npt.NDArray[np.intp], Array]:
+    """Return which of ``n`` sorted values are not negligibly improbable as a resample's median, and how probable."""
+    weights = _weights(n)
+    kept = np.flatnonzero(weights > 1e-6)
+    return kept, weights[kept]
+
+
+def _difference_at(x: Array, y: Array, tail: _Tail) -> Array:
+    """Return, row by row, the quantile of the differences of sorted values."""
+    differences = y[:, tail.of_y] - x[:, tail.of_x]
+    order = np.argsort(differences, axis=-1)
+    ordered = np.take_along_axis(differences, order, axis=-1)
+    return _quantile(ordered, tail.weights[order], tail.probability - tail.below)
+
+
+def _quantile(values: Array, weights: Array, probability: float) -> Array:
+    """Return, row by row, a quantile of a discrete distribution: of sorted values, with one row of weights or each."""
+    index = np.minimum((np.cumsum(weights, axis=-1) < probability).sum(axis=-1), values.shape[-1] - 1)
+    if not index.ndim:
+        return values[:, index]
+    return np.take_along_axis(values, index[:, None], axis=-1)[:, 0]
 
 
 def _blocked(base: Array, candidate: Array) -> Array:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from operator import attrgetter
+from statistics import median
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -43,6 +44,8 @@ class Rules:
     """Whether times of different machines are compared, with a label."""
     floor: float | None = None
     """Noise floor for all times; None for the design's own."""
+    figures_of_unchanged: bool = True
+    """Whether the sentence of a time that did not change has its figures: most do not, and nobody may be shown them."""
 
 
 CONTROL = "off"
@@ -71,7 +74,8 @@ def machine(record: Record) -> tuple[str, ...]:
 
 def apart(old: Record, new: Record) -> str:
     """Say why the times of two records do not compare; "" if they do."""
-    if _machine(old.environment) != _machine(new.environment) and (here := machine(old)) != (there := machine(new)):
+    same = old.environment is new.environment or _machine(old.environment) == _machine(new.environment)
+    if not same and (here := machine(old)) != (there := machine(new)):
         differing = [pair for pair in zip(here, there, strict=True) if pair[0] != pair[1]]
         before, now = (", ".join(words) for words in zip(*differing, strict=True))
         return f"another machine ({before} before, {now} now): times are not compared"
@@ -117,23 +121,22 @@ class Times(msgspec.Struct, frozen=True):
         """Return the samples to test: times, or their ratios to the control's."""
         from harness.judge.stats import Samples
 
-        if self.controls is not None and not self.paired:
+        paired = self.paired
+        if self.controls is not None and not paired:
             old, new = self.controls
             return Samples(self._ratios(self.old, old), self._ratios(self.new, new), paired=False)
         base, candidate = (record.samples[self.name] for record in (self.old, self.new))
-        if self.paired:
+        if paired:
             fewest = min(len(base), len(candidate))
             base, candidate = base[:fewest], candidate[:fewest]
             if not (_usable(base) and _usable(candidate)):
                 both = [two for two in zip(base, candidate, strict=True) if _usable(two)]
                 base, candidate = tuple(two[0] for two in both), tuple(two[1] for two in both)
-        return Samples(_clean(base), _clean(candidate), self.paired)
+        return Samples(_clean(base), _clean(candidate), paired)
 
-    def seconds(self, tested: Samples) -> tuple[Sequence[float], Sequence[float]]:
-        """Return the times of both sides, given what :meth:`samples` returns."""
-        if not self.controlled:
-            return tested.base, tested.candidate
-        return _clean(self.old.samples[self.name]), _clean(self.new.samples[self.name])
+    def medians(self) -> tuple[float, float]:
+        """Return the medians of the times of both sides, in seconds."""
+        return median(_clean(self.old.samples[self.name])), median(_clean(self.new.samples[self.name]))
 
     def _ratios(self, record: Record, control: Record) -> tuple[float, ...]:
         pairs = zip(record.samples[self.name], control.samples[self.name], strict=False)
@@ -165,31 +168,20 @@ def judge_times(times: Sequence[Times], rules: Rules) -> Iterator[Verdict]:
         yield one.pair.verdict("insufficient data", one.name, text, samples=fewest, label=one.label)
     effects = stats.effects([samples[index] for index in enough])
     corrected = stats.holm([effect.p for effect in effects])
-    raw = [times[index].seconds(samples[index]) for index in enough]
-    medians = zip(*(stats.medians(side) for side in zip(*raw, strict=True)), strict=True) if raw else ()
-    for index, effect, p, middle in zip(enough, effects, corrected, medians, strict=True):
-        yield _time_verdict(times[index], samples[index], stats.Effect(*effect[:3], p), middle, rules)
+    for index, effect, p in zip(enough, effects, corrected, strict=True):
+        one = times[index]
+        medians = one.medians() if one.controlled else effect.medians
+        yield _time_verdict(one, samples[index], effect._replace(p=p, medians=medians), rules)
 
 
-def _time_verdict(
-    times: Times, samples: Samples, effect: Effect, medians: tuple[float, float], rules: Rules
-) -> Verdict:
+def _time_verdict(times: Times, samples: Samples, effect: Effect, rules: Rules) -> Verdict:
     kind, why = kind_of(effect, times.floor if rules.floor is None else rules.floor)
-    base, candidate = medians
-    against = "against off beside it " if times.controlled else ""
-    slower = "slower" if effect.ratio > 1 else "faster"
-    label = (
-        f" ({times.label}: {', '.join(machine(times.old))} and {', '.join(machine(times.new))})" if times.label else ""
-    )
-    text = (
-        f"{times.name} {seconds(candidate)}, {seconds(base)} before: {against}{abs(effect.ratio - 1):.1%} {slower} "
-        f"[{effect.low - 1:+.1%}, {effect.high - 1:+.1%}], p = {effect.p:.2g}, "
-        f"{len(samples.base)} and {len(samples.candidate)} samples{' in pairs' if samples.paired else ''}{why}{label}"
-    )
+    base, candidate = effect.medians
+    unsaid = kind == "unchanged" and not rules.figures_of_unchanged
     return times.pair.verdict(
         kind,
         times.name,
-        text,
+        f"{times.name} as before" if unsaid else f"{_sentence(times, samples, effect)}{why}{_told(times)}",
         base=base,
         candidate=candidate,
         ratio=effect.ratio,
@@ -197,6 +189,25 @@ def _time_verdict(
         p=effect.p,
         samples=min(len(samples.base), len(samples.candidate)),
         label=times.label,
+    )
+
+
+def _sentence(times: Times, samples: Samples, effect: Effect) -> str:
+    """Return the figures of a time in words."""
+    base, candidate = effect.medians
+    against = "against off beside it " if times.controlled else ""
+    slower = "slower" if effect.ratio > 1 else "faster"
+    return (
+        f"{times.name} {seconds(candidate)}, {seconds(base)} before: {against}{abs(effect.ratio - 1):.1%} {slower} "
+        f"[{effect.low - 1:+.1%}, {effect.high - 1:+.1%}], p = {effect.p:.2g}, "
+        f"{len(samples.base)} and {len(samples.candidate)} samples{' in pairs' if samples.paired else ''}"
+    )
+
+
+def _told(times: Times) -> str:
+    """Return the addition to the sentence of a time that has a label."""
+    return (
+        f" ({times.label}: {', '.join(machine(times.old))} and {', '.join(machine(times.new))})" if times.label else ""
     )
 
 

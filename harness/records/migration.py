@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.errors import RecordError
+from harness.records import repeated_parts
 from harness.records.outcomes import outcome_of
 from harness.records.schema import SCHEMA_VERSION, Record
 
@@ -71,7 +72,7 @@ def _current(line: bytes) -> Record | None:
     if b'"schema_version"' not in line:
         return None
     try:
-        record = _record.decode(line)
+        record = repeated_parts.decode(line)
     except msgspec.ValidationError:
         return None
     return record if record.schema_version == SCHEMA_VERSION else None

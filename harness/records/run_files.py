@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"\d{8}T\d{6}\.\d{6}Z", re.ASCII)
 _ID_FORM = "%Y%m%dT%H%M%S.%fZ"
 PLAN_LIMIT_BYTES = 64 << 20
+BUFFER_BYTES = 1 << 20
 LINE_LIMIT_BYTES = 16 << 20
 """Size of the longest line read; a record has some kilobytes."""
 
@@ -222,7 +223,7 @@ def read_records(path: Path, damaged: Callable[[str], None] | None = None) -> It
     from harness.records.migration import decode
 
     try:
-        with path.open("rb") as stream:
+        with path.open("rb", BUFFER_BYTES) as stream:
             number = 0
             while line := stream.readline(LINE_LIMIT_BYTES + 1):
                 number += 1
