@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import MissingPackageError, RecordError, UnknownNameError
+from harness.errors import RecordError, UnknownNameError
 from harness.judge.nightly_series import history
 from harness.judge.regress import compare, rows_of
 from harness.judge.severity import headline, in_order
@@ -141,7 +141,7 @@ def beyond(run: Side, results: Path, told: Callable[[str], None]) -> list[tuple[
     """Return row, measure and a sentence of each figure of a run that is beyond the level before a change point.
 
     Two nights after a slowdown are equal, so a comparison of them calls the figure unchanged. Accepted levels are left
-    out. Without the package that reads the history, that is told, and nothing is returned.
+    out. Where the newest runs hold none of the run's models, that is told, and nothing is returned.
     """
     ids = {path.stem for path in runs(results)}
     if not run.records or run.records[0].run_id not in ids or len(ids) < 3:
@@ -149,7 +149,7 @@ def beyond(run: Side, results: Path, told: Callable[[str], None]) -> list[tuple[
     models = sorted({record.model for record in run.records})
     try:
         series = history(results, models, damaged=told, newest=NEWEST)
-    except (MissingPackageError, UnknownNameError) as error:
+    except UnknownNameError as error:
         told(f"levels before the base are not looked up: {error}")
         return []
     here = {record.run_id for record in run.records}

@@ -1,7 +1,6 @@
-"""Figures over nights, read from the runs' files by duckdb, with their changes and what else changed those nights.
+"""Figures over nights, read from the runs' files, with their changes and what else changed those nights.
 
-Only the needed columns are read, and duckdb groups them by row: a hundred thousand records take a second. A series
-is one row of one definition on one machine; times and counts of other machines are other series.
+A series is one row of one definition on one machine; times and counts of other machines are other series.
 """
 
 from __future__ import annotations
@@ -13,27 +12,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from harness.errors import MissingPackageError, RecordError
+from harness.errors import RecordError
 from harness.judge import figures, missing_figures, record_table
 from harness.judge.nights_between import Between
 from harness.records.lookup import runs
 from harness.records.run_files import read_asked
 from harness.records.schema import ROW, title_of
 from harness.records.series import Change, Point, Series, night_names
-from harness.system.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from duckdb import DuckDBPyConnection
+    from harness.judge.record_table import Group, RecordTable
 
 DEFAULT = ("predict", "outcome", "rel_l2", "fused", "ops_after")
 """Figures shown if none is named."""
-MACHINE = ("os", "machine", "chip", "cores")
-"""Fields of the environment that tell machines apart."""
-DEFAULTS = {**dict.fromkeys(ROW, ""), "shape": "prefill", "definition": ""}
-"""The values of row fields that older records leave out."""
+AGE = itemgetter(0, 1)
+"""The order of points: by time, then by the run's id."""
 WHY_CHARACTERS = 160
 """Characters shown of the reason why a row has no figure."""
 
@@ -61,76 +57,38 @@ def history(
     ------
     RecordError: without runs, if none can be read, or for a measure that no record has.
     UnknownNameError: for a model that no run has.
-    MissingPackageError: without duckdb, the extra ``history``.
     """
-    try:
-        import duckdb
-    except ImportError:
-        raise MissingPackageError(f"the history needs duckdb: {install('history')}") from None
     files = runs(results, damaged)
     if not files:
         raise RecordError(f"{results / 'runs'}: holds no run; make one with `ane-harness run`")
     files = files if newest is None else files[-newest:]
     wanted = tuple(measures or DEFAULT)
-    try:
-        with duckdb.connect() as connection:
-            connection.execute("SET enable_progress_bar = false; SET preserve_insertion_order = false")
-            record_table.load(connection, files, wanted, damaged)
-            record_table.check_models(connection, models)
-            series = _series(connection, wanted, models)
-            for name in measures:
-                if not any(one.measure == name for one in series):
-                    others = f"known: {', '.join(one for one in record_table.known() if one != name)}"
-                    mend = "times come from `ane-harness bench`" if name == "predict" else others
-                    raise RecordError(f"{name}: no record has such a figure; {mend}")
-            begun = _begun(connection)
-            series = _with_absences(series, begun, connection, results)
-            names = night_names({run_id: time for runs_of in begun.values() for run_id, time in runs_of.items()})
-            return _with_changes(series, names, connection)
-    except duckdb.Error as error:
-        raise RecordError(f"{results / 'runs'}: {str(error).strip().splitlines()[0][:300]}") from None
+    table = record_table.load(files, wanted, damaged)
+    series = _series(table, wanted, models)
+    for name in measures:
+        if not any(one.measure == name for one in series):
+            others = f"known: {', '.join(one for one in record_table.known() if one != name)}"
+            mend = "times come from `ane-harness bench`" if name == "predict" else others
+            raise RecordError(f"{name}: no record has such a figure; {mend}")
+    begun = table.begun()
+    series = _with_absences(series, begun, table, results)
+    names = night_names({run_id: time for runs_of in begun.values() for run_id, time in runs_of.items()})
+    return _with_changes(series, names, Between(table.environments))
 
 
-def _series(connection: DuckDBPyConnection, measures: Sequence[str], models: Sequence[str]) -> list[Series]:
+def _series(table: RecordTable, measures: Sequence[str], models: Sequence[str]) -> list[Series]:
     """Return the series of all measures, measure by measure, without their changes."""
-    where = f"WHERE model IN ({', '.join('?' * len(models))})" if models else ""
-    points = ", ".join(f'"{name}"' for name in ("time", "run_id", "status", "reason", *measures))
-    keys = [*_row(), f"coalesce(definition, '{DEFAULTS['definition']}')", *_machine()]
-    rows = connection.execute(
-        f"SELECT {', '.join(keys)}, list(row({points})) FROM records "  # noqa: S608 - names are checked
-        f"{where} GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}",
-        list(models),
-    ).fetchall()
-    for row in rows:
-        row[-1].sort(key=itemgetter(0, 1))
-    by_row = [_of_row(row[:-1], measures, row[-1]) for row in rows]
+    by_row = [_of_row(group, measures, sorted(table.points[group], key=AGE)) for group in table.groups(models)]
     return [one for of_measure in zip(*by_row, strict=True) for one in of_measure if one is not None]
 
 
-def _row() -> list[str]:
-    """Return the expressions of a row's identity, :attr:`harness.records.schema.Record.row`."""
-    keys = {name: f"coalesce({name}, '{DEFAULTS[name]}')" for name in ROW}
-    keys["checkpoint"] = (
-        "CASE WHEN coalesce(checkpoint, '') = '' OR coalesce(definition, '') = '' "
-        "THEN coalesce(checkpoint, '') ELSE definition END"
-    )
-    return list(keys.values())
-
-
-def _machine() -> list[str]:
-    return [f"environment->>'$.{name}'" for name in MACHINE]
-
-
-def _of_row(
-    keys: tuple[Any, ...], measures: Sequence[str], points: Iterable[tuple[Any, ...]]
-) -> Iterator[Series | None]:
+def _of_row(group: Group, measures: Sequence[str], points: Iterable[tuple[Any, ...]]) -> Iterator[Series | None]:
     """Yield the series of each measure of a row, None for one that no run has.
 
-    A point is a time, a run, a status, a reason, and values.
+    The points are those of :class:`harness.judge.record_table.RecordTable`, oldest first.
     """
-    row = dict(zip(ROW, keys, strict=False))
+    row = dict(zip(ROW, group.row, strict=True))
     title = title_of(*(row[name] for name in ("model", "variant", "lowering", "shape", "compression")))
-    machine = ", ".join(filter(None, keys[len(ROW) + 1 :]))
     nights = {point[1]: point for point in points}.values()  # if a run has a row twice, after a retry, the last counts
     whys = ["" if night[2] in ("ok", None) else f"{night[2]}: {night[3] or ''}"[:WHY_CHARACTERS] for night in nights]
     for number, measure in enumerate(measures, 4):
@@ -140,10 +98,10 @@ def _of_row(
         yield Series(
             model=row["model"],
             title=title,
-            row=keys[: len(ROW)],
+            row=group.row,
             measure=measure,
             unit=figures.unit(measure),
-            machine=machine,
+            machine=group.machine_name,
             points=tuple(
                 [
                     Point(night[1], night[0], night[number], why if night[number] is None else "")
@@ -153,27 +111,14 @@ def _of_row(
         )
 
 
-def _begun(connection: DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """Return the time of the first record of each run, by machine and id."""
-    query = f"SELECT {', '.join(_machine())}, run_id, min(time) FROM records GROUP BY ALL"  # noqa: S608 - constants
-    begun: dict[str, dict[str, str]] = {}
-    for *machine, run_id, time in connection.execute(query).fetchall():
-        begun.setdefault(", ".join(filter(None, machine)), {})[run_id] = time
-    return begun
-
-
 def _with_absences(
-    series: Sequence[Series], begun: dict[str, dict[str, str]], connection: DuckDBPyConnection, results: Path
+    series: Sequence[Series], begun: dict[str, dict[str, str]], table: RecordTable, results: Path
 ) -> list[Series]:
     """Return the series with a point for each night since a row is gone."""
     ended = missing_figures.ended(series, begun)
     if not ended:
         return list(series)
-    rows: dict[str, set[tuple[str, ...]]] = {}
-    late = sorted({night for nights in ended.values() for night in nights})
-    query = f"SELECT DISTINCT run_id, {', '.join(_row())} FROM records WHERE run_id IN (SELECT unnest(?))"  # noqa: S608 - constants
-    for run_id, *row in connection.execute(query, [[run_id for _, run_id in late]]).fetchall():
-        rows.setdefault(run_id, set()).add(tuple(row))
+    rows = table.rows({run_id for nights in ended.values() for _, run_id in nights})
     return missing_figures.with_absences(series, ended, rows, lambda run_id: _others(results, run_id))
 
 
@@ -185,7 +130,7 @@ def _others(results: Path, run_id: str) -> tuple[str, ...] | None:
         return None
 
 
-def _with_changes(series: Sequence[Series], names: dict[str, str], connection: DuckDBPyConnection) -> list[Series]:
+def _with_changes(series: Sequence[Series], names: dict[str, str], between: Between) -> list[Series]:
     """Return the series with their changes, and the other changes between the nights, whose names are given."""
     from harness.judge.change_points import change_points_of
 
@@ -193,7 +138,6 @@ def _with_changes(series: Sequence[Series], names: dict[str, str], connection: D
     values = [[cast("float", point.value) for point in points] for points in present]
     noisy = [index for index, one in enumerate(series) if one.measure not in figures.EXACT]
     found = dict(zip(noisy, change_points_of([values[index] for index in noisy]), strict=True))
-    between = Between(connection)
     changed = []
     for index, one in enumerate(series):
         points = found.get(index)

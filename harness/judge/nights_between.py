@@ -13,16 +13,19 @@ from harness.system.command import output
 from harness.system.text import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from duckdb import DuckDBPyConnection
+    from collections.abc import Iterator, Mapping
 
 
 class Between:
-    """The other changes between two runs of a table of records, see `harness.judge.record_table`."""
+    """The other changes between two runs.
 
-    def __init__(self, connection: DuckDBPyConnection) -> None:
-        self._connection = connection
+    Parameters
+    ----------
+    environments: as JSON, by the run's id.
+    """
+
+    def __init__(self, environments: Mapping[str, bytes]) -> None:
+        self._environments = environments
         self._commits: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def between(self, last: str, night: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -35,9 +38,8 @@ class Between:
 
     def _environment(self, run: str) -> Environment | None:
         """Return the environment of a run; None if its record holds none that can be read."""
-        found = self._connection.execute("SELECT environment FROM records WHERE run_id = ? LIMIT 1", [run]).fetchone()
         try:
-            return msgspec.json.decode(found[0], type=Environment) if found else None
+            return msgspec.json.decode(self._environments.get(run, b""), type=Environment)
         except msgspec.MsgspecError:
             return None
 

@@ -1,56 +1,97 @@
-"""The records of all runs as a duckdb table of the columns that some figures need.
+"""The records of all runs, grouped by row: of each record only the parts that some figures need are decoded.
 
-An unreadable file does not affect the others: it is reported in a sentence, and the table holds the rest.
+The rest of a line, nine tenths of it, is skipped, so that a hundred thousand records take a second. An unreadable file
+does not affect the others: it is reported in a sentence, and the table holds the rest.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from operator import attrgetter
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
 
 from harness.errors import RecordError, check_name
 from harness.judge.figures import OUTCOME
 from harness.measure.metrics import METRICS
 from harness.records.baselines import COUNTS
 from harness.records.outcomes import OUTCOMES, rank
-from harness.records.run_files import read_records
+from harness.records.run_files import BUFFER_BYTES, LINE_LIMIT_BYTES, read_records
 from harness.records.schema import ROW, SCHEMA_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
-    from duckdb import DuckDBPyConnection
-
-COLUMNS = {
-    "run_id": "VARCHAR",
-    "time": "VARCHAR",
-    "schema_version": "INTEGER",
-    "definition": "VARCHAR",
-    "status": "VARCHAR",
-    "reason": "VARCHAR",
-    **dict.fromkeys(ROW, "VARCHAR"),
-    "environment": "JSON",
-}
-_RECORD = "run_id IS NOT NULL AND time IS NOT NULL AND model IS NOT NULL AND environment IS NOT NULL"
-"""The fields that records of every version have."""
+MACHINE = ("os", "machine", "chip", "cores")
+"""Fields of the environment that tell machines apart."""
+DEFAULTS = {"shape": "prefill"}
+"""The values, other than an empty text, of row fields that older records leave out."""
+REQUIRED = ("run_id", "time", "model")
+"""The fields that records of every version have, as they have the environment."""
+RANKS = {name: rank(name) for name in OUTCOMES}
+_AT_CHECKPOINT = ROW.index("checkpoint")
 
 
-def _column(measure: str) -> tuple[str, str, str]:
-    """Return the column that holds a measure, its type, and the expression that takes the measure from it."""
-    if not re.fullmatch(r"(seconds\.)?\w+", measure):
-        raise RecordError(f"{measure}: no name of a figure; known: {', '.join(known())}")
-    if measure in COUNTS:
-        return measure, "INTEGER", measure
-    if measure == OUTCOME:
-        cases = " ".join(f"WHEN '{name}' THEN {rank(name)}" for name in OUTCOMES)
-        return measure, "VARCHAR", f"CASE outcome {cases} END"
-    if measure in METRICS:
-        return "metrics", f'"{measure}" DOUBLE', f'metrics."{measure}"'
-    if measure.startswith("seconds."):
-        step = measure.partition(".")[2]
-        return "seconds", f'"{step}" DOUBLE', f'seconds."{step}"'
-    return "samples", f'"{measure}" DOUBLE[]', f"list_aggregate(samples.\"{measure}\", 'median')"
+class Group(NamedTuple):
+    """What records have in common that are points of the same series."""
+
+    row: tuple[str, ...]
+    """As :attr:`harness.records.schema.Record.row`."""
+    definition: str
+    machine: tuple[str, ...]
+    """The values of :data:`MACHINE`; one is empty where the record has none."""
+
+    @property
+    def machine_name(self) -> str:
+        """The machine in words."""
+        return ", ".join(filter(None, self.machine))
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTable:
+    """The records of some runs.
+
+    A point is a tuple: the time, the run's id, the status, the reason, and a value or None for each figure.
+    """
+
+    points: dict[Group, list[tuple[Any, ...]]] = field(default_factory=dict)
+    """In the order read."""
+    environments: dict[str, bytes] = field(default_factory=dict)
+    """The environment of the first record of each run, as JSON, by the run's id."""
+
+    def groups(self, models: Collection[str] = ()) -> list[Group]:
+        """Return the groups of some models, or all, sorted.
+
+        Raises
+        ------
+        UnknownNameError: for a model that no record has.
+        """
+        found = {group.row[0] for group in self.points}
+        for model in models:
+            check_name("model", model, sorted(found))
+        return sorted(group for group in self.points if not models or group.row[0] in models)
+
+    def begun(self) -> dict[str, dict[str, str]]:
+        """Return the time of the first record of each run, by the machine in words and the run's id."""
+        found: dict[str, dict[str, str]] = {}
+        for group, points in self.points.items():
+            times = found.setdefault(group.machine_name, {})
+            for time, run_id, *_ in points:
+                times[run_id] = min(time, times.get(run_id, time))
+        return found
+
+    def rows(self, runs: Collection[str]) -> dict[str, set[tuple[str, ...]]]:
+        """Return the rows of some runs, by the run's id."""
+        found: dict[str, set[tuple[str, ...]]] = {}
+        for group, points in self.points.items():
+            for _, run_id, *_ in points:
+                if run_id in runs:
+                    found.setdefault(run_id, set()).add(group.row)
+        return found
 
 
 def known() -> list[str]:
@@ -58,17 +99,11 @@ def known() -> list[str]:
     return [*COUNTS, OUTCOME, *METRICS, "seconds.convert", "predict"]
 
 
-def load(
-    connection: DuckDBPyConnection,
-    files: Sequence[Path],
-    measures: Sequence[str],
-    damaged: Callable[[str], None] | None = None,
-) -> None:
-    """Read the columns that some measures need from all files into the table ``records``, a column for each measure.
+def load(files: Sequence[Path], measures: Sequence[str], damaged: Callable[[str], None] | None = None) -> RecordTable:
+    """Return the records of files, with a value for each measure.
 
     Parameters
     ----------
-    connection: where the table is made.
     files: of records.
     measures: names of figures, see `harness.judge.nightly_series.history`.
     damaged: called with a sentence about each half-written last line, and each file with a part that cannot be read;
@@ -78,80 +113,12 @@ def load(
     ------
     RecordError: if nothing can be read; without ``damaged``, for the first file that cannot be read completely.
     """
-    import duckdb
-
-    query = _query({name: _column(name) for name in measures})
-    names = [str(path) for path in files]
-    try:
-        connection.execute(f"CREATE TEMP TABLE records AS {query}", [names])
-    except duckdb.Error as error:
-        if damaged is None:
-            raise RecordError(f"{files[0].parent}: {_first_line(error)}") from None
-        _load_one_by_one(connection, query, names, damaged)
-    unread = _check(connection, files, damaged)
-    unreadable = f"NOT ({_RECORD}) OR coalesce(schema_version, 0) > {SCHEMA_VERSION}"
-    connection.execute(f"DELETE FROM records WHERE {unreadable}")  # noqa: S608 - constants
-    if unread is not None and connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None:
-        raise unread
-
-
-def _query(wanted: dict[str, tuple[str, str, str]]) -> str:
-    """Return the query for the columns and figures from files given as its parameter."""
-    columns = dict(COLUMNS)
-    structs: dict[str, list[str]] = {}
-    for column, kind, _ in wanted.values():
-        if column in COUNTS or column == OUTCOME:
-            columns[column] = kind
-        else:
-            structs.setdefault(column, []).append(kind)
-    columns |= {column: f"STRUCT({', '.join(fields)})" for column, fields in structs.items()}
-    spec = ", ".join(f"{name}: '{kind}'" for name, kind in columns.items())
-    figures = ", ".join(f'{expression} AS "{name}"' for name, (_, _, expression) in wanted.items())
-    return (
-        f"SELECT {', '.join(COLUMNS)}, {figures} FROM read_json(?, "  # noqa: S608 - names are checked
-        f"format = 'newline_delimited', ignore_errors = true, columns = {{{spec}}})"
-    )
-
-
-def _load_one_by_one(
-    connection: DuckDBPyConnection, query: str, names: Sequence[str], damaged: Callable[[str], None]
-) -> None:
-    """Read file by file, to find the one that cannot be read."""
-    import duckdb
-
-    made, first = False, ""
-    for name in names:
-        try:
-            connection.execute(
-                f"INSERT INTO records {query}" if made else f"CREATE TEMP TABLE records AS {query}", [[name]]
-            )
-            made = True
-        except duckdb.Error as error:
-            first = first or f"{name}: cannot be read: {_first_line(error)}"
-            damaged(f"{name}: left out: {_first_line(error)}")
-    if not made:
-        raise RecordError(first)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
-
-
-def _check(
-    connection: DuckDBPyConnection, files: Sequence[Path], damaged: Callable[[str], None] | None
-) -> RecordError | None:
-    """Read a file that duckdb could not read or does not know again, line by line, to name the line or the remedy.
-
-    The first error is raised, or reported and returned.
-    """
-    unread, newest = connection.execute(
-        f"SELECT count(*) FILTER (NOT ({_RECORD})), max(schema_version) FROM records"  # noqa: S608 - constants
-    ).fetchone() or (0, 0)
-    suspects = list(files) if unread > 0 or (newest or 0) > SCHEMA_VERSION else []
-    torn = [path for path in suspects if not _whole(path)]
+    reader = _Reader(measures)
     first: RecordError | None = None
-    for path in torn if len(torn) == unread and (newest or 0) <= SCHEMA_VERSION else suspects:
-        try:
+    for path in files:
+        if reader.read(path):
+            continue
+        try:  # once more, line by line and completely, to name the line or the remedy
             for _ in read_records(path, damaged):
                 pass
         except RecordError as error:
@@ -159,22 +126,108 @@ def _check(
                 raise
             damaged(f"{error}; left out")
             first = first or error
-    return first
+    if first is not None and not reader.table.points:
+        raise first
+    return reader.table
 
 
-def _whole(path: Path) -> bool:
-    """Return whether the last line of a file is complete."""
-    with path.open("rb") as stream:
-        stream.seek(0, 2)
-        if not stream.tell():
-            return True
-        stream.seek(-1, 2)
-        return stream.read() == b"\n"
+class _Machine(msgspec.Struct, frozen=True):
+    """The part of an environment that tells machines apart."""
+
+    os: str = ""
+    machine: str = ""
+    chip: str = ""
+    cores: int | None = None
 
 
-def check_models(connection: DuckDBPyConnection, models: Sequence[str]) -> None:
-    """Raise UnknownNameError for a model that no record has."""
-    if models:
-        found = [name for (name,) in connection.execute("SELECT DISTINCT model FROM records").fetchall()]
-        for model in models:
-            check_name("model", model, found)
+class _Reader:
+    """Decode the needed parts of lines into a table."""
+
+    def __init__(self, measures: Sequence[str]) -> None:
+        self.table = RecordTable()
+        self._line = msgspec.json.Decoder(_line(measures))
+        self._row = attrgetter(*ROW)
+        self._point = attrgetter("time", "run_id", "status", "reason", *map(_path, measures))
+        self._sampled = [place for place, name in enumerate(measures, 4) if _part(name) == "samples"]
+        self._outcomes = [place for place, name in enumerate(measures, 4) if name == OUTCOME]
+        self._machines: dict[bytes, tuple[str, ...]] = {}
+
+    def read(self, path: Path) -> bool:
+        """Add the records of a file; return whether all of its lines could be read."""
+        complete = True
+        try:
+            with path.open("rb", BUFFER_BYTES) as stream:
+                while line := stream.readline(LINE_LIMIT_BYTES + 1):
+                    try:
+                        complete &= not line.strip() or self._add(self._line.decode(line))
+                    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                        complete = False
+        except OSError:
+            return False
+        return complete
+
+    def _add(self, found: Any) -> bool:
+        """Add a record, unless its schema is newer than this harness; return whether it was added."""
+        if found.schema_version > SCHEMA_VERSION:
+            return False
+        environment = bytes(found.environment)
+        machine = self._machines.get(environment)
+        if machine is None:
+            one = msgspec.json.decode(environment, type=_Machine)
+            machine = tuple("" if value is None else str(value) for value in msgspec.structs.astuple(one))
+            self._machines[environment] = machine
+        row = self._row(found)
+        if row[_AT_CHECKPOINT] and found.definition:
+            row = (*row[:_AT_CHECKPOINT], found.definition, *row[_AT_CHECKPOINT + 1 :])
+        point = list(self._point(found))
+        for place in self._sampled:
+            point[place] = median(point[place]) if point[place] else None
+        for place in self._outcomes:
+            point[place] = RANKS.get(point[place])
+        self.table.points.setdefault(Group(row, found.definition, machine), []).append(tuple(point))
+        self.table.environments.setdefault(found.run_id, environment)
+        return True
+
+
+def _part(measure: str) -> str:
+    """Return the field of a record that holds a measure.
+
+    Raises
+    ------
+    RecordError: for a text that is no name of a measure.
+    """
+    if not re.fullmatch(r"(seconds\.)?\w+", measure):
+        raise RecordError(f"{measure}: no name of a figure; known: {', '.join(known())}")
+    if measure in COUNTS or measure == OUTCOME:
+        return measure
+    return "metrics" if measure in METRICS else "seconds" if measure.startswith("seconds.") else "samples"
+
+
+def _path(measure: str) -> str:
+    """Return the attributes that lead to a measure in a line."""
+    part = _part(measure)
+    return part if part == measure else f"{part}.{_attribute(measure)}"
+
+
+def _attribute(measure: str) -> str:
+    return f"of_{measure.removeprefix('seconds.')}"
+
+
+def _line(measures: Sequence[str]) -> type[msgspec.Struct]:
+    """Return the type of a line with the fields that the measures need."""
+    kinds = {"samples": tuple[float, ...] | None, "metrics": float | None, "seconds": float | None}
+    fields: list[Any] = [*((name, str) for name in REQUIRED), ("environment", msgspec.Raw)]
+    fields += [("schema_version", int, 0), *((name, str, "") for name in ("definition", "status", "reason"))]
+    fields += [(name, str, DEFAULTS.get(name, "")) for name in ROW if name not in REQUIRED]
+    inside: dict[str, list[Any]] = {}
+    for measure in dict.fromkeys(measures):
+        part = _part(measure)
+        if part in kinds:
+            named = msgspec.field(default=None, name=measure.removeprefix("seconds."))
+            inside.setdefault(part, []).append((_attribute(measure), kinds[part], named))
+        else:
+            fields.append((part, str | None if part == OUTCOME else int | None, None))
+    for part, some in inside.items():
+        kind = msgspec.defstruct(part, some, frozen=True)
+        fields.append((part, kind, kind()))
+    return msgspec.defstruct("Line", fields, frozen=True)

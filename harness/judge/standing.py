@@ -3,7 +3,9 @@
 A comparison with the run before finds a slowdown on its first night only; from then on both sides have it. Here the
 levels of a series are followed from the oldest: the best level that lasted some nights is the reference, and a later
 level that is worse remains a regression until the figure comes back or the level is accepted
-(:mod:`harness.records.accepted`). An accepted level is the reference from then on.
+(:mod:`harness.records.accepted`). An accepted level is the reference from then on. Once the figure has been better for
+some nights, that is the reference, and the entry no longer counts: whatever makes the figure worse again is another
+change than the one that was accepted.
 """
 
 from __future__ import annotations
@@ -74,7 +76,8 @@ def standing(series: Iterable[Series], accepted: Sequence[Accepted] = ()) -> lis
     entries = {(one.row, one.measure, one.machine): one for one in accepted}
     found = []
     for one in series:
-        last = _last(one, entries.get((one.row, one.measure, one.machine)))
+        usual = entries.get((one.row, one.measure, ""))  # of a gate's verdict, which knows no machine
+        last = _last(one, entries.get((one.row, one.measure, one.machine), usual))
         if last is not None:
             found.append(last)
     return found
@@ -84,8 +87,8 @@ def _last(series: Series, entry: Accepted | None) -> Standing | None:
     """Follow the levels of one series."""
     judged = [change for change in series.changes if change.kind != "suspicious"]
     if judged and judged[-1].after is None and judged[-1].before is not None:
-        accepted = entry if entry is not None and entry.after is None else None
-        return Standing(series, judged[-1], judged[-1].before, None, accepted)
+        known = entry is not None and entry.after is None and judged[-1].night.run_id <= entry.since
+        return Standing(series, judged[-1], judged[-1].before, None, entry if known else None)
     steps = [
         (change, change.before, change.after)
         for change in judged
@@ -101,11 +104,15 @@ def _last(series: Series, entry: Accepted | None) -> Standing | None:
     for (change, _, level), end in zip(steps, ends, strict=True):
         if not worse(best, level, sign, series.unit):
             lasted = end - at.get(change.night.run_id, 0) >= LEAST_NIGHTS
-            better = lasted and worse(level, best, sign, series.unit)  # a single good night is not a reference level
-            best, left, covered = level if better else best, None, None
+            better = worse(level, best, sign, series.unit)
+            if better and lasted:  # a single good night is not a reference level
+                best = level
+                entry = None if entry is not None and change.night.run_id > entry.since else entry
+            left, covered = None, None if better else covered
             continue
         left = left or change
-        if entry is not None and covers(entry, level, sign, series.unit):
+        over = entry is None or series.points[end - 1].run_id < entry.since  # before it was accepted
+        if entry is not None and not over and covers(entry, level, sign, series.unit):
             covered = Standing(series, left, best, level, entry)
             best, left = level, None
     if left is not None:
@@ -120,7 +127,8 @@ def worse(before: float, after: float, sign: float, unit: str) -> bool:
 
 def covers(entry: Accepted, after: float, sign: float, unit: str) -> bool:
     """Return whether an accepted level is as bad as a level, or worse."""
-    return isinstance(entry.after, (int, float)) and not worse(float(entry.after), after, sign, unit)
+    level = rank(entry.after) if entry.measure == OUTCOME and isinstance(entry.after, str) else entry.after
+    return isinstance(level, (int, float)) and not worse(float(level), after, sign, unit)
 
 
 def with_standing(
@@ -139,7 +147,8 @@ def with_standing(
         entry = entries.get((verdict.model, *figure))
         if verdict.kind == "regression" and verdict.measure in WHOLE_ROW:
             lost.add(verdict.row or verdict.model)
-        if verdict.kind == "regression" and entry is not None and _same_level(entry, verdict):
+        again = figure in by_figure and by_figure[figure].accepted is None  # worse anew, if at an accepted level
+        if verdict.kind == "regression" and entry is not None and not again and _same_level(entry, verdict):
             sentence = f"{verdict.sentence}; accepted: {entry.reason}"
             result.append(msgspec.structs.replace(verdict, kind="accepted", sentence=sentence))
             told.add(figure)

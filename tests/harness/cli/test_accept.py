@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
-import sys
 from xml.etree import ElementTree as ET
 
+import msgspec
 import numpy as np
 import pytest
 
 from tests.harness.cli.test_verdicts import harness
-from tests.harness.example_records import METRICS, record, write_run
+from tests.harness.example_records import MAC, METRICS, record, write_run
 
 QUIET = 20
 
 
 def nights(folder, times=(), *, count=QUIET, later=4, **fields):
-    """Write ``count`` quiet nights and ``later`` changed ones: times are multiplied, other fields set."""
+    """Write ``count`` quiet nights and ``later`` changed ones: times are multiplied, other fields set.
+
+    A list has a value for each changed night.
+    """
     rng = np.random.default_rng(3)
     for night in range(count + later):
         changed = night >= count
-        slower = times if changed else 1.0
+        slower = 1.0 if not changed else times[night - count] if isinstance(times, list) else times
         samples = tuple((2e-3 * slower * np.exp(rng.normal(0, 0.01)) * np.exp(rng.normal(0, 0.005, 15))).tolist())
         more = {
             key: value[night - count] if isinstance(value, list) else value for key, value in fields.items() if changed
@@ -68,6 +71,28 @@ def test_a_slowdown_that_is_over_is_green(tmp_path):
             f"202602{night + 1:02}T010000.000000Z",
             [record("llama", executor="coreml", samples={"predict": (2e-3,) * 15})],
         )
+    assert outputs(tmp_path)[0] == 0
+
+
+def test_several_figures_of_a_row_are_counted_alike_until_each_is_accepted(tmp_path):
+    nights(tmp_path, 1.4, metrics=METRICS | {"rel_l2": 3e-3}, fused=2)
+    assert outputs(tmp_path) == (1, "1 row got worse in 3 figures", 3)
+    for figure in ("predict", "rel_l2"):
+        assert harness("accept", "llama", figure, "--reason", "known", "--results", tmp_path)[0] == 0
+    assert outputs(tmp_path) == (1, "1 row got worse in 1 figure; 1 row accepted as worse in 2 figures", 1)
+
+
+def test_an_accepted_slowdown_that_was_over_and_is_back_is_red_again(tmp_path):
+    nights(tmp_path, 1.4)
+    assert harness("accept", "llama", "predict", "--reason", "known", "--results", tmp_path)[0] == 0
+    nights(tmp_path, [1.4] * 4 + [1.0] * 4, later=8)
+    assert outputs(tmp_path)[0] == 0
+    nights(tmp_path, [1.4] * 4 + [1.0] * 4 + [1.4] * 3, later=11)
+    assert outputs(tmp_path) == (1, "1 row got worse in 1 figure", 1)
+
+
+def test_another_machine_is_not_judged_by_the_nights_of_the_first(tmp_path):
+    nights(tmp_path, 1.4, environment=msgspec.structs.replace(MAC, chip="Apple M5"))
     assert outputs(tmp_path)[0] == 0
 
 
@@ -145,13 +170,3 @@ def test_a_comparison_of_equals_says_that_both_are_beyond_an_earlier_level(tmp_p
 def test_a_comparison_without_an_earlier_level_says_nothing(tmp_path):
     nights(tmp_path, 1.0)
     assert "beyond an earlier" not in harness("compare", "latest~1", "latest", "--results", tmp_path)[1]
-
-
-def test_a_night_without_duckdb_is_refused_in_a_sentence(tmp_path, monkeypatch):
-    nights(tmp_path, 1.4)
-    monkeypatch.setitem(sys.modules, "duckdb", None)
-    code, _, err = harness("nightly", "--results", tmp_path)
-    assert code == 2
-    assert "the history needs duckdb: install the extra history" in err
-    code, _, err = harness("compare", "latest~1", "latest", "--results", tmp_path)
-    assert (code, "levels before the base are not looked up" in err) == (0, True)

@@ -216,7 +216,7 @@ def test_significant_within_the_noise_floor_is_suspicious():
     ],
 )
 def test_a_regression_is_significant_and_beyond_the_floor(low, high, p, kind):
-    assert kind_of(Effect((low * high) ** 0.5, low, high, p), floor=0.01)[0] == kind
+    assert kind_of(Effect((low * high) ** 0.5, low, high, p, (1.0, 1.0)), floor=0.01)[0] == kind
 
 
 @pytest.mark.parametrize("n", [1, 5, 9])

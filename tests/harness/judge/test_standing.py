@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 
+from harness.judge.figures import OUTCOME
 from harness.judge.nightly_series import history
 from harness.judge.standing import standing, with_standing
 from harness.records.accepted import Accepted
+from harness.records.outcomes import rank
 from harness.records.series import Change, Point, Series
 from harness.records.verdicts import Verdict
 from tests.harness.example_records import METRICS, record, write_run
@@ -116,3 +119,46 @@ def test_one_good_night_is_no_level_to_be_held():
         Change("regression", points[2], points[1], 100, 111, "2026-01-03", "as before"),
     )
     assert standing([Series("llama", "llama on", ROW, "ops_after", "1", "Mac", tuple(points), changes)]) == []
+
+
+@pytest.mark.parametrize(
+    ("levels", "since", "kind"),
+    [
+        ((1.0, 1.4, 1.0, 1.4), "run010", "regression"),  # mended after it was accepted, and as bad again
+        ((1.0, 1.4, 1.2, 1.4), "run010", "regression"),  # a level between that lasted is held to as well
+        ((1.0, 1.4, 1.0, 1.4), "run030", "accepted"),  # the earlier time it was as bad has no part in it
+        ((1.0, 1.4, 1.38, 1.4), "run010", "accepted"),  # better by less than the floor
+        ((1.0, 1.4), "run008", "accepted"),  # later nights move the estimate of the night by some
+        ((1.0, 1.4), "run012", "accepted"),
+    ],
+)
+def test_an_entry_counts_until_the_figure_has_been_better(levels, since, kind):
+    entry = msgspec.structs.replace(accepted(1.4), since=since)
+    (one,) = standing([series(*levels)], [entry])
+    assert one.verdict().kind == kind
+
+
+def test_an_entry_for_a_missing_figure_counts_until_it_is_there_again(tmp_path):
+    for day, value in enumerate([1e-3, None, None, 1e-3, None], 1):
+        one = record(metrics={**METRICS, "rel_l2": value}, time=f"2026-01-{day:02}T00:00:00+00:00")
+        write_run(tmp_path, f"202601{day:02}T000000.000000Z", [one])
+    (found,) = history(tmp_path, measures=["rel_l2"])
+    for since, kind in (("20260102T000000.000000Z", "regression"), ("20260105T000000.000000Z", "accepted")):
+        entry = Accepted("llama", found.title, found.row, "rel_l2", 1e-3, None, since, "known", "", found.machine)
+        assert [one.verdict().kind for one in standing([found], [entry])] == [kind]
+
+
+def test_an_entry_of_a_gate_covers_the_figure_over_nights_on_any_machine():
+    (one,) = standing([series(1.0, 1.4)], [accepted(1.4, machine="")])
+    assert one.verdict().kind == "accepted"
+    ranks = series(0, rank("collapsed"), measure=OUTCOME, unit="1")
+    entry = msgspec.structs.replace(accepted(0, measure=OUTCOME, machine=""), after="collapsed")
+    assert [one.verdict().kind for one in standing([ranks], [entry])] == ["accepted"]
+
+
+def test_what_a_gate_refuses_is_not_accepted_where_it_stands_anew():
+    gate = Verdict("regression", "llama", "llama on", "predict", "llama on: slower", ROW, 1.0, 1.4)
+    entries = [accepted(1.4)]
+    again = standing([series(1.0, 1.4, 1.0, 1.4)], entries)
+    assert with_standing([gate], again, entries) == [gate]
+    assert [one.kind for one in with_standing([gate], standing([series(1.0, 1.4)], entries), entries)] == ["accepted"]

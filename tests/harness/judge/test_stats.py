@@ -57,6 +57,25 @@ def test_pairs_cancel_a_drift_within_the_session():
     assert np.mean([one.low > 1 for one in unpaired]) < 0.1
 
 
+@pytest.mark.parametrize("digits", [9, 2, 1])
+@pytest.mark.parametrize(("m", "n"), [(10, 10), (30, 30), (11, 40), (100, 15)])
+def test_the_interval_of_sessions_is_that_of_all_differences(m, n, digits):
+    """The median of a resample of ``n`` odd values is one of them, and its distribution is the binomial's."""
+    rng = np.random.default_rng(SEED)
+    base, candidate = (np.exp(rng.normal(0, 1, (40, size)).round(digits)) for size in (m, n))  # few digits: many ties
+
+    def weights(size):
+        drawn = size - 1 + size % 2
+        return np.diff(scipy_stats.binom.sf((drawn - 1) // 2, drawn, np.arange(size + 1) / size))
+
+    for one, other, ours in zip(base, candidate, judged(base, candidate, paired=False), strict=True):
+        ratios = np.divide.outer(np.sort(other), np.sort(one)).ravel()
+        order = np.argsort(ratios)
+        reached = np.cumsum(np.outer(weights(n), weights(m)).ravel()[order])
+        ends = [ratios[order][np.searchsorted(reached, end)] for end in (0.005, 0.995)]
+        assert (ours.low, ours.high) == pytest.approx(tuple(ends), rel=1e-9)
+
+
 @pytest.mark.parametrize("n", [11, 30])
 def test_the_interval_of_pairs_is_what_scipys_bootstrap_draws(n):
     rng = np.random.default_rng(SEED)
