@@ -11,11 +11,7 @@ signed rank the few largest differences, the outliers, weigh most.
 *Unpaired*: two sessions. The effect is ``median(candidate) / median(base)``, the test Mann and Whitney's U. Sessions
 vary by themselves, so the noise floor is wider; see :mod:`harness.judge.regress`.
 
-The intervals are those of the percentile bootstrap. For a median its distribution is known without sampling: the
-median of ``m`` values drawn from ``v_1 <= ... <= v_n`` is at most ``v_k`` with probability
-``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982,
-section 10.3), so the intervals are exact and need no seed.
-``m`` is ``n``, or ``n - 1`` for an even ``n``, where the median would fall between two values.
+The intervals are those of :mod:`harness.judge.median_interval`.
 
 Probabilities of many rows are corrected by Holm's procedure (1979): it bounds the probability of *any* false finding,
 and one false row is what makes a comparison false. Benjamini and Hochberg's bounds the share of false ones among
@@ -32,6 +28,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from harness.judge import median_interval
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
@@ -41,12 +39,6 @@ if TYPE_CHECKING:
 
 ALPHA = 0.01
 """Largest probability that a comparison without any change shows a significant one in any of its rows."""
-CONFIDENCE = 0.99
-"""Confidence of each interval by itself."""
-ENDS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-"""Probabilities of the ends of an interval."""
-ROUNDING = 1e-9
-"""Beyond the error of sums of probabilities."""
 FEWEST = 10
 """Below this number of samples a median's interval is hardly narrower than the range of the samples."""
 
@@ -70,7 +62,7 @@ class Effect(NamedTuple):
     """Candidate over base; above 1 is slower."""
     low: float
     high: float
-    """Interval of the ratio."""
+    """Interval of the ratio, at :data:`harness.judge.median_interval.CONFIDENCE`."""
     p: float
     """Two-sided probability of a difference as large between equals, not corrected for other rows."""
     medians: tuple[float, float]
@@ -114,85 +106,18 @@ THREADS = min(os.cpu_count() or 1, 4)
 
 def _paired(base: Array, candidate: Array) -> tuple[Array, Array, Array, Array]:
     difference = np.sort(candidate - base, axis=-1)
-    weights = _weights(difference.shape[-1])
-    low, high = (_quantile(difference, weights, end) for end in ENDS)
-    return _middle(difference), low, high, _blocked(base, candidate)
+    return _middle(difference), *median_interval.of_median(difference), _blocked(base, candidate)
 
 
 def _unpaired(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     """Return the effects in rows whose logarithms are sorted: of the base, and of the candidate."""
-    low, high = (_difference_at(x, y, _tail(x.shape[-1], y.shape[-1], end)) for end in ENDS)
-    return _middle(y) - _middle(x), low, high, _two_sided(*_u(x, y))
+    return _middle(y) - _middle(x), *median_interval.of_difference(x, y), _two_sided(*_u(x, y))
 
 
 def _middle(ordered: Array) -> Array:
     """Return the median of each row of sorted values."""
     n = ordered.shape[-1]
     return (ordered[:, (n - 1) // 2] + ordered[:, n // 2]) / 2
-
-
-@cache
-def _weights(n: int) -> Array:
-    """Return the probability of each of ``n`` sorted values to be the median of a resample."""
-    from scipy.special import bdtrc
-
-    drawn = n - 1 + n % 2
-    at_most = bdtrc((drawn - 1) // 2, drawn, np.arange(n + 1) / n)
-    return np.diff(at_most)
-
-
-class _Tail(NamedTuple):
-    """The differences among which a quantile of the differences of two resampled medians is found."""
-
-    probability: float
-    of_x: npt.NDArray[np.intp]
-    """For each of these differences ``y_j - x_i``: ``i``, a place in the sorted values."""
-    of_y: npt.NDArray[np.intp]
-    weights: Array
-    """Their probabilities."""
-    below: float
-    """Probability of the differences that lie below the quantile whatever the values are."""
-
-
-@cache
-def _tail(m: int, n: int, probability: float) -> _Tail:
-    """Return the differences that may be a quantile, of ``m`` sorted values x and ``n`` of y.
-
-    ``y_j - x_i`` is at least every difference of a smaller ``y`` and a larger ``x``, and at most every one of a larger
-    ``y`` and a smaller ``x``. If the first have the quantile's probability, or all but the second lack it, then another
-    difference is the quantile, whatever the values are. So a third of the differences is sorted, not all of them.
-    """
-    (of_x, wx), (of_y, wy) = _likely(m), _likely(n)
-    own = np.outer(wy, wx)
-    never_above = np.outer(np.cumsum(wy), np.cumsum(wx[::-1])[::-1]) - own
-    never_below = np.outer(np.cumsum(wy[::-1])[::-1], np.cumsum(wx)) - own
-    above = never_above > probability + ROUNDING
-    below = own.sum() - never_below < probability - ROUNDING
-    j, i = np.nonzero(~above & ~below)
-    return _Tail(probability, of_x[i], of_y[j], own[j, i], float(own[below].sum()))
-
-
-def _likely(n: int) -> tuple[npt.NDArray[np.intp], Array]:
-    """Return which of ``n`` sorted values are not negligibly improbable as a resample's median, and how probable."""
-    weights = _weights(n)
-    kept = np.flatnonzero(weights > 1e-6)
-    return kept, weights[kept]
-
-
-def _difference_at(x: Array, y: Array, tail: _Tail) -> Array:
-    """Return, row by row, the quantile of the differences of sorted values."""
-    differences = y[:, tail.of_y] - x[:, tail.of_x]
-    order = np.argsort(differences, axis=-1)
-    ordered = np.take_along_axis(differences, order, axis=-1)
-    return _quantile(ordered, tail.weights[order], tail.probability - tail.below)
-
-
-def _quantile(values: Array, weights: Array, probability: float) -> Array:
-    """Return, row by row, a quantile of a discrete distribution: of sorted values, with one row of weights or each."""
-    index = np.minimum((np.cumsum(weights, axis=-1) < probability).sum(axis=-1), values.shape[-1] - 1)
-    if not index.ndim:
-        return values[:, index]
-    return np.take_along_axis(values, index[:, None], axis=-1)[:, 0]
 
 
 def _blocked(base: Array, candidate: Array) -> Array:

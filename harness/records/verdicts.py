@@ -39,7 +39,7 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ratio: float | None = None
     """For a time, the ratio of the candidate's to the base's; above 1 is slower."""
     interval: tuple[float, float] | None = None
-    """The interval of that ratio, at :data:`harness.judge.stats.CONFIDENCE`."""
+    """The interval of that ratio, at :data:`harness.judge.median_interval.CONFIDENCE`."""
     p: float | None = None
     """Probability of a difference as large by chance, corrected for the number of times compared at once."""
     samples: int | None = None

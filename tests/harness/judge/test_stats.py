@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from harness.judge.stats import ALPHA, CONFIDENCE, FEWEST, Samples, effects, holm, midranks, needed_samples
+from harness.judge.median_interval import CONFIDENCE
+from harness.judge.stats import ALPHA, FEWEST, Samples, effects, holm, midranks, needed_samples
 
 SEED = 20260101
 
