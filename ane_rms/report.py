@@ -86,7 +86,7 @@ class LoweredSite:
     name: str
     """The name of the value computed, as in the program."""
     form: str
-    """The name of the lowering, or ``layer_norm_primitives`` for a layer norm that is not one op."""
+    """The lowering's name; or ``layer_norm_primitives`` for a layer norm that is not one op, or ``instance_norm``."""
     shape: tuple[int | str, ...]
     """Shape of the input; a dimension unknown until run time is its symbol's name."""
     axes: tuple[int, ...]
@@ -97,6 +97,8 @@ class LoweredSite:
     """Whether a scale is part of the site, inside the norm or after it."""
     module: str = ""
     """Path of the torch module it came from, where coremltools knows it."""
+    kind: str = "rms_norm"
+    """``rms_norm``, or ``l2_norm`` if the result, with the number that multiplies it, is of length 1."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ def lowered_site_of(norm: LoweredNorm) -> LoweredSite:
         epsilon=norm.epsilon,
         has_gamma=norm.gamma is not None,
         module=mil.module_path(norm.op),
+        kind="l2_norm" if norm.is_unit else "rms_norm",
     )
 
 

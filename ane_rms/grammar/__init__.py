@@ -26,7 +26,8 @@ from ane_rms.grammar.lowered import lowered_norms
 from ane_rms.grammar.norm import rms_norm, rms_norm_within
 from ane_rms.grammar.product import Product, product
 from ane_rms.grammar.quadratic import quadratic
-from ane_rms.grammar.root import root, takes_root
+from ane_rms.grammar.root import root
+from ane_rms.grammar.taken import takes_root
 from ane_rms.grammar.unused import unused_root
 
 __all__ = [

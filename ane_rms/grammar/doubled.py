@@ -1,21 +1,28 @@
-"""Recognise a row joined with its own negative, ``[x, -x]`` or ``[-x, x]``, as the input of a layer norm."""
+"""Recognise a row joined with its own negative, ``[x, -x]`` or ``[-x, x]``, as the input of a layer norm.
+
+Either the two are joined, or a row that is repeated (by ``tile``, a join with itself, or broadcasting) is multiplied by
+constants of 1 and -1.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.layout import REGROUPING, SIGN, moved, whole
+from ane_rms.grammar.copies import before, copies, half_as_it_is, interleaves, joined, laid_out
+from ane_rms.grammar.layout import REGROUPING, whole
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
     from ane_rms.grammar.halves import Laid
-    from ane_rms.grammar.layout import Layout
 
 UNIFORM = 2.0**-10
 """A gamma nearer to 1 than this counts as none; the constants of a lowering are rounded to float16."""
@@ -29,72 +36,57 @@ DEEPEST = 4
 class Doubled:
     """A row and its negative, joined into the input of a layer norm, along an axis of it that ``pads`` may follow."""
 
-    halves: tuple[mil.Var, mil.Var]
     laid: tuple[Laid, Laid]
     """For each half, the values that hold its elements, itself first, with the layer norm's input as laid out in them.
 
     The axis that tells the half from its negative is :data:`~ane_rms.grammar.layout.SIGN` in them.
     """
-    pads: npt.NDArray[np.float64] | None
-    scale: mil.Var | None
+    pads: npt.NDArray[np.float64] | None = None
+    scale: mil.Var | None = None
     """The divisor of the row and the pads, if there are pads."""
+    negative: int | None = None
+    """The half that is no value of the program, because constants give its sign."""
 
 
 def doubled(var: mil.Var) -> Doubled | None:
     """Return the row that ``var`` joins with its negative, looking through ops that only regroup elements."""
-    path: list[mil.Op] = []
-    while (op := mil.producer(mil.base(var), *REGROUPING, "transpose")) is not None:
-        path.insert(0, op)
-        var = op.x
-    join = mil.producer(mil.base(var), "concat", "stack")
-    if join is None or len(join.values) not in (2, 3):
+    var, path = before(var)
+    join = mil.producer(mil.base(var), "concat", "stack", "mul", "real_div")
+    if join is None:
+        return None
+    if join.op_type in ("mul", "real_div"):
+        return _signed(join, path)
+    if len(join.values) not in (2, 3):
         return None
     first, second, *more = join.values
     axis = mil.scalar(join.axis)
     if axis is None or mil.shape(first) != mil.shape(second) or _sign(first, second) != -1:
         return None
-    laid = _laid(first, join, int(axis), path), _laid(second, join, int(axis), path)
+    into = partial(joined, join=join, axis=int(axis))
+    laid = laid_out(first, into, path), laid_out(second, into, path)
     if not all(laid):
         return None
     if not more:
-        return Doubled((first, second), laid, None, None)
-    pads = _pads(more[0], first) if join.op_type == "concat" and not _interleaves(join) else None
-    return None if pads is None else Doubled((first, second), laid, *pads)
+        return Doubled(laid)
+    pads = _pads(more[0], first) if join.op_type == "concat" and not interleaves(join) else None
+    return None if pads is None else Doubled(laid, *pads)
 
 
-def _interleaves(join: mil.Op) -> bool:
-    return join.op_type == "concat" and join.interleave is not None and bool(join.interleave.val)
-
-
-def _laid(half: mil.Var, join: mil.Op, axis: int, path: list[mil.Op]) -> Laid:
-    """Return the values that hold the elements of a half, with the layout in them after the join and ``path``."""
-    found: list[tuple[mil.Var, Layout]] = []
-    before: list[mil.Op] = []
-    source = half
-    while True:
-        layout: Layout | None = whole(source)
-        for op in before:
-            layout = None if layout is None else moved(layout, op)
-        layout = None if layout is None else _joined(layout, join, axis)
-        for op in path:
-            layout = None if layout is None else moved(layout, op)
-        if layout is None:
-            return tuple(found)
-        found.append((source, layout))
-        above = mil.producer(source, *REGROUPING, "transpose")
-        if above is None:
-            return tuple(found)
-        before.insert(0, above)
-        source = above.x
-
-
-def _joined(layout: Layout, join: mil.Op, axis: int) -> Layout:
-    """Return the layout of a value joined with its negative."""
-    at, sign = axis % join.outputs[0].rank, (SIGN, 1, 2)
-    if join.op_type == "stack":
-        return (*layout[:at], (sign,), *layout[at:])
-    along = (*layout[at], sign) if _interleaves(join) else (sign, *layout[at])
-    return (*layout[:at], along, *layout[at + 1 :])
+def _signed(op: mil.Op, path: Sequence[mil.Op]) -> Doubled | None:
+    """Return the row that a product with constants of 1 and -1 doubles, if the row is repeated for them."""
+    for value, constant in ((op.x, op.y), (op.y, op.x))[: 1 if op.op_type == "real_div" else 2]:
+        signs = mil.floats(constant)
+        if signs is None or not (np.abs(signs) == 1).all():
+            continue
+        shape = mil.shape(op.outputs[0])
+        copy = copies(value, shape)
+        if copy is None:
+            return None
+        source, into = copy
+        kept = half_as_it_is(into(whole(source)), signs.reshape((1,) * (len(shape) - signs.ndim) + signs.shape))
+        laid = laid_out(source, into, path)
+        return None if kept is None or not laid else Doubled((laid, laid), negative=1 - kept)
+    return None
 
 
 def _sign(one: mil.Var, other: mil.Var, depth: int = 0) -> int:

@@ -7,6 +7,7 @@ op.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -115,6 +116,22 @@ class LoweredNorm:
     also: tuple[LoweredNorm, ...] = ()
     """Further readings of the same norm: of its negative, or of the same half again."""
 
+    @property
+    def is_unit(self) -> bool:
+        """Whether the result, with the number that multiplies it, is of length 1, up to float16's rounding."""
+        sizes = [mil.shape(self.value)[axis] for axis in self.axes]
+        number = 1.0 if self.gamma is None else float(self.gamma.reshape(-1)[0])
+        if not all(isinstance(n, int) for n in sizes) or (self.gamma is not None and np.ptp(self.gamma) > 0):
+            return False
+        if (
+            self.gamma is None
+            and mil.is_interior(self.value)
+            and self.value.child_ops[0].op_type in ("mul", "real_div")
+        ):
+            scaled = times_number(self.value.child_ops[0])
+            number = 1.0 if scaled is None else scaled[1]
+        return math.isclose(number * math.sqrt(math.prod(int(n) for n in sizes)), 1.0, rel_tol=2.0**-9)
+
 
 def constant_operand(op: mil.Op) -> tuple[mil.Var, float] | None:
     """Return (the other operand, the number) of a commutative op with one constant of equal elements."""
@@ -175,6 +192,16 @@ def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
     largest = np.finfo(np.float16 if mil.dtype(op.x) == "fp16" else np.float32).max
     unbounded = high is not None and high >= largest
     return (op.x, low) if low is not None and unbounded else None
+
+
+def is_along(q: Quadratic, var: mil.Var) -> bool:
+    """Return whether ``var`` has x's shape, with reduced axes of length 1 or x's: it scales x along the other axes."""
+    shape, expected = mil.shape(var), mil.shape(q.x)
+    if len(shape) > len(expected):
+        return False
+    padded = (1,) * (len(expected) - len(shape)) + shape
+    lengths = enumerate(zip(padded, expected, strict=True))
+    return all(n in (1, m) if axis in q.axes else n == m for axis, (n, m) in lengths)
 
 
 def called(q: Quadratic) -> str:

@@ -59,9 +59,10 @@ def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
     """Return the lowered RMSNorms of one block, in the order of its ops."""
     found: dict[int, LoweredNorm] = {}
     present = {op.op_type for op in ops}
-    joined, other = bool(present & {"concat", "stack"}), bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
-    for op in ops if joined or other else ():
-        if joined and op.op_type in ("layer_norm", "mul", "real_div"):
+    other = bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
+    ends = {"layer_norm", "instance_norm"} | ({"mul", "real_div"} if "sub" in present else set())
+    for op in ops if other or present & ends else ():
+        if op.op_type in ends:
             one = _in_layer_norm(op)
             if one is not None:
                 found[id(one.op)] = one
@@ -69,12 +70,12 @@ def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
         if elsewhere is not None:
             for part in elsewhere.interior:
                 found.pop(id(part), None)
-            found[id(op)] = elsewhere
+            found[id(elsewhere.op)] = elsewhere
     return [found[id(op)] for op in ops if id(op) in found]
 
 
 def _in_layer_norm(op: mil.Op) -> LoweredNorm | None:
-    normal = _layer_norm(op) if op.op_type == "layer_norm" else _primitives(op)
+    normal = _primitives(op) if op.op_type in ("mul", "real_div") else _layer_norm(op)
     row = None if normal is None else doubled(normal.source)
     if normal is None or row is None:
         return None
@@ -87,14 +88,18 @@ def _in_layer_norm(op: mil.Op) -> LoweredNorm | None:
 
 
 def _layer_norm(op: mil.Op) -> LayerNormed | None:
-    """Return the layer norm that a ``layer_norm`` op computes, if it has no beta."""
+    """Return the layer norm that a ``layer_norm`` or ``instance_norm`` op computes, if it has no beta."""
     rank = op.x.rank
-    given = range(rank) if op.axes is None else np.atleast_1d(op.axes.val)
-    axes = mil.positive_axes([int(axis) for axis in given], rank)
     gamma, beta = (None if var is None else mil.floats(var) for var in (op.gamma, op.beta))
     if (op.gamma is not None and gamma is None) or (op.beta is not None and (beta is None or beta.any())):
         return None
     epsilon = mil.scalar(op.epsilon)
+    if op.op_type == "instance_norm":
+        if epsilon is None or (gamma is not None and not _is_uniform(gamma)):
+            return None
+        return LayerNormed(op.outputs[0], op.x, tuple(range(2, rank)), epsilon, None, op.op_type)
+    given = range(rank) if op.axes is None else np.atleast_1d(op.axes.val)
+    axes = mil.positive_axes([int(axis) for axis in given], rank)
     form = "layer_norm" if gamma is None else "layer_norm_affine"
     return None if epsilon is None else LayerNormed(op.outputs[0], op.x, axes, epsilon, gamma, form)
 
@@ -160,7 +165,14 @@ def _kept(normal: LayerNormed, row: Doubled, half: Half) -> LoweredNorm | None:
         roots=(normal.root,) if normal.root is not None else _roots_of_scale(row.scale, x),
         permutation=None if order == tuple(range(x.rank)) else order,
     )
-    return norm if gamma is not None else _scaled(norm, mil.shape(half.value), axes)
+    norm = norm if gamma is not None else _scaled(norm, mil.shape(half.value), axes)
+    return _negated(norm) if half.which == row.negative else norm
+
+
+def _negated(norm: LoweredNorm) -> LoweredNorm:
+    """Return the norm with gamma negated, for a half that is the negative of x."""
+    sizes = [int(mil.shape(norm.value)[axis]) for axis in norm.axes]
+    return replace(norm, gamma=-(np.ones(sizes) if norm.gamma is None else norm.gamma))
 
 
 def _roots_of_scale(scale: mil.Var | None, x: mil.Var) -> tuple[mil.Op, ...]:

@@ -16,10 +16,11 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR, largest_taken_out, normalised
-from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, RmsNorm, Root, centred_on
+from ane_rms.grammar.doubled import doubled
+from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, RmsNorm, Root, centred_on, is_along
 from ane_rms.grammar.operand import Operand, operand
 from ane_rms.grammar.product import SCALE_TOLERANCE, Node, Product, Scaling, product, scaling
-from ane_rms.grammar.root import root, spread
+from ane_rms.grammar.root import root
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -134,8 +135,15 @@ def _not_scaled(op: mil.Op, q: Quadratic, flat: Product) -> Refusal:
     if centre is not None and centre[1] == q.axes:
         if any(same(var, centre[0]) for var, _ in flat.factors):
             return refuse(op, "the mean square is a variance: the mean is subtracted from x before it is squared")
-        return Refusal("a variance scales something else", op, "rms_norm", is_layer_norm=True)
+        return of_variance(op, centre[0])
     return refuse(op, "what is scaled is not the value whose mean square is taken")
+
+
+def of_variance(op: mil.Op, x: mil.Var) -> Refusal:
+    """Return a refusal of a variance of x that scales something other than x less its mean."""
+    if doubled(x) is not None:
+        return refuse(op, "the variance of a value joined with its negative is a mean square: take that of the value")
+    return Refusal("a variance scales something else", op, "rms_norm", is_layer_norm=True)
 
 
 def _refuse_centred(op: mil.Op, q: Quadratic) -> Refusal | None:
@@ -143,6 +151,8 @@ def _refuse_centred(op: mil.Op, q: Quadratic) -> Refusal | None:
     centre = centred_on(q.x)
     if centre is None or centre[1] != q.axes:
         return None
+    if doubled(centre[0]) is not None:
+        return refuse(op, "a LayerNorm of a value joined with its negative, and no half of it is kept as an RMSNorm")
     return Refusal("a LayerNorm: the mean is subtracted before", op, "rms_norm", is_layer_norm=True)
 
 
@@ -175,7 +185,7 @@ def _refuse_shape(op: mil.Op, found: Root, factor: Node) -> Refusal | None:
     """Refuse a root that scales along other axes than x's, and factors that broadcast the result over more."""
     x = found.quadratic.x
     shape, expected = mil.shape(op.outputs[0]), mil.shape(x)
-    if not spread(found, factor.var):
+    if not is_along(found.quadratic, factor.var):
         if factor.var.rank < x.rank:
             return refuse(op, "the mean drops its axis, so that it scales along another one: take it with keepdim=True")
         return refuse(op, f"the root has shape {list(mil.shape(factor.var))}, which does not scale x row by row")

@@ -19,14 +19,12 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.forms import LoweredNorm, Quadratic
-from ane_rms.grammar.product import product
+from ane_rms.grammar.product import Node, Product, product
 from ane_rms.grammar.quadratic import reduction
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from ane_rms.grammar.product import Product
 
 REGROUPED = ("reshape", "expand_dims", "squeeze")
 UNIT = 2.0**-9
@@ -35,14 +33,26 @@ UNIT = 2.0**-9
 
 def other_form(op: mil.Op) -> LoweredNorm | None:
     """Return the RMSNorm in one of these forms whose last multiplication or division is ``op``."""
+    if op.op_type == "l2_norm":
+        return _bare_l2_norm(op)
     if op.op_type not in ("mul", "real_div"):
         return None
     flat = product(op)
     return _l2_norm(op, flat) or _reduce_l2_norm(op, flat) or _max_abs(op, flat)
 
 
+def _bare_l2_norm(op: mil.Op) -> LoweredNorm | None:
+    """Return the RMSNorm that MIL's op is by itself, where its result has x's axes again."""
+    value, x = op.outputs[0], _ungrouped(op.x)
+    while mil.shape(value) != mil.shape(x):
+        if not mil.is_interior(value) or value.child_ops[0].op_type not in (*REGROUPED, "cast"):
+            return None
+        value = value.child_ops[0].outputs[0]
+    return _l2_norm(value.op, Product([Node(value, 1, -1, None, None)]))
+
+
 def _l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
-    if len(flat.factors) != 1 or not flat.constants or flat.factors[0][1] != 1:
+    if len(flat.factors) != 1 or flat.factors[0][1] != 1:
         return None
     value = flat.factors[0][0]
     normal = mil.producer(_ungrouped(value), "l2_norm")
@@ -58,7 +68,15 @@ def _l2_norm(op: mil.Op, flat: Product) -> LoweredNorm | None:
     if made is None:
         return None
     return LoweredNorm(
-        op=op, value=op.outputs[0], x=x, axes=(-1,), gamma=made[0], epsilon=epsilon / width, form="l2_norm"
+        op=op,
+        value=op.outputs[0],
+        x=x,
+        axes=(-1,),
+        gamma=made[0],
+        epsilon=epsilon / width,
+        form="l2_norm",
+        roots=(normal,),
+        interior=(*_between(normal, value), *flat.ops),
     )
 
 
@@ -107,6 +125,15 @@ def _elements(var: mil.Var) -> npt.NDArray[np.float64] | None:
         return None
     high, low = mil.floats(below.y), mil.floats(above.y)
     return low if high is not None and low is not None and np.array_equal(high, low) else None
+
+
+def _between(first: mil.Op, var: mil.Var) -> list[mil.Op]:
+    """Return the ops from ``first``, not included, to ``var``, each of which has the one operand x."""
+    found = []
+    while var.op is not first:
+        found.append(var.op)
+        var = var.op.x
+    return found
 
 
 def _ungrouped(var: mil.Var) -> mil.Var:

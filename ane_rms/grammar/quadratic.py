@@ -22,15 +22,13 @@ from ane_rms.grammar.forms import (
     called,
     described,
     floored,
+    is_along,
     reduced_axes,
     without_numbers,
 )
 from ane_rms.grammar.forms import number_operand as operand_of
-from ane_rms.grammar.squares import SUMS, SUMS_OF_SQUARES, Squares, squared
+from ane_rms.grammar.squares import REGROUPING, SUMS, SUMS_OF_SQUARES, Squares, regrouped, squared
 from ane_rms.grammar.values import same
-
-REGROUPING = ("expand_dims", "reshape", "squeeze")
-"""Ops that keep the order of elements."""
 
 ARITHMETIC = ("add", "sub", "mul", "real_div", "maximum", "minimum", "clip")
 
@@ -79,6 +77,8 @@ def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
         return reduction(op)
     if op.op_type in REGROUPING or op.op_type == "matmul":
         return _row_products(var) or (None if op.op_type == "matmul" else quadratic(op.x))
+    if op.op_type == "tile":
+        return _repeated(op)
     if op.op_type in ("square", "pow") or (op.op_type == "mul" and same(op.x, op.y)):
         return _squared_root(op)
     return _arithmetic(op) if op.op_type in ARITHMETIC else None
@@ -87,30 +87,32 @@ def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
 def _row_products(var: mil.Var) -> Quadratic | None:
     """Return the sum of squares where each row of x is multiplied by itself as a matrix, as ``einsum`` is written.
 
-    x's rows have the shapes ``(..., 1, d)`` and ``(..., d, 1)``, the products x's shape with or without a last axis of
-    1. Only reshapes are between them, none of which changes the order of elements.
+    x's rows have the shapes ``(..., 1, d)`` and ``(..., d, 1)``, the products x's shape without the last axis, or with
+    axes of 1 in its place. Only reshapes are between them, none of which changes the order of elements.
     """
-    op = _regrouped(var).op
+    op = regrouped(var).op
     if op is None or op.op_type != "matmul":
         return None
-    x, left, right = _regrouped(op.x), list(mil.shape(op.x)), list(mil.shape(op.y))
-    if x.rank == 0 or not same(x, _regrouped(op.y)) or left[:-2] != right[:-2]:
+    x, left, right = regrouped(op.x), list(mil.shape(op.x)), list(mil.shape(op.y))
+    if x.rank == 0 or not same(x, regrouped(op.y)) or left[:-2] != right[:-2]:
         return None
     row = left[-1:-3:-1] if op.transpose_x.val else left[-2:]
     column = right[-1:-3:-1] if op.transpose_y.val else right[-2:]
     *lead, width = mil.shape(x)
     if row != [1, width] or column != [width, 1] or not all(isinstance(n, int) for n in (*lead, *left, *right)):
         return None
-    if mil.shape(var) not in ((*lead, 1), tuple(lead)):
+    made = mil.shape(var)
+    if made[: len(lead)] != tuple(lead) or any(n != 1 for n in made[len(lead) :]):
         return None
     return Quadratic(x=x, axes=(x.rank - 1,), scale=1.0, spelling="matmul")
 
 
-def _regrouped(var: mil.Var) -> mil.Var:
-    """Return ``var`` before ops that only regroup its elements into other axes."""
-    while (op := mil.float_producer(var, *REGROUPING)) is not None:
-        var = op.x
-    return mil.widened(var)
+def _repeated(op: mil.Op) -> Quadratic | Refusal | None:
+    """Look through a ``tile`` that only repeats along the reduced axes, as a broadcast of the mean does."""
+    q = quadratic(op.x)
+    if not isinstance(q, Quadratic) or is_along(q, op.outputs[0]):
+        return q
+    return refuse(op, f"`tile` repeats the {called(q)} along an axis that is not reduced")
 
 
 def _squared_root(op: mil.Op) -> Quadratic | Refusal | None:
@@ -143,7 +145,7 @@ def _arithmetic(op: mil.Op) -> Quadratic | Refusal | None:
     q = quadratic(inner)
     if not isinstance(q, Quadratic):
         return q
-    if mil.shape(inner) != mil.shape(op.outputs[0]):
+    if mil.shape(inner) != mil.shape(op.outputs[0]) and not is_along(q, op.outputs[0]):
         return refuse(op, f"`{op.op_type}` gives the {called(q)} the shape {list(mil.shape(op.outputs[0]))}")
     if op.op_type == "minimum":
         return refuse(op, f"the {called(q)} is bounded from above by `minimum`")

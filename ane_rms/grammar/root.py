@@ -1,8 +1,8 @@
 """The second production: a root of a quadratic, ``number * (scale * sqrt(quadratic) + outside)^(1 or -1)``.
 
-``sqrt``, ``rsqrt``, ``pow`` to 0.5 or -0.5, or ``reduce_l2_norm`` takes the root. ``inverse``, a power of -1 or a
-division of a number inverts it, before the root or after. Numbers may multiply it, be added outside the root, or bound
-it from below; to the power of -1 it takes only a factor:
+``sqrt``, ``rsqrt``, ``pow`` to 0.5 or -0.5, ``exp(0.5 * log)`` or ``reduce_l2_norm`` takes the root. ``inverse``, a
+power of -1 or a division of a number inverts it, before the root or after. Numbers may multiply it, be added outside
+the root, or bound it from below; to the power of -1 it takes only a factor:
 
 ``(s * r + o) * n = (s * n) * r + o * n``,  ``n / (s * r + o)``,  ``sqrt(n / q) = sqrt(n) / sqrt(q)``.
 """
@@ -15,30 +15,21 @@ from dataclasses import replace
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, floored, number_operand
-from ane_rms.grammar.quadratic import ARITHMETIC, REGROUPING, quadratic, reduction
-from ane_rms.grammar.squares import OTHER_SUMS, holds_mean_square, operands
+from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, floored, is_along, number_operand
+from ane_rms.grammar.quadratic import ARITHMETIC, quadratic, reduction
+from ane_rms.grammar.squares import REGROUPING, holds_mean_square
+from ane_rms.grammar.taken import Taken, taken, unfollowed
 
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
 """The terms that coremltools adds by itself under ``rsqrt`` and to the argument of ``inverse``. Torch's own ops have
 no such term, so each is kept only if the user wrote no epsilon, the second as a floor."""
 
+SMALLEST_NORMAL = 2.0**-126
+"""float32's smallest normal number: ``log`` adds 1e-45 by itself."""
+
 NEGLIGIBLE = 1e-5
 """Share of epsilon below which a guard, in a program not read from torch, is omitted and counted in the bound."""
-
-EXPONENTS = {"sqrt": 0.5, "rsqrt": -0.5}
-
-
-def takes_root(op: mil.Op) -> bool:
-    """Return whether ``op`` takes the root, or the inverse root, of a mean or sum of squares."""
-    if op.op_type == "reduce_l2_norm":
-        return mil.is_float(op.x)
-    return _exponent(op) in (0.5, -0.5) and holds_mean_square(op.x)
-
-
-def _exponent(op: mil.Op) -> float | None:
-    return EXPONENTS.get(op.op_type) or (mil.scalar(op.y) if op.op_type == "pow" else None)
 
 
 def refuse(op: mil.Op, reason: str, found: Root) -> Refusal:
@@ -51,8 +42,9 @@ def root(var: mil.Var) -> Root | Refusal | None:
     op = mil.float_producer(var)
     if op is None:
         return None
-    if _exponent(op) in (0.5, -0.5):
-        return _taken(op)
+    power = taken(op)
+    if power is not None and power.is_square_root:
+        return _taken(op, power)
     if op.op_type == "reduce_l2_norm":
         q = reduction(op)
         if isinstance(q, Refusal):
@@ -76,29 +68,33 @@ def _turned(op: mil.Op) -> Root | Refusal | None:
     return _inverted(op, root(op.x), 1.0) if mil.scalar(op.y) == -1 else None
 
 
-def _taken(op: mil.Op) -> Root | Refusal | None:
-    """Return the root of a quadratic, or of a number divided by one, that ``sqrt``, ``rsqrt`` or ``pow`` takes."""
-    exponent = _exponent(op)
-    q, number = quadratic(op.x), 1.0
+def _taken(op: mil.Op, given: Taken) -> Root | Refusal | None:
+    """Return the root of a quadratic, or of a number divided by one, that an op takes."""
+    exponent = given.exponent or 0.0
+    q, number = quadratic(given.value), 1.0
     if q is None:
-        q, number, exponent = *_turned_round(op.x), -(exponent or 0.0)
+        q, number = _turned_round(given.value)
+        exponent = -exponent
     if isinstance(q, Refusal):
         return replace(q, root=op)
     if q is None:
-        return replace(unfollowed(op.x), root=op) if holds_mean_square(op.x) else None
-    if op.op_type == "rsqrt" and (guard := mil.scalar(op.epsilon)):
-        if exponent == -0.5:
-            q = _guarded(q, guard, op)
-        elif not (_is_default(guard, op) and mil.is_from_torch(op)):
-            return Refusal("`rsqrt` adds its epsilon to the inverse of the mean square", op, "root", root=op)
-    power = 1 if (exponent or 0.0) > 0 else -1
+        return replace(unfollowed(given.value), root=op) if holds_mean_square(given.value) else None
+    if given.guard:
+        if exponent == given.exponent:
+            q = _guarded(q, given.guard, op)
+        elif not (_is_default(given.guard, op) and mil.is_from_torch(op)):
+            reason = f"`{op.op_type}` adds an epsilon to the inverse of the mean square"
+            return Refusal(reason, op, "root", root=op)
+    power = 1 if exponent > 0 else -1
     factor = math.sqrt(number) if power == -1 else 1 / math.sqrt(number)
     scaling = {"number": factor} if power == -1 else {"scale": factor}
     return Root(q, op, power, f"{q.spelling}_{op.op_type}", **scaling)
 
 
 def _guarded(q: Quadratic, guard: float, op: mil.Op) -> Quadratic:
-    """Return the quadratic with the term under ``rsqrt``, unless coremltools added it by itself."""
+    """Return the quadratic with the term under ``rsqrt`` or ``log``, unless coremltools added it by itself."""
+    if guard < SMALLEST_NORMAL:
+        return q
     written = q.epsilon > 0 or q.floor > 0
     if written and _is_default(guard, op):
         if mil.is_from_torch(op):
@@ -109,8 +105,8 @@ def _guarded(q: Quadratic, guard: float, op: mil.Op) -> Quadratic:
 
 
 def _is_default(guard: float, op: mil.Op) -> bool:
-    """Return whether the epsilon of an ``rsqrt`` is coremltools' default."""
-    stored = math.isclose(guard, RSQRT_GUARD, rel_tol=1e-6) or mil.dtype(op.x) == "fp16"
+    """Return whether the epsilon of an ``rsqrt`` or a ``log`` is coremltools' default."""
+    stored = guard < SMALLEST_NORMAL or math.isclose(guard, RSQRT_GUARD, rel_tol=1e-6) or mil.dtype(op.x) == "fp16"
     return stored and guard <= SMALLEST_FP16
 
 
@@ -135,44 +131,13 @@ def _turned_round(var: mil.Var) -> tuple[Quadratic | Refusal | None, float]:
     return (q if unwritten and q.epsilon > 0 else replace(q, epsilon=q.epsilon + guard)), 1.0
 
 
-def unfollowed(var: mil.Var) -> Refusal:
-    """Return the op between a mean of squares and its root, from ``var`` on, that the grammar does not follow."""
-    op = mil.base(var).op
-    for given in operands(op):
-        if not holds_mean_square(given):
-            continue
-        found = quadratic(given)
-        if found is None:
-            return unfollowed(given)
-        if isinstance(found, Refusal):
-            return found
-        break
-    if not mil.is_float_arithmetic(op):
-        reason = f"`{op.op_type}` has integers between the squares and their root; only float arithmetic is fused"
-        return Refusal(reason, op, "quadratic")
-    if op.op_type in OTHER_SUMS:
-        return Refusal(f"the squares are summed by `{op.op_type}`, not by a mean or sum over an axis", op, "quadratic")
-    return Refusal(f"`{op.op_type}` stands between the mean square and its root", op, "quadratic")
-
-
-def spread(found: Root, var: mil.Var) -> bool:
-    """Return whether ``var`` has x's shape, with reduced axes of length 1 or x's: it scales x along the other axes."""
-    q = found.quadratic
-    shape, expected = mil.shape(var), mil.shape(q.x)
-    if len(shape) > len(expected):
-        return False
-    padded = (1,) * (len(expected) - len(shape)) + shape
-    lengths = enumerate(zip(padded, expected, strict=True))
-    return all(n in (1, m) if axis in q.axes else n == m for axis, (n, m) in lengths)
-
-
 def _tiled(op: mil.Op) -> Root | Refusal | None:
     """Look through a ``tile`` that only repeats along the reduced axes, as ``expand_as`` does."""
     found, reps = root(op.x), mil.const_value(op.reps)
     if not isinstance(found, Root):
         return found
     rank = found.quadratic.x.rank
-    if reps is None or not spread(found, op.x) or op.x.rank != rank:
+    if reps is None or not is_along(found.quadratic, op.x) or op.x.rank != rank:
         return refuse(op, "`tile` repeats the root along axes that are not known to be the reduced ones", found)
     if not all(n == 1 or axis in found.quadratic.axes for axis, n in enumerate(np.atleast_1d(reps))):
         return refuse(op, "`tile` repeats the root along an axis that is not reduced", found)
@@ -206,7 +171,7 @@ def _adjusted(op: mil.Op) -> Root | Refusal | None:
     found = root(inner)
     if not isinstance(found, Root):
         return found
-    if mil.shape(inner) != mil.shape(op.outputs[0]):
+    if mil.shape(inner) != mil.shape(op.outputs[0]) and not is_along(found.quadratic, op.outputs[0]):
         return refuse(op, f"`{op.op_type}` gives the root the shape {list(mil.shape(op.outputs[0]))}", found)
     if op.op_type == "sub":
         number = -number
@@ -222,6 +187,8 @@ def _shifted(op: mil.Op, found: Root, number: float) -> Root | Refusal:
     """Return the root that results from adding a number, or bounding by one."""
     if op.op_type == "minimum":
         return refuse(op, "the root is bounded from above by `minimum`", found)
+    if op.op_type in ("add", "sub") and number == 0:
+        return found
     if found.power != 1:
         bound = "something is added to the inverse root"
         if op.op_type in ("maximum", "clip"):

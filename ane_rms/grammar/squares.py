@@ -1,6 +1,6 @@
 """Recognise squares, and values computed from a mean or a sum of squares.
 
-A square is ``square(x)``, ``pow(x, 2)``, ``x * x`` or a square of ``abs(x)``, possibly times a number, as in
+A square is ``square(x)``, ``pow(x, 2)``, ``x * x`` or a square of ``abs(x)`` or ``-x``, possibly times a number, as in
 ``x * (x / d)``.
 """
 
@@ -17,12 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUMS = ("reduce_mean", "reduce_sum")
-OTHER_SUMS = ("avg_pool", "matmul", "linear", "conv")
+OTHER_SUMS = ("avg_pool", "conv", "cumsum", "linear", "matmul")
 """Other ops that sum along an axis, with constant weights if any, which the grammar does not follow."""
 SUMS_OF_SQUARES = ("reduce_sum_square", "reduce_l2_norm")
+REGROUPING = ("expand_dims", "identity", "reshape", "squeeze")
+"""Ops that keep the order of elements."""
 COMBINING = ("abs", "add", "inverse", "maximum", "minimum", "mul", "real_div", "relu", "select", "sub", "clip")
+AFFINE = ("leaky_relu", "linear_activation", "clamped_relu", "threshold")
 MOVING = ("cast", "concat", "expand_dims", "identity", "reshape", "slice_by_index", "slice_by_size", "split", "squeeze")
-LOOKED_THROUGH = frozenset((*COMBINING, *MOVING, "stack", "tile", "transpose"))
+PICKING = ("gather", "gather_along_axis", "gather_nd", "pad", "reverse", "stack", "tile", "transpose")
+LOOKED_THROUGH = frozenset((*COMBINING, *AFFINE, *MOVING, *PICKING))
 """Ops whose result of a mean square still counts as one: those that combine, bound, move or broadcast it."""
 
 
@@ -76,9 +80,10 @@ def _product_of_two(op: mil.Op, word: str) -> Squares | Refusal:
 
 
 def _without_sign(x: mil.Var) -> mil.Var:
-    """Return ``x`` without ``abs``, which has the same square."""
-    magnitude = mil.float_producer(x, "abs")
-    return x if magnitude is None else magnitude.x
+    """Return ``x`` without ``abs`` and ``0 - x``, which have the same square."""
+    while (op := mil.float_producer(x, "abs", "sub")) is not None and (op.op_type == "abs" or mil.scalar(op.x) == 0):
+        x = op.x if op.op_type == "abs" else op.y
+    return x
 
 
 def _refuse(op: mil.Op, reason: str) -> Refusal:
@@ -99,7 +104,7 @@ def holds_mean_square(var: mil.Var) -> bool:
         visited.add((id(op), is_summed))
         if op.op_type in SUMS or (op.op_type in OTHER_SUMS and len(list(operands(op))) == 1):
             pending.append((next(operands(op), op.x), True))
-        elif op.op_type == "reduce_sum_square" or _is_square_of(op, is_summed=is_summed):
+        elif op.op_type == "reduce_sum_square" or _is_square_of(op, is_summed=is_summed) or _adds_squares(op):
             return True
         elif op.op_type in LOOKED_THROUGH:
             pending.extend((one, is_summed) for one in operands(op))
@@ -117,6 +122,22 @@ def _is_square_of(op: mil.Op, *, is_summed: bool) -> bool:
         return is_square
     inner = mil.float_producer(without_numbers(op.x)[0], "reduce_l2_norm", "sqrt")
     return inner is not None and (inner.op_type == "reduce_l2_norm" or holds_mean_square(inner.x))
+
+
+def _adds_squares(op: mil.Op) -> bool:
+    """Return whether ``op`` adds squares up: two of them, or each row multiplied by itself as a matrix."""
+    if op.op_type == "matmul":
+        return mil.shape(op.outputs[0])[-2:] == (1, 1) and same(regrouped(op.x), regrouped(op.y))
+    return op.op_type == "add" and all(
+        (square := mil.base(one).op) is not None and _is_square_of(square, is_summed=True) for one in (op.x, op.y)
+    )
+
+
+def regrouped(var: mil.Var) -> mil.Var:
+    """Return ``var`` before ops that only regroup its elements into other axes."""
+    while (op := mil.float_producer(var, *REGROUPING)) is not None:
+        var = op.x
+    return mil.widened(var)
 
 
 def operands(op: mil.Op) -> Iterator[mil.Var]:

@@ -10,8 +10,10 @@ from dataclasses import replace
 
 from ane_rms import mil
 from ane_rms.grammar.forms import Refusal, Root, called, centred_on
+from ane_rms.grammar.norm import of_variance
 from ane_rms.grammar.product import product
-from ane_rms.grammar.root import root, unfollowed
+from ane_rms.grammar.root import root
+from ane_rms.grammar.taken import not_a_square_root, taken, unfollowed
 
 
 def unused_root(op: mil.Op) -> Refusal:
@@ -21,14 +23,17 @@ def unused_root(op: mil.Op) -> Refusal:
     ----------
     op: the op that takes the root of a mean or sum of squares.
     """
-    found = root(op.outputs[0])
+    other = not_a_square_root(op)
+    if other is not None:
+        return other
+    found, power = root(op.outputs[0]), taken(op)
     if found is None:
-        return replace(unfollowed(op.x), root=op)
+        return replace(unfollowed(op.x if power is None else power.value), root=op)
     if isinstance(found, Refusal):
         return replace(found, root=op)
     centre = centred_on(found.quadratic.x)
     if centre is not None and centre[1] == found.quadratic.axes:
-        return Refusal("a variance scales something else", op, "rms_norm", root=op, is_layer_norm=True)
+        return replace(of_variance(op, centre[0]), root=op)
     return replace(_followed(op, called(found.quadratic)), root=op)
 
 

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from ane_rms.scan import Scan
 
 BETWEEN = {
-    *("add", "sub", "mul", "real_div", "maximum", "minimum", "clip", "inverse"),
-    *("cast", "reshape", "expand_dims", "squeeze", "tile", "identity"),
+    *("add", "sub", "mul", "real_div", "maximum", "minimum", "clip", "inverse", "relu", "linear_activation"),
+    *("cast", "reshape", "expand_dims", "squeeze", "tile", "identity", "transpose", "slice_by_index", "gather"),
 }
 """Ops through which a mean of squares is still one."""
 
@@ -27,12 +27,26 @@ def roots_over_squares(program: Any) -> Iterator[Any]:
             if op.op_type == "reduce_l2_norm":
                 if not is_centred(op.x, op):
                     yield op
-            elif op.op_type in ("sqrt", "rsqrt") or (
-                op.op_type == "pow" and op.y.val is not None and is_half(op.y.val)
-            ):
-                sums = list(sums_below(op.x))
+            elif op.op_type == "l2_norm":
+                yield op
+            elif (below := under_root(op)) is not None:
+                sums = list(sums_below(below))
                 if sums and not all(is_centred(squared, total) for total, squared in sums):
                     yield op
+
+
+def under_root(op: Any) -> Any:
+    """Return the value that ``op`` takes the root of, or raises to another power that is no whole number."""
+    if op.op_type in ("sqrt", "rsqrt"):
+        return op.x
+    if op.op_type == "pow":
+        return op.x if op.y.val is not None and (np.asarray(op.y.val) % 1 != 0).any() else None
+    if op.op_type not in ("exp", "exp2"):
+        return None
+    value = op.x
+    while value.op is not None and value.op.op_type in ("mul", "real_div", "cast"):
+        value = value.op.x if value.op.x.val is None else value.op.y
+    return value.op.x if value.op is not None and value.op.op_type == "log" else None
 
 
 def uncovered_roots(program: Any, found: Scan) -> list[str]:
@@ -52,10 +66,6 @@ def squares(op: Any) -> bool:
     return op.op_type == "square" or (op.op_type == "mul" and op.x is op.y)
 
 
-def is_half(value: Any) -> bool:
-    return np.size(value) == 1 and abs(float(value)) == 0.5
-
-
 def sums_below(var: Any) -> Iterator[tuple[Any, Any]]:
     """Yield (sum, what is squared) for each sum of squares that ``var`` is made of."""
     op = var.op
@@ -63,7 +73,7 @@ def sums_below(var: Any) -> Iterator[tuple[Any, Any]]:
         return
     if op.op_type == "reduce_sum_square":
         yield op, op.x
-    elif op.op_type in ("reduce_mean", "reduce_sum"):
+    elif op.op_type in ("reduce_mean", "reduce_sum", "cumsum"):
         square = op.x.op
         if square is None or square.outputs[0].val is not None:
             return

@@ -56,7 +56,31 @@ def grouped(x, w):
     return functional.group_norm(flat, 1, None, None, EPSILON)[:, :D].reshape(x.shape) * w
 
 
+def signs(first=1.0):
+    return torch.tensor([first, -first])
+
+
+def half_ones():
+    return signs().repeat_interleave(D)
+
+
+def by_instances(x, w):
+    return functional.instance_norm(doubled(x).reshape(1, 16, 2 * D), eps=EPSILON).reshape(2, 8, 2 * D)[..., :D] * w
+
+
 EXACT = {
+    "times 1 and -1, flatten": lambda x, w: normal((x[..., None, :] * signs()[:, None]).flatten(-2))[..., :D] * w,
+    "times -1 and 1": lambda x, w: normal((x[..., None, :] * signs(-1.0)[:, None]).flatten(-2))[..., D:] * w,
+    "times 1 and -1, an axis of its own": lambda x, w: normal(x[..., None] * signs(), (D, 2))[..., 0] * w,
+    "over 1 and -1": lambda x, w: normal((x[..., None, :] / signs()[:, None]).flatten(-2))[..., :D] * w,
+    "repeated, times signs": lambda x, w: normal(x.repeat(1, 1, 2) * half_ones())[..., :D] * w,
+    "joined with itself, times signs": lambda x, w: normal(torch.cat([x, x], -1) * half_ones())[..., :D] * w,
+    "each element twice, times signs": lambda x, w: (
+        normal(x.repeat_interleave(2, -1) * signs().repeat(D))[..., ::2] * w
+    ),
+    "the negated half, times gamma": lambda x, w: normal(x.repeat(1, 1, 2) * half_ones())[..., D:] * -w,
+    "the negated half, negated": lambda x, w: -w * normal(x.repeat(1, 1, 2) * half_ones())[..., D:],
+    "instance norm of each row": by_instances,
     "stack, flatten": lambda x, w: normal(torch.stack([x, -x], -2).flatten(-2))[..., :D] * w,
     "stack, flatten, every second": lambda x, w: normal(torch.stack([x, -x], -1).flatten(-2))[..., ::2] * w,
     "stack, flatten, every second from 1": lambda x, w: normal(torch.stack([-x, x], -1).flatten(-2))[..., 1::2] * w,
@@ -101,6 +125,10 @@ def test_a_norm_lowered_in_another_layout_keeps_its_values_in_another_lowering(p
 
 
 INEXACT = {
+    "signs in another order than the copies": lambda x, w: normal(x.repeat(1, 1, 2) * signs().repeat(D))[..., :D] * w,
+    "the same sign twice": lambda x, w: normal(x.repeat(1, 1, 2) * half_ones().abs())[..., :D] * w,
+    "signs by row": lambda x, w: normal(x.repeat(1, 1, 2) * signs().view(2, 1, 1))[..., :D] * w,
+    "signs and a scale": lambda x, w: normal(x.repeat(1, 1, 2) * half_ones() * (1.5 + half_ones()))[..., :D] * w,
     "every second element of a concatenated row": lambda x, w: normal(doubled(x))[..., ::2] * w,
     "the first half of an interleaved row": lambda x, w: normal(torch.stack([x, -x], -1).flatten(-2))[..., :D] * w,
     "normalised without its negative": lambda x, w: normal(torch.stack([x, -x], -2), (D,))[..., 0, :] * w,
