@@ -144,7 +144,7 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
         ops.extend(own)
         found.norms.extend(_scan_block(own, refused, any_axes=any_axes))
         found.standing.extend(op for op in own if op.op_type == "ane_rms_norm")
-        found.lowered.extend(lowered_norms(own))
+        found.lowered.extend(lowered_norms(own, partial(_looked, refused)))
     lowered = {id(root) for norm in found.lowered for root in norm.roots}
     found.norms = [norm for norm in found.norms if lowered.isdisjoint(id(root) for root in norm.roots)]
     taken = lowered.union(id(root) for norm in found.norms for root in norm.roots)
@@ -153,6 +153,17 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
         if refusal is not None and not refusal.is_layer_norm:
             found.refusals.append(refusal)
     return found
+
+
+def _looked(
+    refused: dict[int, Refusal], recognise: Callable[[mil.Op], LoweredNorm | None], op: mil.Op
+) -> LoweredNorm | None:
+    """Return what is recognised at an op, and record a failure as its refusal."""
+    result = attempt(partial(recognise, op))
+    if isinstance(result, Failure):
+        refused[id(op)] = Refusal(_failed(result), op, "lowered", root=op)
+        return None
+    return result
 
 
 def _scan_block(ops: list[mil.Op], refused: dict[int, Refusal], *, any_axes: bool) -> Iterator[RmsNorm]:

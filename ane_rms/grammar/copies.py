@@ -13,6 +13,7 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.layout import REGROUPING, SIGN, Layout, half_taken, moved, whole
+from ane_rms.grammar.spread import narrowed
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def copies(value: mil.Var, shape: tuple[int | str, ...]) -> Copy | None:
 def half_as_it_is(layout: Layout | None, signs: npt.NDArray[np.float64]) -> int | None:
     """Return the half, 0 or 1, that signs leave as it is while they negate the other; None if they do neither."""
     at = next((i for i, parts in enumerate(layout or ()) if any(part[0] == SIGN for part in parts)), None)
+    signs = narrowed(signs, len(layout or ()))
     if layout is None or at is None or signs.size != signs.shape[at]:
         return None
     return half_taken(layout[at], [int(one) for one in np.flatnonzero(signs.reshape(-1) == 1)])

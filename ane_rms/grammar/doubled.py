@@ -83,7 +83,7 @@ def _signed(op: mil.Op, path: Sequence[mil.Op]) -> Doubled | None:
         if copy is None:
             return None
         source, into = copy
-        kept = half_as_it_is(into(whole(source)), signs.reshape((1,) * (len(shape) - signs.ndim) + signs.shape))
+        kept = half_as_it_is(into(whole(source)), signs)
         laid = laid_out(source, into, path)
         return None if kept is None or not laid else Doubled((laid, laid), negative=1 - kept)
     return None

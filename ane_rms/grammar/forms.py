@@ -194,16 +194,6 @@ def floored(op: mil.Op) -> tuple[mil.Var, float] | None:
     return (op.x, low) if low is not None and unbounded else None
 
 
-def is_along(q: Quadratic, var: mil.Var) -> bool:
-    """Return whether ``var`` has x's shape, with reduced axes of length 1 or x's: it scales x along the other axes."""
-    shape, expected = mil.shape(var), mil.shape(q.x)
-    if len(shape) > len(expected):
-        return False
-    padded = (1,) * (len(expected) - len(shape)) + shape
-    lengths = enumerate(zip(padded, expected, strict=True))
-    return all(n in (1, m) if axis in q.axes else n == m for axis, (n, m) in lengths)
-
-
 def called(q: Quadratic) -> str:
     """Return the name of a quadratic in sentences."""
     return "mean square" if q.spelling == "mean" else "sum of squares"
@@ -213,15 +203,6 @@ def described(var: mil.Var) -> str:
     """Describe a value that is in the place of a number."""
     known = mil.const_value(var)
     return "computed at run time" if known is None else f"a constant of shape {list(known.shape)}"
-
-
-def centred_on(x: mil.Var) -> tuple[mil.Var, tuple[int, ...]] | None:
-    """Return (h, axes) if x is ``h - mean(h over axes)``."""
-    op = mil.float_producer(x, "sub")
-    mean = None if op is None else mil.float_producer(op.y, "reduce_mean")
-    if op is None or mean is None or not same(mean.x, op.x):
-        return None
-    return op.x, reduced_axes(mean)
 
 
 def reduced_axes(op: mil.Op) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ Either half is kept, by a slice, a split or a gather. Gamma is inside or after i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,15 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.deviation import normalised
-from ane_rms.grammar.doubled import UNIFORM, doubled
+from ane_rms.grammar.doubled import doubled
 from ane_rms.grammar.forms import LoweredNorm, Root
+from ane_rms.grammar.gains import along, is_uniform, multiplied, varies_beside
 from ane_rms.grammar.halves import kept_halves
 from ane_rms.grammar.layout import SIGN, half_of, source_axes
 from ane_rms.grammar.other_forms import other_form
 from ane_rms.grammar.product import product
 from ane_rms.grammar.root import root
+from ane_rms.grammar.spread import centred_on, narrowed
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -55,18 +58,27 @@ class LayerNormed:
     root: mil.Op | None = None
 
 
-def lowered_norms(ops: Sequence[mil.Op]) -> list[LoweredNorm]:
-    """Return the lowered RMSNorms of one block, in the order of its ops."""
+Recognise = Callable[[mil.Op], LoweredNorm | None]
+
+
+def lowered_norms(ops: Sequence[mil.Op], look: Callable[[Recognise, mil.Op], LoweredNorm | None]) -> list[LoweredNorm]:
+    """Return the lowered RMSNorms of one block, in the order of its ops.
+
+    Parameters
+    ----------
+    ops: the block's ops.
+    look: calls a function with an op, and keeps its failure.
+    """
     found: dict[int, LoweredNorm] = {}
     present = {op.op_type for op in ops}
     other = bool(present & {"l2_norm", "reduce_l2_norm", "exp2"})
     ends = {"layer_norm", "instance_norm"} | ({"mul", "real_div"} if "sub" in present else set())
     for op in ops if other or present & ends else ():
         if op.op_type in ends:
-            one = _in_layer_norm(op)
+            one = look(_in_layer_norm, op)
             if one is not None:
                 found[id(one.op)] = one
-        elsewhere = other_form(op) if other else None
+        elsewhere = look(other_form, op) if other else None
         if elsewhere is not None:
             for part in elsewhere.interior:
                 found.pop(id(part), None)
@@ -95,7 +107,7 @@ def _layer_norm(op: mil.Op) -> LayerNormed | None:
         return None
     epsilon = mil.scalar(op.epsilon)
     if op.op_type == "instance_norm":
-        if epsilon is None or (gamma is not None and not _is_uniform(gamma)):
+        if epsilon is None or (gamma is not None and not is_uniform(gamma)):
             return None
         return LayerNormed(op.outputs[0], op.x, tuple(range(2, rank)), epsilon, None, op.op_type)
     given = range(rank) if op.axes is None else np.atleast_1d(op.axes.val)
@@ -115,8 +127,7 @@ def _primitives(op: mil.Op) -> LayerNormed | None:
         rest = flat.factors[:at] + flat.factors[at + 1 :]
         if centred is None or len(rest) != 1 or rest[0][1] != 1 or not same(rest[0][0], found.quadratic.x):
             continue
-        mean = mil.producer(mil.base(centred.y), "reduce_mean")
-        if mean is None or not same(mean.x, centred.x):
+        if centred_on(centred.outputs[0]) != (centred.x, found.quadratic.axes):
             continue
         sizes = [mil.shape(centred.x)[axis] for axis in found.quadratic.axes]
         if not all(isinstance(size, int) for size in sizes):
@@ -124,8 +135,11 @@ def _primitives(op: mil.Op) -> LayerNormed | None:
         scale, epsilon, _ = normalised(found, math.prod(int(size) for size in sizes))
         total: npt.NDArray[np.float64] = np.full((1,) * centred.x.rank, scale)
         for constant, sign in flat.constants:
-            total = total * constant if sign == 1 else total / constant
-        gamma = None if _is_uniform(total) else _along(total, mil.shape(centred.x), found.quadratic.axes)
+            one = narrowed(constant, centred.x.rank)
+            total = total * one if sign == 1 else total / one
+        if total.ndim > centred.x.rank or varies_beside(total, found.quadratic.axes):
+            continue
+        gamma = None if is_uniform(total) else along(total, mil.shape(centred.x), found.quadratic.axes)
         form = "layer_norm_primitives"
         return LayerNormed(op.outputs[0], centred.x, found.quadratic.axes, epsilon, gamma, form, found.op)
     return None
@@ -153,7 +167,7 @@ def _kept(normal: LayerNormed, row: Doubled, half: Half) -> LoweredNorm | None:
         parts = [part for axis in normal.axes for part in layout[axis]]
         doubles = normal.gamma if row.pads is None else normal.gamma.reshape(-1)[: 2 * width]
         flat = half_of(doubles, parts, half.which, order) * stretch
-        gamma = None if _is_uniform(flat) else flat.reshape([int(mil.shape(half.value)[axis]) for axis in axes])
+        gamma = None if is_uniform(flat) else flat.reshape([int(mil.shape(half.value)[axis]) for axis in axes])
     norm = LoweredNorm(
         op=half.value.op,
         value=half.value,
@@ -192,53 +206,19 @@ def _roots_of_scale(scale: mil.Var | None, x: mil.Var) -> tuple[mil.Op, ...]:
 def _scaled_row(normal: LayerNormed) -> LayerNormed:
     """Include the constant that multiplies the whole doubled row, before a half of it is taken."""
     shape = mil.shape(normal.value)
-    found = _multiplied(normal.value, shape, normal.axes)
+    found = multiplied(normal.value, shape, normal.axes)
     if found is None or any(not isinstance(shape[axis], int) for axis in normal.axes):
         return normal
     op, constant = found
-    gamma = _along(constant, shape, normal.axes) * (1.0 if normal.gamma is None else normal.gamma)
+    gamma = along(constant, shape, normal.axes) * (1.0 if normal.gamma is None else normal.gamma)
     return replace(normal, value=op.outputs[0], gamma=gamma)
 
 
 def _scaled(norm: LoweredNorm, shape: tuple[int | str, ...], axes: tuple[int, ...]) -> LoweredNorm:
     """Include the constant that multiplies a norm, if there is one and it varies along the normalised axes."""
-    found = _multiplied(norm.value, shape, axes)
-    if found is None or found[1].size == 1:
+    found = multiplied(norm.value, shape, axes)
+    if found is None:
         return norm
     op, constant = found
-    return replace(norm, op=op, value=op.outputs[0], gamma=_along(constant, shape, axes))
-
-
-def _multiplied(
-    value: mil.Var, shape: tuple[int | str, ...], axes: tuple[int, ...]
-) -> tuple[mil.Op, npt.NDArray[np.float64]] | None:
-    """Return the only reader of a value, if it multiplies by a constant that varies along ``axes`` only, and that."""
-    while mil.is_interior(value) and (cast := value.child_ops[0]).op_type == "cast" and mil.is_float(cast.outputs[0]):
-        value = cast.outputs[0]
-    if not mil.is_interior(value) or (op := value.child_ops[0]).op_type not in ("mul", "real_div"):
-        return None
-    if op.op_type == "real_div" and op.x is not value:
-        return None
-    constant = mil.floats(op.y if op.x is value else op.x)
-    if constant is None or constant.ndim > len(shape) or mil.shape(op.outputs[0]) != shape:
-        return None
-    if op.op_type == "real_div":
-        if not constant.all():
-            return None
-        constant = 1 / constant
-    spread = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
-    varies = any(size != 1 for axis, size in enumerate(spread.shape) if axis not in axes)
-    return None if varies else (op, spread)
-
-
-def _along(
-    values: npt.NDArray[np.float64], shape: tuple[int | str, ...], axes: tuple[int, ...]
-) -> npt.NDArray[np.float64]:
-    """Return constants, of x's rank or lower, in the shape of x over ``axes``."""
-    spread = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
-    sizes = [int(size) if axis in axes else 1 for axis, size in enumerate(shape)]
-    return np.broadcast_to(spread, sizes).reshape([int(shape[axis]) for axis in axes])
-
-
-def _is_uniform(gamma: npt.NDArray[np.float64]) -> bool:
-    return bool(np.all(np.abs(gamma - 1.0) <= UNIFORM))
+    stored = next(one for one in map(mil.floats, (op.x, op.y)) if one is not None)
+    return norm if stored.size == 1 else replace(norm, op=op, value=op.outputs[0], gamma=along(constant, shape, axes))

@@ -17,10 +17,11 @@ import numpy as np
 from ane_rms import mil
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR, largest_taken_out, normalised
 from ane_rms.grammar.doubled import doubled
-from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, RmsNorm, Root, centred_on, is_along
+from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, RmsNorm, Root
 from ane_rms.grammar.operand import Operand, operand
 from ane_rms.grammar.product import SCALE_TOLERANCE, Node, Product, Scaling, product, scaling
 from ane_rms.grammar.root import root
+from ane_rms.grammar.spread import centred_on, is_along
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def _whole(flat: Product, found: Root, at: int, *, any_axes: bool, within: bool)
     if isinstance(made, Refusal):
         return made
     bound += made.drift
-    refusal = _refuse_deviation(op, bound, scaled) or _refuse_constants(op, made, scaled.others, width, within=within)
+    refusal = _refuse_deviation(op, bound, scaled, outside=found.outside > 0) or _refuse_constants(
+        op, made, scaled.others, width, within=within
+    )
     if refusal is not None:
         return refusal
     tail = ("mul" if found.power == -1 else "div") + ("_epsilon_outside" if found.outside else "")
@@ -194,11 +197,13 @@ def _refuse_shape(op: mil.Op, found: Root, factor: Node) -> Refusal | None:
     return None
 
 
-def _refuse_deviation(op: mil.Op, bound: float, scaled: Operand) -> Refusal | None:
+def _refuse_deviation(op: mil.Op, bound: float, scaled: Operand, *, outside: bool) -> Refusal | None:
     """Refuse a product whose total deviation from an RMSNorm is too large."""
     if bound <= DEVIATION_LIMIT:
         return None
-    mend = "add epsilon to the mean square, under the root"
+    mend = "the root has a lower bound: add epsilon to the mean square, under the root, in its place"
+    if outside:
+        mend = "epsilon is added to the root: add it to the mean square, under the root"
     if scaled.is_over_largest:
         mend = "epsilon acts as epsilon times the square of the row's largest magnitude"
     return refuse(

@@ -18,6 +18,7 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.forms import Refusal
+from ane_rms.grammar.spread import narrowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +142,7 @@ def scaling(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for node in constants:
             if node.constant is not None:
-                one = _narrowed(node.constant, rank)
+                one = narrowed(node.constant, rank)
                 total = total * one if node.power == 1 else total / one
     is_rms = is_rms or abs(scale - 1.0) <= SCALE_TOLERANCE
     if not np.isfinite(total).all():
@@ -156,13 +157,3 @@ def scaling(
     shape = [sizes.get(axis, 1) for axis in range(rank)]
     gamma = np.broadcast_to(total, shape).reshape(list(sizes.values()))
     return Scaling(gamma=gamma, is_unit=not (is_rms or along))
-
-
-def _narrowed(constant: npt.NDArray[np.float64], rank: int) -> npt.NDArray[np.float64]:
-    """Return a constant of rank ``rank``, with length 1 along every axis along which its elements do not vary."""
-    spread = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
-    for axis, n in enumerate(spread.shape):
-        first = spread.take([0], axis=axis) if n > 1 else spread
-        if n > 1 and (spread == first).all():
-            spread = first
-    return spread

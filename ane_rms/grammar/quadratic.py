@@ -22,11 +22,11 @@ from ane_rms.grammar.forms import (
     called,
     described,
     floored,
-    is_along,
     reduced_axes,
     without_numbers,
 )
 from ane_rms.grammar.forms import number_operand as operand_of
+from ane_rms.grammar.spread import is_along
 from ane_rms.grammar.squares import REGROUPING, SUMS, SUMS_OF_SQUARES, Squares, regrouped, squared
 from ane_rms.grammar.values import same
 

@@ -15,8 +15,9 @@ from dataclasses import replace
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, floored, is_along, number_operand
+from ane_rms.grammar.forms import SMALLEST_FP16, Quadratic, Refusal, Root, floored, number_operand
 from ane_rms.grammar.quadratic import ARITHMETIC, quadratic, reduction
+from ane_rms.grammar.spread import is_along
 from ane_rms.grammar.squares import REGROUPING, holds_mean_square
 from ane_rms.grammar.taken import Taken, taken, unfollowed
 

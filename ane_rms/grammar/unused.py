@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ane_rms import mil
-from ane_rms.grammar.forms import Refusal, Root, called, centred_on
+from ane_rms.grammar.forms import Refusal, Root, called
 from ane_rms.grammar.norm import of_variance
 from ane_rms.grammar.product import product
 from ane_rms.grammar.root import root
+from ane_rms.grammar.spread import centred_on
 from ane_rms.grammar.taken import not_a_square_root, taken, unfollowed
 
 

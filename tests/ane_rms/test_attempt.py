@@ -83,3 +83,16 @@ def test_a_failure_at_one_site_is_a_miss_and_the_other_fuses(where, monkeypatch)
     (actual,) = ReferenceModel(model, "fp32").predict({"x": X}).values()
     once = rms_norm64(X, None, 1e-3)
     np.testing.assert_allclose(actual, rms_norm64(once, None, 1e-3), rtol=3e-6, atol=1e-6)
+
+
+def test_looking_for_a_lowered_norm_that_raises_makes_a_miss_of_it(monkeypatch):
+    def fails(_):
+        raise ZeroDivisionError("no such row")
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
+    def program(x):
+        return mb.layer_norm(x=x, axes=[-1], epsilon=np.float32(1e-3), name="normed")
+
+    monkeypatch.setattr("ane_rms.grammar.lowered.doubled", fails)
+    (miss,) = ane_rms.find(program).missed
+    assert (miss.name, miss.reason) == ("normed", "looking at it failed with ZeroDivisionError: no such row")

@@ -177,3 +177,44 @@ def test_the_op_of_an_l2_norm_is_a_lowered_norm_over_one_axis_and_a_miss_over_th
     report = ane_rms.find(programmed(lambda x: mb.l2_norm(x=x, epsilon=1e-6)))
     assert (report.fused, report.lowered) == ((), ())
     assert ["more axes than the last one" in miss.reason for miss in report.missed] == [True]
+
+
+def layer_normed(row, gamma=None):
+    """Normalise as JAX's programs do: sums times 1 / d, repeated along the row, and constants of the row's shape."""
+    shape = [int(n) for n in row.shape]
+
+    def averaged(x):
+        total = mb.reshape(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=False), shape=[*shape[:-1], 1])
+        return mb.mul(x=total, y=np.full((*shape[:-1], 1), 1 / shape[-1], "f4"))
+
+    centred = mb.sub(x=row, y=mb.tile(x=averaged(row), reps=[1, 1, shape[-1]]))
+    root = mb.rsqrt(x=mb.add(x=averaged(mb.mul(x=centred, y=centred)), y=np.full((*shape[:-1], 1), EPSILON, "f4")))
+    unit = mb.mul(x=centred, y=mb.tile(x=root, reps=[1, 1, shape[-1]]))
+    return unit if gamma is None else mb.mul(x=unit, y=np.broadcast_to(gamma, shape).copy())
+
+
+def test_a_layer_norm_whose_mean_is_repeated_along_the_row_is_no_rms_norm():
+    report = ane_rms.find(programmed(lambda x: layer_normed(x, np.linspace(0.5, 1.5, D, dtype="f4"))))
+    assert (report.fused, report.lowered, report.missed) == ((), (), ())
+
+
+def test_a_norm_lowered_by_hand_may_repeat_its_mean_and_gamma_over_the_rows():
+    def build(x):
+        row = layer_normed(mb.concat(values=[x, mb.mul(x=x, y=number(-1))], axis=-1))
+        half = mb.slice_by_index(x=row, begin=[0, 0, 0], end=list(SHAPE))
+        return mb.mul(x=half, y=np.broadcast_to(np.linspace(0.5, 1.5, D, dtype="f4"), SHAPE).copy())
+
+    report = ane_rms.find(programmed(build))
+    assert (report.fused, report.missed) == ((), ())
+    assert [(site.form, site.has_gamma) for site in report.lowered] == [("layer_norm_primitives", True)]
+    assert report.lowered[0].epsilon == pytest.approx(EPSILON)
+
+
+@pytest.mark.parametrize(("number_after", "kind"), [(None, "rms_norm"), (2.0, "rms_norm"), (D**-0.5, "l2_norm")])
+def test_the_number_after_a_lowered_norm_tells_its_kind(number_after, kind):
+    def build(x):
+        row = mb.layer_norm(x=mb.concat(values=[x, mb.mul(x=x, y=number(-1))], axis=-1), axes=[-1], epsilon=EPSILON)
+        half = mb.slice_by_index(x=row, begin=[0, 0, 0], end=list(SHAPE))
+        return half if number_after is None else mb.mul(x=half, y=number(number_after))
+
+    assert [site.kind for site in ane_rms.find(programmed(build)).lowered] == [kind]
