@@ -1,8 +1,8 @@
 """The interval of a median, and of the difference of two samples' medians, as the percentile bootstrap has it.
 
-For a median the distribution of resamples is known without sampling: the median of ``m`` values drawn from ``v_1 <= ... <= v_n`` is at most ``v_k`` with probability
-``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron, The Jackknife, the Bootstrap and Other Resampling Plans, 1982,
-section 10.3), so the intervals are exact and need no seed.
+The distribution of the median of a resample is known without sampling. The median of ``m`` values drawn from
+``v_1 <= ... <= v_n`` is at most ``v_k`` with probability ``P(Binomial(m, k / n) >= (m + 1) / 2)`` (Efron, The
+Jackknife, the Bootstrap and Other Resampling Plans, 1982, section 10.3), so the intervals are exact and need no seed.
 ``m`` is ``n``, or ``n - 1`` for an even ``n``, where the median would fall between two values.
 """
 
