@@ -129,10 +129,10 @@ def convert_through(
     lowering, axes, lean, for_ane, rescale: those of :func:`convert`.
     """
     arguments = dict(arguments)
-    model = traced(model, arguments.get("inputs"))
     base = arguments.pop("pass_pipeline", None)
     units = arguments.get("compute_units")
     asked = settings(base, units, lowering=lowering, axes=axes, for_ane=for_ane, rescale=rescale)
+    model = traced(model, arguments.get("inputs"))
     float16 = arguments.get("compute_precision") != ct.precision.FLOAT32
     chosen = extended(base, asked, float16=float16)
     reading = reading_rms_norm(any_axes=asked.axes == "any") if FUSE in chosen.passes else nullcontext()

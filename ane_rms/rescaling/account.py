@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ane_rms.rescaled import Rescaled
+from ane_rms.rescaling.factors import ALL_READERS
 from ane_rms.rescaling.planning import FLOAT16_NORMAL, ceiling
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def rescaled(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magn
             multiplications=tuple(
                 f"{name} times 2**{step} for {reader}"
                 for name, step, reader in changes.multiplications
-                if name in names or reader in touched
+                if name in names or (name if reader == ALL_READERS else reader) in touched
             ),
             peak_before=peak,
             peak_after=None if peak is None else peak * 2.0**exponent,
-            ceiling=ceiling(largest),
+            ceiling=ceiling(largest) if peak is not None else min(map(ceiling, values)),
             reason=lost,
         )
 

@@ -5,6 +5,7 @@ The program's outputs stay the same for any exponents. Only the number of multip
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ane_rms.rescaling.sharing import Sharing
 
     Scaled = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
+
+
+ALL_READERS = "all that reads it"
 
 
 @dataclass(slots=True)
@@ -106,6 +110,8 @@ class _Giver:
             if multiplier is not None and natural != wanted and self.sharing.may_scale(op, multiplier.slot.of(op)):
                 self._scale(op, multiplier.slot, round(multiplier.power) * (wanted - natural))
                 natural = wanted
+            elif wanted < natural:
+                natural += self._lower(op, rule, wanted - natural)
         for slot in rule.offsets:
             self._scale(op, slot, natural)
         self._scale_within(op, rule)
@@ -145,6 +151,15 @@ class _Giver:
             self._adapt(op, one.slot, 0)
         return 0
 
+    def _lower(self, op: Op, rule: Relation, step: int) -> int:
+        """Multiply an operand, because the result may exceed float16 before it is multiplied; return the change."""
+        factor = next((one for one in reversed(rule.factors) if one.power >= 1), None)
+        if factor is None or not rule.outputs:
+            return 0
+        change = math.floor(step / factor.power)
+        self._adapt(op, factor.slot, self._exponent(factor.slot.of(op)) + change)
+        return round(change * factor.power)
+
     def _scale_within(self, op: Op, rule: Relation) -> None:
         for slot, beside in rule.within:
             exponent = round(self._exponent(beside.slot.of(op)) * beside.power)
@@ -179,7 +194,7 @@ class _Giver:
         readers = () if only_outputs else tuple(dict.fromkeys(var.child_ops))
         blocks = tuple(dict.fromkeys(var.consuming_blocks))
         new = self._multiply(var, step)
-        self.changes.multiplications.append((var.name, step, "output" if only_outputs else "all that reads it"))
+        self.changes.multiplications.append((var.name, step, "output" if only_outputs else ALL_READERS))
         for op in readers:
             for slot in slots(op):
                 if slot.of(op) is var:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.rescaling.regions import Graph, UnclosedRegionError
+from ane_rms.rescaling.regions import MULTIPLICATION, NEVER, Graph, UnclosedRegionError
 from ane_rms.rescaling.relations import float_values, is_constant
-from ane_rms.rescaling.stepping import PRICE, stepped, uniform_loss
+from ane_rms.rescaling.stepping import PRICE, loss, stepped, uniform_loss
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from ane_rms.mil import Op, Program, Var
     from ane_rms.rescaling.magnitudes import Magnitude
@@ -37,6 +37,7 @@ MATRIX_MAX = 32_752.0
 HEADROOM = 4.0
 """How far below its ceiling a scaled peak comes."""
 MATRIX_OPS = frozenset({"linear", "matmul", "conv", "conv_transpose", "einsum", "scaled_dot_product_attention"})
+POWER_OPS = frozenset({"square", "pow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,39 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: S
             over = [var for var in over if var not in set(lost)]
             continue
         for values in graph.components(region):
-            exponent = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
-            plan.parts.append((exponent, values))
+            plan.parts.extend(_weighed(_exponent(values, magnitudes), values, over, program, magnitudes, sharing))
         break
     return _replaced(plan, _streams(program, magnitudes, sharing, plan), program)
+
+
+def _exponent(values: Collection[Var], magnitudes: Mapping[Var, Magnitude]) -> int:
+    """Return the exponent that brings every one of some values into range, even if one of them is a square."""
+    exponent = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
+    powers = any(var.op is not None and var.op.op_type in POWER_OPS for var in values)
+    return exponent - exponent % 2 if powers else exponent
+
+
+def _weighed(
+    exponent: int,
+    values: list[Var],
+    over: Sequence[Var],
+    program: Program,
+    magnitudes: Mapping[Var, Magnitude],
+    sharing: Sharing,
+) -> list[tuple[int, list[Var]]]:
+    """Return a region, or the smaller one whose multiplications cost less than what norms lose in the larger one."""
+    read = [op for op in _norms(program) if op.x in magnitudes]
+    inside, burdens = set(values), dict["Var", int]()
+    for op in read:
+        burden = loss(op, magnitudes[op.x], exponent) / PRICE
+        burdens[op.x] = burdens.get(op.x, 0) + min(round(burden * MULTIPLICATION), NEVER >> 10)
+    if sum(burdens.get(var, 0) for var in values) <= MULTIPLICATION:
+        return [(exponent, values)]
+    graph = Graph(sharing, over, burdens)
+    smaller = graph.region([var for var in over if var in inside])
+    if not inside.issuperset(smaller):
+        return [(exponent, values)]
+    return [(_exponent(part, magnitudes), part) for part in graph.components(smaller)]
 
 
 def _streams(

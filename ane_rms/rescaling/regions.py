@@ -4,7 +4,8 @@ The values, their readers and the ops between them are a graph. An edge joins va
 a multiplication is inserted between them, so cutting it costs one op. If a constant can take the difference there is no
 edge. An op that needs exponent 0 is joined to the sink. The region of some values is their side of a minimum cut (Ford
 and Fulkerson, "Maximal flow through a network", 1956) with the fewest multiplications and, among those cuts, the
-smallest region. The graph is built as it is walked, so its size is that of the region, not of the program.
+smallest region. A value that the scale pushes towards float16's small end has a burden, which is weighed against
+multiplications. The graph is built as it is walked, so its size is that of the region, not of the program.
 
 No multiplication can be next to a value that exceeds float16, because it would read or write infinities. If a path of
 such values leads to the sink, the region cannot be closed.
@@ -16,10 +17,11 @@ from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from ane_rms.rescaling.reasons import reason
 from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ane_rms.mil import Op, Var
     from ane_rms.rescaling.relations import Relation
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     Node = tuple[str, Any]
 
 SINK: Node = ("sink", None)
-NEVER = 1 << 20
+MULTIPLICATION = 1 << 8
+"""The cost of a cut that one multiplication makes."""
+NEVER = 1 << 30
 """The cost of a cut that would leave an infinity."""
 
 
@@ -53,10 +57,13 @@ class Graph:
     ----------
     sharing: the constants that have other readers.
     over_range: values next to which no multiplication is possible.
+    burdens: the costs of scaling particular values, in the unit of :data:`MULTIPLICATION`.
     """
 
-    def __init__(self, sharing: Sharing, over_range: Collection[Var] = ()) -> None:
-        self._sharing, self._over_range = sharing, set(over_range)
+    def __init__(
+        self, sharing: Sharing, over_range: Collection[Var] = (), burdens: Mapping[Var, int] | None = None
+    ) -> None:
+        self._sharing, self._over_range, self._burdens = sharing, set(over_range), dict(burdens or {})
         self._relations: dict[Op, Relation] = {}
         self._leading: dict[Op, Var | None] = {}
         self._edges: dict[Node, dict[Node, int]] = {}
@@ -127,7 +134,7 @@ class Graph:
         steps = [(b, a) for a, b in pairwise(path)]
         room = min(self.edges(a)[b] - flow.get((a, b), 0) for a, b in steps)
         if room >= NEVER // 2:
-            raise UnclosedRegionError(path[-1][1], self._why(path[1]))
+            raise UnclosedRegionError(path[-1][1], reason(path[1], self.relation))
         for a, b in steps:
             flow[a, b] = flow.get((a, b), 0) + room
             flow[b, a] = flow.get((b, a), 0) - room
@@ -139,8 +146,10 @@ class Graph:
             found = self._edges[node] = {}
             make = {"value": self._of_value, "readers": self._of_readers, "op": self._of_op}[node[0]]
             for other, var in make(node[1]):
-                cost = NEVER if var in self._over_range else 1
+                cost = NEVER if var in self._over_range else MULTIPLICATION
                 found[other] = found.get(other, 0) + cost
+            if node[0] == "value" and self._burdens.get(node[1]):
+                found[SINK] = found.get(SINK, 0) + self._burdens[node[1]]
         return found
 
     def _of_value(self, var: Var) -> Iterator[tuple[Node, Var]]:
@@ -150,7 +159,7 @@ class Graph:
             yield SINK, var
         if var.op is None:
             yield SINK, var
-        elif self.leads(var.op, None):
+        elif self.leads(var.op, None) or self.squared(var.op):
             yield ("op", var.op), var
         elif not self._absorbs(var.op):
             yield SINK, var
@@ -170,7 +179,7 @@ class Graph:
         rule = self.relation(op)
         leading = [slot.of(op) for slot in rule.equal] or [self.leads(op, None)]
         for var in dict.fromkeys(leading):
-            yield ("readers", var), var
+            yield (("readers", var), var) if var else (SINK, self.squared(op))
         for var in rule.outputs:
             yield ("value", var), var
 
@@ -194,7 +203,8 @@ class Graph:
     def leads(self, op: Op, touched: Var | None) -> Var | None:
         """Return the operand whose exponent the result has, or None; of two, the one that the walk came from.
 
-        If the walk came from the result, it is the operand whose own writer can take the exponent.
+        If the walk came from the result, it is the operand whose own writer can take the exponent. One that exceeds
+        float16 itself comes first.
         """
         rule = self.relation(op)
         if rule.equal:
@@ -203,13 +213,21 @@ class Graph:
             return None
         if op not in self._leading:
             plain = [one.slot.of(op) for one in rule.factors if one.power == 1]
+            over = [var for var in plain if var in self._over_range]
             if len({*plain}) < len(plain) or len(plain) == 0:
                 self._leading[op] = None
-            elif touched is not None:
+            elif touched is not None and (touched in over or touched not in plain or not over):
                 self._leading[op] = touched if touched in plain else None
             else:
-                self._leading[op] = min(plain, key=self._distance)
+                self._leading[op] = min(over or plain, key=self._distance)
         return self._leading[op]
+
+    def squared(self, op: Op) -> Var | None:
+        """Return the operand of a square or a higher power, one multiplication of which scales the result."""
+        rule = self.relation(op)
+        powers = {one.slot.of(op): one.power for one in rule.factors}
+        twice = len(powers) == 1 and (len(rule.factors) > 1 or max(powers.values()) > 1)
+        return next(iter(powers)) if twice and not self._multiplies(op) else None
 
     def _distance(self, var: Var) -> int:
         """Return the likely number of multiplications for scaling ``var``: 0 if its writers have constants."""
@@ -230,19 +248,3 @@ class Graph:
             return [slot.of(op) for slot in rule.equal]
         plain = [one.slot.of(op) for one in rule.factors if one.power == 1]
         return plain if len(plain) == 1 else []
-
-    def _why(self, node: Node) -> str:
-        """Return a sentence with the reason why a node is joined to the sink."""
-        kind, var = node
-        if kind == "readers":
-            for op in dict.fromkeys(var.child_ops):
-                rule = self.relation(op)
-                if any(slot.of(op) is var for slot in rule.fixed):
-                    return f"{op.op_type} {op.name!r} reads {var.name!r} and needs it at its own size"
-                if any(one.slot.of(op) is var for one in rule.factors):
-                    return f"{op.op_type} {op.name!r} multiplies {var.name!r} with what has no constant to scale"
-        if var.consuming_blocks:
-            return f"{var.name!r} is an output, which keeps its size"
-        if var.op is None:
-            return f"{var.name!r} is an input, which comes at its own size"
-        return f"{var.op.op_type} {var.op.name!r} writes {var.name!r} and has no constant that could be scaled"

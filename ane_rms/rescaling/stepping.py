@@ -18,7 +18,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ane_rms.grammar import SMALLEST_FP16
-from ane_rms.rescaling.regions import SINK
+from ane_rms.rescaling.regions import MULTIPLICATION, SINK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -195,7 +195,7 @@ def _live(graph: Graph, values: Sequence[Var]) -> list[int]:
 def _closing(graph: Graph, var: Var) -> int:
     """Return the number of multiplications that scaling ``var`` always takes: those beside ops that need exponent 0."""
     return sum(
-        cost
+        cost // MULTIPLICATION
         for node in (("value", var), ("readers", var))
         for other, cost in graph.edges(node).items()
         if other is SINK

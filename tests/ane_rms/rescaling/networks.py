@@ -95,7 +95,7 @@ class Network:
         """Return the mean of two copies of a stream, mixed by coefficients computed from it."""
         copies = mb.stack(values=[stream, self.linear(self.norm(stream), WIDTH, self.size)], axis=0)
         coefficients = mb.tanh(x=self.linear(self.norm(stream), 4))
-        square = mb.reshape(x=coefficients, shape=[TOKENS, 2, 2])
+        square = mb.reshape(x=coefficients, shape=[int(stream.shape[0]), 2, 2])
         turned = mb.transpose(x=copies, perm=[1, 2, 0])
         return mb.reduce_mean(x=mb.matmul(x=turned, y=square), axes=[-1], keep_dims=False)
 

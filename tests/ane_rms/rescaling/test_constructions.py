@@ -9,6 +9,7 @@ from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 from ane_rms.passes.rescale import rescale_program
 from ane_rms.report import kept_report
 from tests.ane_rms.rescaling.constructions import CONSTRUCTIONS
+from tests.ane_rms.rescaling.model_constructions import LEFT, MODEL_CONSTRUCTIONS
 from tests.ane_rms.rescaling.networks import count, peaks, run
 
 FINE = 5e-3
@@ -27,7 +28,10 @@ def deviation(actual, expected):
     return np.linalg.norm(actual - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("make", CONSTRUCTIONS.values(), ids=CONSTRUCTIONS)
+ALL = CONSTRUCTIONS | MODEL_CONSTRUCTIONS
+
+
+@pytest.mark.parametrize("make", ALL.values(), ids=ALL)
 def test_the_values_fit_and_the_function_stays(make):
     expected = run(make().program())[0]
     assert not deviation(in_float16(make().program()), expected) < FINE, "nothing exceeds float16"
@@ -35,6 +39,20 @@ def test_the_values_fit_and_the_function_stays(make):
     ops = count(program)
     rescale_program(program, peaks)
     np.testing.assert_allclose(run(program)[0], expected, rtol=1e-11, atol=1e-12)
+    entries = kept_report(program).rescaled
     assert count(program) <= ops + 3
-    assert all(entry.factor != 1 for entry in kept_report(program).rescaled)
+    assert count(program) == ops + len({text for entry in entries for text in entry.multiplications})
+    assert all(entry.factor != 1 for entry in entries)
     assert deviation(in_float16(program), expected) < FINE
+
+
+@pytest.mark.parametrize(("make", "named"), LEFT.values(), ids=LEFT)
+def test_what_cannot_be_closed_is_left_with_a_reason(make, named):
+    program = make().program()
+    text = str(program)
+    rescale_program(program, peaks)
+    entries = kept_report(program).rescaled
+    assert entries
+    assert all(entry.factor == 1 for entry in entries)
+    assert any(named in entry.reason for entry in entries)
+    assert str(program) == text
