@@ -23,7 +23,7 @@ from ane_rms.rescaling.account import left_alone, rescaled
 from ane_rms.rescaling.factors import give
 from ane_rms.rescaling.magnitudes import Rescaling, check_rescale, measured
 from ane_rms.rescaling.planning import plan_factor, plan_peaks, plan_sums
-from ane_rms.rescaling.sharing import Sharing
+from ane_rms.rescaling.survey import Survey
 
 if TYPE_CHECKING:
     from ane_rms import mil
@@ -61,18 +61,18 @@ def rescale_program(prog: mil.Program, rescale: Any) -> None:
     asked = check_rescale(rescale)
     if asked is None:
         return
-    sharing, magnitudes = Sharing(prog), {}
+    survey, magnitudes = Survey(prog), {}
     if isinstance(asked, Rescaling):
         magnitudes = measured(prog, asked.measure)
-        plan = (plan_sums if asked.aim == "sums" else plan_peaks)(prog, magnitudes, sharing)
+        plan = (plan_sums if asked.aim == "sums" else plan_peaks)(prog, magnitudes, survey)
     else:
-        plan = plan_factor(prog, asked, sharing)
+        plan = plan_factor(prog, asked, survey)
     parts = [(exponent, values) for exponent, values in plan.parts if exponent]
     entries = [rescaled(exponent, values, magnitudes) for exponent, values in parts]
     entries += [left_alone(one, magnitudes) for one in plan.left]
     if not entries:
         return
-    changes = give(prog, plan.exponents, sharing)
+    changes = give(plan.exponents, survey)
     found = kept_report(prog) or FusionReport()
     warnings = (*found.warnings, *_cautions(changes))
     keep_report(prog, replace(found, rescaled=tuple(one(changes) for one in entries), warnings=warnings))

@@ -4,6 +4,7 @@ Every value v gets an exponent e(v), and the program is changed so that it compu
 allows this if the exponents of its inputs and of the constants it reads add up to its result's:
 
 - :mod:`.relations` and :mod:`.scales`: how each MIL op relates the exponents of its inputs and results;
+- :mod:`.survey`: the order of a program's ops, and the constants that they share;
 - :mod:`.regions`: the values that must be scaled together, and the multiplications that close such a region;
 - :mod:`.planning`: the exponents that bring a program into float16's range, from the magnitudes of its values;
 - :mod:`.stepping`: the exponents that bring the sums of squares in norms into it, in steps along a stream;

@@ -16,15 +16,14 @@ from ane_rms import mil
 from ane_rms.mapped_arrays import made
 from ane_rms.replacing import build_after, remove_unused
 from ane_rms.rescaling.relations import Relation, Slot, slots
-from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
-    from ane_rms.mil import Op, Program, Var
-    from ane_rms.rescaling.sharing import Sharing
+    from ane_rms.mil import Op, Var
+    from ane_rms.rescaling.survey import Survey
 
     Scaled = Callable[[npt.NDArray[Any], int], npt.NDArray[Any]]
 
@@ -56,21 +55,20 @@ def _times(array: npt.NDArray[Any], exponent: int) -> npt.NDArray[Any]:
         return np.asarray(np.ldexp(array, exponent))
 
 
-def give(program: Program, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled = scaled_copy) -> Changes:
-    """Make a program compute ``v * 2**exponents[v]`` in the place of each value v, with the same outputs.
+def give(exponents: Mapping[Var, int], survey: Survey, scaled: Scaled = scaled_copy) -> Changes:
+    """Make a program, in place, compute ``v * 2**exponents[v]`` for each value v, with the same outputs.
 
     Parameters
     ----------
-    program: the program, which is changed in place.
     exponents: exponents by value. Values without one are not scaled, and the program's outputs never are.
-    sharing: the constants that have other readers.
+    survey: of the program.
     scaled: the function that makes a constant's new value.
     """
     touched: dict[Op, None] = {}
     for var in exponents:
         touched.update(dict.fromkeys(op for op in (var.op, *var.child_ops) if op is not None))
-    order = {op: at for at, op in enumerate(op for block in mil.blocks(program) for op in block.operations)}
-    giver = _Giver(exponents, sharing, scaled)
+    order = survey.order
+    giver = _Giver(exponents, survey, scaled)
     giver.scale_inputs()
     for op in sorted((op for op in touched if op in order), key=order.__getitem__):
         giver.settle(op)
@@ -80,8 +78,8 @@ def give(program: Program, exponents: Mapping[Var, int], sharing: Sharing, scale
 
 
 class _Giver:
-    def __init__(self, exponents: Mapping[Var, int], sharing: Sharing, scaled: Scaled) -> None:
-        self.exponents, self.sharing, self.scaled = dict(exponents), sharing, scaled
+    def __init__(self, exponents: Mapping[Var, int], survey: Survey, scaled: Scaled) -> None:
+        self.exponents, self.survey, self.scaled = dict(exponents), survey, scaled
         self.changes, self.replaced = Changes(), list["Op"]()
         self._constants: dict[tuple[Var, int], Var] = {}
         self._multiplied: dict[tuple[Var, int], Var] = {}
@@ -96,7 +94,7 @@ class _Giver:
 
     def settle(self, op: Op) -> None:
         """Make one op fit the exponents of its inputs and results."""
-        rule = relation(op)
+        rule = self.survey.relation(op)
         for slot in rule.fixed:
             self._adapt(op, slot, 0)
         wanted = self._wanted(op, rule)
@@ -107,7 +105,7 @@ class _Giver:
         else:
             natural = self._natural(op, rule)
             multiplier = rule.multiplier
-            if multiplier is not None and natural != wanted and self.sharing.may_scale(op, multiplier.slot.of(op)):
+            if multiplier is not None and natural != wanted and self.survey.may_scale(op, multiplier.slot.of(op)):
                 self._scale(op, multiplier.slot, round(multiplier.power) * (wanted - natural))
                 natural = wanted
             elif wanted < natural:

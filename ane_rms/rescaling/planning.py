@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ane_rms.mil import Op, Program, Var
     from ane_rms.rescaling.magnitudes import Magnitude
-    from ane_rms.rescaling.sharing import Sharing
+    from ane_rms.rescaling.survey import Survey
 
 FLOAT16_MAX = float(np.finfo(np.float16).max)
 FLOAT16_NORMAL = float(np.finfo(np.float16).tiny)
@@ -60,15 +60,10 @@ class Plan:
         """The exponent of each value that has one."""
         return {var: exponent for exponent, values in self.parts for var in values if exponent}
 
-    def in_order(self, program: Program) -> Plan:
+    def in_order(self, survey: Survey) -> Plan:
         """Return the plan with the values of each part in program order, inputs first."""
-        at = {op: number for number, op in enumerate(op for block in mil.blocks(program) for op in block.operations)}
-
-        def place(var: Var) -> int:
-            return -1 if var.op is None else at[var.op]
-
-        ordered = [(exponent, sorted(values, key=place)) for exponent, values in self.parts]
-        return Plan(sorted(ordered, key=lambda part: place(part[1][0])), self.left)
+        ordered = [(exponent, sorted(values, key=survey.place)) for exponent, values in self.parts]
+        return Plan(sorted(ordered, key=lambda part: survey.place(part[1][0])), self.left)
 
 
 def ceiling(var: Var) -> float:
@@ -86,12 +81,12 @@ def needed(var: Var, magnitude: Magnitude) -> int:
     return -max(0, math.ceil(math.log2(ratio))) if ratio > 0 else 0
 
 
-def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
+def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], survey: Survey) -> Plan:
     """Return the exponents that bring every value within its ceiling."""
     over = [var for var in float_values(program) if var in magnitudes and magnitudes[var].peak > ceiling(var)]
     plan = Plan()
     while over:
-        graph = Graph(sharing, over)
+        graph = Graph(survey, over)
         try:
             region = graph.region(over)
         except UnclosedRegionError as error:
@@ -100,9 +95,9 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: S
             over = [var for var in over if var not in set(lost)]
             continue
         for values in graph.components(region):
-            plan.parts.extend(_weighed(_exponent(values, magnitudes), values, over, program, magnitudes, sharing))
+            plan.parts.extend(_weighed(_exponent(values, magnitudes), values, over, program, magnitudes, survey))
         break
-    return _replaced(plan, _streams(program, magnitudes, sharing, plan), program)
+    return _replaced(plan, _streams(program, magnitudes, survey, plan), survey)
 
 
 def _exponent(values: Collection[Var], magnitudes: Mapping[Var, Magnitude]) -> int:
@@ -118,7 +113,7 @@ def _weighed(
     over: Sequence[Var],
     program: Program,
     magnitudes: Mapping[Var, Magnitude],
-    sharing: Sharing,
+    survey: Survey,
 ) -> list[tuple[int, list[Var]]]:
     """Return a region, or the smaller one whose multiplications cost less than what norms lose in the larger one."""
     read = [op for op in _norms(program) if op.x in magnitudes]
@@ -128,7 +123,7 @@ def _weighed(
         burdens[op.x] = burdens.get(op.x, 0) + min(round(burden * MULTIPLICATION), NEVER >> 10)
     if sum(burdens.get(var, 0) for var in values) <= MULTIPLICATION:
         return [(exponent, values)]
-    graph = Graph(sharing, over, burdens)
+    graph = Graph(survey, over, burdens)
     smaller = graph.region([var for var in over if var in inside])
     if not inside.issuperset(smaller):
         return [(exponent, values)]
@@ -136,10 +131,10 @@ def _weighed(
 
 
 def _streams(
-    program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing, plan: Plan
+    program: Program, magnitudes: Mapping[Var, Magnitude], survey: Survey, plan: Plan
 ) -> list[tuple[int, list[Var]]]:
     """Return the exponents, in steps, of the streams that lose digits at the small end with one exponent."""
-    norms, graph, found, seen = _norms(program), Graph(sharing), list[tuple[int, list["Var"]]](), set["Var"]()
+    norms, graph, found, seen = _norms(program), Graph(survey), list[tuple[int, list["Var"]]](), set["Var"]()
     floor = _floor(magnitudes, plan)
     for exponent, values in plan.parts:
         inside = set(values)
@@ -161,18 +156,18 @@ def _floor(magnitudes: Mapping[Var, Magnitude], plan: Plan) -> dict[Var, int]:
     return {var: needed(var, magnitudes[var]) for var in magnitudes if var not in left}
 
 
-def _replaced(plan: Plan, stepping: list[tuple[int, list[Var]]], program: Program) -> Plan:
+def _replaced(plan: Plan, stepping: list[tuple[int, list[Var]]], survey: Survey) -> Plan:
     """Return a plan with the exponents of some streams in the place of its own."""
     stepped_values = {var for _, values in stepping for var in values}
     kept = [(exponent, values) for exponent, values in plan.parts if not stepped_values.intersection(values)]
-    return Plan(kept + stepping, plan.left).in_order(program)
+    return Plan(kept + stepping, plan.left).in_order(survey)
 
 
-def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
+def plan_factor(program: Program, exponent: int, survey: Survey) -> Plan:
     """Return the plan that scales the residual stream, which is the largest of the regions that norms read."""
     plan = Plan()
     for function in program.functions.values() if exponent else ():
-        graph, regions = Graph(sharing), list[set["Var"]]()
+        graph, regions = Graph(survey), list[set["Var"]]()
         norms = [op for op in _norms(program) if mil.root_function(op) is function and not is_constant(op.x)]
         for op in norms:
             if not any(op.x in region for region in regions):
@@ -180,13 +175,13 @@ def plan_factor(program: Program, exponent: int, sharing: Sharing) -> Plan:
         if regions:
             largest = max(regions, key=len)
             plan.parts.append((exponent, list(largest)))
-    return plan.in_order(program)
+    return plan.in_order(survey)
 
 
-def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sharing) -> Plan:
+def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], survey: Survey) -> Plan:
     """Return the exponents that bring the sums of squares of every norm, in steps, and every value into range."""
-    plan = plan_peaks(program, magnitudes, sharing)
-    graph, seen = Graph(sharing), set["Var"]()
+    plan = plan_peaks(program, magnitudes, survey)
+    graph, seen = Graph(survey), set["Var"]()
     norms, floor = _norms(program), _floor(magnitudes, plan)
     stepping: list[tuple[int, list[Var]]] = []
     for op in norms:
@@ -197,7 +192,7 @@ def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], sharing: Sh
         inside = set(stream)
         readers = [one for one in norms if one.x in inside]
         stepping.extend(stepped(graph, stream, readers, magnitudes, floor, sums=True))
-    return _replaced(plan, stepping, program)
+    return _replaced(plan, stepping, survey)
 
 
 def _norms(program: Program) -> list[Op]:

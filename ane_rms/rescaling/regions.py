@@ -18,14 +18,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ane_rms.rescaling.reasons import reason
-from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ane_rms.mil import Op, Var
-    from ane_rms.rescaling.relations import Relation
-    from ane_rms.rescaling.sharing import Sharing
+    from ane_rms.rescaling.survey import Survey
 
     Node = tuple[str, Any]
 
@@ -55,16 +53,16 @@ class Graph:
 
     Parameters
     ----------
-    sharing: the constants that have other readers.
+    survey: of the program.
     over_range: values next to which no multiplication is possible.
     burdens: the costs of scaling particular values, in the unit of :data:`MULTIPLICATION`.
     """
 
     def __init__(
-        self, sharing: Sharing, over_range: Collection[Var] = (), burdens: Mapping[Var, int] | None = None
+        self, survey: Survey, over_range: Collection[Var] = (), burdens: Mapping[Var, int] | None = None
     ) -> None:
-        self._sharing, self._over_range, self._burdens = sharing, set(over_range), dict(burdens or {})
-        self._relations: dict[Op, Relation] = {}
+        self.survey, self._over_range, self._burdens = survey, set(over_range), dict(burdens or {})
+        self.relation = survey.relation
         self._leading: dict[Op, Var | None] = {}
         self._edges: dict[Node, dict[Node, int]] = {}
 
@@ -183,17 +181,10 @@ class Graph:
         for var in rule.outputs:
             yield ("value", var), var
 
-    def relation(self, op: Op) -> Relation:
-        """Return an op's relation, which is computed once."""
-        found = self._relations.get(op)
-        if found is None:
-            found = self._relations[op] = relation(op)
-        return found
-
     def _multiplies(self, op: Op) -> bool:
         """Return whether a constant of ``op`` can take any exponent of its result."""
         multiplier = self.relation(op).multiplier
-        return multiplier is not None and self._sharing.may_scale(op, multiplier.slot.of(op))
+        return multiplier is not None and self.survey.may_scale(op, multiplier.slot.of(op))
 
     def _absorbs(self, op: Op) -> bool:
         rule = self.relation(op)

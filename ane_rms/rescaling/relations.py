@@ -34,7 +34,7 @@ class Slot:
 
     def of(self, op: Op) -> Var:
         """Return the value that the op reads there."""
-        given = op.inputs[self.name]
+        given = getattr(op, self.name)
         return given if self.index is None else given[self.index]
 
 
@@ -73,8 +73,9 @@ def is_constant(var: Var) -> bool:
 
 def slots(op: Op, names: Iterable[str] | None = None) -> Iterator[Slot]:
     """Yield the float inputs of an op, restricted to some names if given."""
-    for name in op.inputs if names is None else names:
-        given = op.inputs.get(name)
+    inputs = op.inputs
+    for name in inputs if names is None else names:
+        given = inputs.get(name)
         if isinstance(given, (list, tuple)):
             yield from (Slot(name, index) for index, var in enumerate(given) if mil.is_float(var))
         elif given is not None and mil.is_float(given):

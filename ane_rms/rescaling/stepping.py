@@ -59,7 +59,7 @@ def stepped(
     most = {op.x: exponent_of_sum(op, magnitudes[op.x]) for op in readers if sums and op.x in magnitudes}
     if sums and not any(most.values()):
         return []
-    values = _ordered(stream)
+    values = sorted(stream, key=graph.survey.place)
     range_only = _with_neighbours(graph, values, floor)
     highest = [min(most.get(var, 0), range_only[var]) for var in values]
     price = PRICE
@@ -120,13 +120,6 @@ def loss(op: Op, magnitude: Magnitude, exponent: int) -> float:
     of_epsilon = abs(stored - scaled) / (2 * (typical**2 * 4.0**exponent + scaled))
     of_rounding = 2.0**-25 / (typical * 2.0**exponent)
     return of_epsilon + of_rounding
-
-
-def _ordered(stream: Collection[Var]) -> list[Var]:
-    """Return values in program order, inputs first."""
-    blocks = dict.fromkeys(var.op.enclosing_block for var in stream if var.op is not None)
-    at = {op: number for number, op in enumerate(op for block in blocks for op in block.operations)}
-    return sorted(stream, key=lambda var: -1 if var.op is None else at[var.op])
 
 
 def _least(

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -20,7 +20,7 @@ import pytest
 from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
 
 import ane_rms
-from ane_rms.pipeline import EXPAND, FUSE, LOWER, RESTORE
+from ane_rms.pipeline import EXPAND, FUSE, LOWER, RESCALE, RESTORE
 from harness.convert import torch_ops
 from harness.export import export
 from harness.zoo.catalog import load_zoo
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.bench, pytest.mark.slow]
 
-OURS = (FUSE, LOWER, EXPAND, RESTORE)
+OURS = (FUSE, RESCALE, LOWER, EXPAND, RESTORE)
 SHARE = 0.02
+RESCALE_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def timed_passes() -> Iterator[defaultdict[str, float]]:
         yield spent
 
 
-def conversions(layers: int, times: int) -> list[Cost]:
+def conversions(layers: int, times: int, **more: Any) -> list[Cost]:
     """Return what converting one Llama of so many layers costs, again and again."""
     llama = load_zoo()["llama"]
     exported = export(msgspec.structs.replace(llama, quick=llama.quick | {"num_hidden_layers": layers}))
@@ -78,7 +79,7 @@ def conversions(layers: int, times: int) -> list[Cost]:
     for _ in range(times):
         with timed_passes() as spent, torch_ops.registered():
             start = time.process_time()
-            converted = ane_rms.convert(exported.program, inputs=exported.ct_inputs(), **options(NE))
+            converted = ane_rms.convert(exported.program, inputs=exported.ct_inputs(), **options(NE), **more)
             total = time.process_time() - start
         assert len(ane_rms.report(converted).fused) == 2 * layers + 1
         costs.append(Cost(dict(spent), total))
@@ -93,6 +94,16 @@ def test_the_passes_are_a_small_share_of_a_conversion(capsys):
         parts = ", ".join(f"{name.split('::')[1]} {one / middle.total:.2%}" for name, one in middle.passes.items())
         print(f"\n16 layers: {middle.share:.2%} of the conversion ({parts})")  # noqa: T201 - the figure is the result
     assert statistics.median(cost.share for cost in costs) < SHARE
+
+
+@pytest.mark.parametrize("lean", [False, True])
+def test_a_rescale_by_a_factor_is_a_small_share_of_a_conversion(lean, capsys):
+    conversions(2, 1, lean=lean, rescale=0.125)  # warm
+    costs = conversions(16, 7, lean=lean, rescale=0.125)
+    share = statistics.median(cost.passes[RESCALE] / cost.total for cost in costs)
+    with capsys.disabled():
+        print(f"\n16 layers, lean {lean}: the rescale is {share:.2%} of the conversion")  # noqa: T201
+    assert share < RESCALE_SHARE
 
 
 def test_their_cost_grows_linearly(capsys):

@@ -1,8 +1,9 @@
 """Draws small residual networks in MIL, for the tests of rescaling.
 
 Each has a table of embeddings, blocks that read and write one or two residual streams, and a head. What is drawn: norms
-before and after a block, parallel blocks, gated products, experts that share a weight, biases, streams that mix by
-coefficients computed from themselves, a tied head, a softcap, and the stream itself as a second output.
+before and after a block, parallel blocks, gated products, squares, experts that share a weight, a shared expert,
+biases, streams that mix by coefficients computed from themselves, a tied head, a softcap, and the stream itself as a
+second output.
 """
 
 from __future__ import annotations
@@ -56,11 +57,19 @@ class Network:
         """Return a gated product, or two that share the weight they end in."""
         inner = 2 * WIDTH
         down = mb.const(val=self.weight(WIDTH, inner, self.size))
-        parts = []
-        for _ in range(2 if self.draw("two experts") else 1):
-            gated = mb.mul(x=mb.silu(x=self.linear(x, inner)), y=self.linear(x, inner))
-            parts.append(mb.linear(x=gated, weight=down))
-        return parts[0] if len(parts) == 1 else self.routed(x, parts)
+        number = 2 if self.draw("two experts") else 1
+        parts = [mb.linear(x=self.activated(x, inner), weight=down) for _ in range(number)]
+        made = parts[0] if len(parts) == 1 else self.routed(x, parts)
+        if self.draw("shared expert"):
+            shared = self.linear(self.activated(x, WIDTH), WIDTH, self.size)
+            made = mb.add(x=made, y=mb.mul(x=shared, y=mb.sigmoid(x=self.linear(x, 1))))
+        return made
+
+    def activated(self, x: Any, inner: int) -> Any:
+        """Return the square of an activation, or a gated product."""
+        if self.draw("squared activation"):
+            return mb.square(x=mb.relu(x=self.linear(x, inner)))
+        return mb.mul(x=mb.silu(x=self.linear(x, inner)), y=self.linear(x, inner))
 
     def routed(self, x: Any, parts: list[Any]) -> Any:
         """Sum what experts give, weighted by a router."""

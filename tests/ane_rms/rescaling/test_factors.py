@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ane_rms.rescaling.factors import give, scaled_copy
 from ane_rms.rescaling.relations import float_values
-from ane_rms.rescaling.sharing import Sharing
+from ane_rms.rescaling.survey import Survey
 from tests.ane_rms.rescaling.networks import Network, run
 
 
@@ -22,7 +22,7 @@ def test_random_exponents_of_all_values_leave_the_outputs_alone(data, seed):
     program = Network(lambda name: data.draw(st.booleans(), label=name), np.random.default_rng(seed)).program()
     before = run(program)
     exponents = {var: data.draw(st.integers(-3, 3)) for var in float_values(program)}
-    give(program, exponents, Sharing(program))
+    give(exponents, Survey(program))
     program.validate()
     for expected, actual in zip(before, run(program), strict=True):
         np.testing.assert_allclose(
@@ -46,6 +46,6 @@ def test_an_epsilon_of_float16_stays_positive():
         return mb.ane_rms_norm(x=mb.relu(x=x, name="x"), epsilon=np.float16(1e-6))
 
     (value,) = [var for var in float_values(program) if var.name == "x"]
-    give(program, {value: -6}, Sharing(program))
+    give({value: -6}, Survey(program))
     (norm,) = [op for op in program["main"].operations if op.op_type == "ane_rms_norm"]
     assert float(norm.epsilon.val) == 2.0**-24

@@ -45,7 +45,7 @@ def test_outputs_are_the_same(key, kind, frontend):
         pytest.skip(f"{key} has no norm, and so no region to scale")
     assert regions
     for function in exported.functions:
-        outputs_of = {var.name for var in scaled.models[function.name]._mil_program["main"].outputs}  # noqa: SLF001
+        outputs_of = {var.name for var in scaled.models[function.name]._mil_program["main"].outputs}
         assert not outputs_of.intersection(name for one in regions for name in one.values)
         pair = [outputs(one.models[function.name], function.inputs) for one in (plain, scaled)]
         for expected, actual in zip(*pair, strict=True):

@@ -1,4 +1,4 @@
-"""Find the constants of a program that only one op reads.
+"""Survey a program once for its rescale: the order of its ops, their relations, and the constants they share.
 
 A tied table of embeddings is read by the gather and by the head. Scaling it for only one of them would make a second
 table; multiplying the few gathered rows is cheaper.
@@ -11,28 +11,49 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ane_rms import mil
+from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ane_rms.mil import Op, Program, Var
+    from ane_rms.rescaling.relations import Relation
 
 SMALL_ELEMENTS = 1 << 10
 """Constants with fewer elements, 2 KiB of float16, may be duplicated."""
-SAMPLED = 64
+SAMPLED = 16
 """Number of elements at each end that are compared before two constants are compared completely."""
 
 
-class Sharing:
-    """The large constants of a program that are read more than once, or stored in it more than once."""
+class Survey:
+    """What a rescale needs to know of a program, as it is before any change.
+
+    Attributes
+    ----------
+    order: the number of each op in program order, inner blocks before the op that contains them.
+    """
 
     def __init__(self, program: Program) -> None:
+        self.order: dict[Op, int] = {}
+        self._relations: dict[Op, Relation] = {}
         self._first: dict[Any, list[Var]] = {}
         for block in mil.blocks(program):
             for op in block.operations:
+                self.order[op] = len(self.order)
                 value = op.outputs[0].val if op.op_type == "const" else None
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size >= SMALL_ELEMENTS:
                     self._first.setdefault(_sample(value), []).append(op.outputs[0])
+
+    def place(self, var: Var) -> int:
+        """Return the number of the op that writes ``var``, -1 for an input."""
+        return -1 if var.op is None else self.order[var.op]
+
+    def relation(self, op: Op) -> Relation:
+        """Return an op's relation, which is computed once."""
+        found = self._relations.get(op)
+        if found is None:
+            found = self._relations[op] = relation(op)
+        return found
 
     def may_scale(self, op: Op, var: Var) -> bool:
         """Return whether scaling ``var`` for ``op`` alone makes no second copy of a large constant."""
@@ -47,8 +68,7 @@ class Sharing:
 
 def _sample(value: npt.NDArray[Any]) -> tuple[Any, ...]:
     flat = value.reshape(-1) if value.flags.c_contiguous else value.flat
-    ends = np.concatenate([flat[:SAMPLED], flat[-SAMPLED:]])
-    return (value.dtype.str, value.shape, ends.tobytes())
+    return (value.dtype.char, value.shape, flat[:SAMPLED].tobytes(), flat[-SAMPLED:].tobytes())
 
 
 def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
