@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import hashlib
 import os
@@ -23,12 +24,15 @@ from coremltools.converters.mil.mil import Builder, block, get_new_symbol, scope
 from coremltools.converters.mil.mil import program as mil_program
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
 from coremltools.converters.mil.mil.passes.pass_registry import register_pass
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
 import ane_rms
 from ane_rms.coremltools_patches import guard
 from ane_rms.coremltools_patches.isolation import isolated
 from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.replacing import constant, rewrite_each
+from tests.ane_rms.random_graphs import programs
 from tests.mil_tools import NE, UNITS, inputs, options
 
 SHAPE = (2, 64)
@@ -153,6 +157,27 @@ def test_a_few_of_each_at_once(folder):
     check([(way, seed) for seed in SEEDS[:2] for way in WAYS], threads=4)
     assert_coremltools_is_what_it_was(before)
     assert left(folder) == []
+
+
+@given(st.lists(programs(), min_size=4, max_size=4))
+@settings(
+    max_examples=3, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+def test_drawn_programs_at_once(drawn):
+    """Random graphs in threads give what they give alone."""
+    Builder.name_count.clear()  # what drawing has left; coremltools does it after each conversion
+    copies = [[copy.deepcopy(one) for one, _ in drawn] for _ in range(3)]
+    names = sorted(STRATEGIES)
+
+    def made(at, program):
+        arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
+        lowering = names[at % len(names)]
+        return digest(ane_rms.convert(program, lowering=lowering, axes="any", lean=bool(at % 2), **arguments))
+
+    alone = list(map(made, range(4), copies[0]))
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(made, [*range(4), *range(4)], [*copies[1], *copies[2]]))
+    assert at_once == alone * 2
 
 
 FRESH = """
