@@ -13,6 +13,7 @@ from harness.measure.text_reading import Reading, of_module
 from harness.plan.shapes import Shape
 from harness.runtime import Source
 from harness.runtime.reference import ReferenceExecutor
+from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +61,7 @@ class Trial:
         if problem := next(filter(None, found), ""):
             return problem
         if self.reading is not None and (bad := int((self.reading.choices < 0).sum())):
-            return f"the float32 PyTorch model's logits of {bad:,} tokens of the text are NaN or infinite"
+            return f"the float32 PyTorch model's logits of {plural(bad, 'token')} of the text are NaN or infinite"
         return ""
 
     def arrays(self) -> dict[str, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -118,6 +119,15 @@ def logits_of_the_last_token_beyond_float16(folder):
     spoil(folder, HEAD, 0, (torch.linalg.pinv(hidden) @ wanted).float())
 
 
+def first_quick(values, count):
+    """Return test parameters, named as functions are, of which all but the first few are slow."""
+    listed = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        pytest.param(*value, id=value[0].__name__, marks=[pytest.mark.slow] if number >= count else [])
+        for number, value in enumerate(listed)
+    ]
+
+
 NOT_FINITE_WEIGHTS = (
     nan_weight,
     infinite_embedding_of_an_unused_token,
@@ -129,11 +139,11 @@ NOT_FINITE_WEIGHTS = (
 
 BROKEN_IN_FLOAT32 = {
     products_beyond_float32: "are NaN or infinite",
-    epsilon_zero_with_a_row_of_zeros: "are NaN or infinite",
+    equal_logits: "are equal over the whole vocabulary",
     zero_head: "every logit of the float32 PyTorch model is zero",
+    epsilon_zero_with_a_row_of_zeros: "are NaN or infinite",
     zero_gamma: "every logit of the float32 PyTorch model is zero",
     zero_row_of_the_first_token: "are zero at 1 of 8 tokens",
-    equal_logits: "are equal over the whole vocabulary",
     logits_that_ignore_the_tokens: "are the same at every token",
 }
 """Models whose logits are broken in float32 already, with words of the reason: every row is wrong."""

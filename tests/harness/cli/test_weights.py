@@ -55,6 +55,7 @@ def refused(*arguments):
     return done.stderr
 
 
+@pytest.mark.slow
 def test_the_path_is_printed_and_the_second_time_nothing_is_fetched(cache, monkeypatch):
     first = harness("weights", "get", "llama")
     assert (first.returncode, first.stdout.endswith("small.gguf\n")) == (0, True), first.stderr

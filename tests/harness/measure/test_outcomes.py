@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from harness.measure import metrics
+from harness.measure.model_precision import Trial, logits_problem
+from harness.measure.text_reading import Reading
 from harness.plan.run_plan import Case
+from harness.plan.shapes import Shape
 from harness.records.outcomes import (
     COLLAPSED,
     DEGRADED,
@@ -52,6 +55,39 @@ def with_zero_row():
 )
 def test_an_output_has_the_outcome_of_its_worst_sign(actual, outcome):
     assert outcome_of(metrics.measure(LOGITS, actual)) == outcome
+
+
+TOKENS = np.arange(8, dtype=np.int32)[None]
+
+
+@pytest.mark.parametrize(
+    ("logits", "said"),
+    [
+        (LOGITS, ""),
+        (LOGITS * 1e-6, ""),
+        (with_one(-np.inf), "1 of 256 logits of the float32 PyTorch model are NaN or infinite"),
+        (LOGITS * 0, "every logit of the float32 PyTorch model is zero"),
+        (with_zero_row(), "all logits of the float32 PyTorch model are zero at 1 of 8 tokens"),
+        (np.repeat(LOGITS[:, :1], 32, 1), "equal over the whole vocabulary"),
+        (np.repeat(LOGITS[:, :1], 32, 1) * (1 + 1e-7 * NOISE), "equal over the whole vocabulary"),
+        (np.repeat(LOGITS[:1], 8, 0), "the same at every token"),
+        (LOGITS[:, :1], ""),  # a vocabulary of one
+    ],
+)
+def test_logits_of_pytorch_that_say_nothing_are_a_problem(logits, said):
+    found = logits_problem(TOKENS, logits)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_one_token_repeated_may_have_one_row_of_logits():
+    assert logits_problem(TOKENS * 0, np.repeat(LOGITS[:1], 8, 0)) == ""
+
+
+def test_a_text_that_pytorch_cannot_read_is_a_problem():
+    reading = Reading(TOKENS, np.inf, np.array([3, -1, 5], np.int32), TOKENS[0, :2])
+    trial = Trial(Shape(length=8), ("main",), (TOKENS,), (LOGITS,), reading)
+    assert trial.problem == "the float32 PyTorch model's logits of 1 token of the text are NaN or infinite"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
