@@ -93,7 +93,7 @@ def inspect_gguf(source: str, path: Path, revision: str) -> Checkpoint:
     CheckpointError: in one line, for a missing package, a truncated or damaged file, or an architecture that
     transformers does not read from GGUF.
     """
-    if missing := [name for name in PACKAGES if find_spec(name) is None]:
+    if missing := [name for name in PACKAGES if not _is_installed(name)]:
         raise CheckpointError(f"{source}: reading GGUF needs {' and '.join(missing)}: {install('gguf')}")
     header = read_header(path)
     model_type, architecture = _architecture(source, header)
@@ -112,6 +112,13 @@ def inspect_gguf(source: str, path: Path, revision: str) -> Checkpoint:
         gguf_file=path.name,
         fields=_fields(header),
     )
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ImportError:  # an import hook may refuse a package
+        return False
 
 
 def _architecture(source: str, header: Header) -> tuple[str, str]:

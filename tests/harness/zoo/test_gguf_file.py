@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 import numpy as np
 import pytest
@@ -211,6 +212,20 @@ def test_keys_that_contradict_the_tensors_are_refused(tmp_path):
 def test_a_missing_package_is_named_with_the_extra(small, monkeypatch):
     monkeypatch.setattr(gguf_file, "find_spec", lambda name: None if name == "gguf" else importlib.util.find_spec(name))
     with pytest.raises(CheckpointError, match=r"needs gguf: .*pip install '.\[gguf\]'"):
+        inspect_checkpoint(str(small[0]))
+
+
+def test_a_package_that_an_import_hook_refuses_is_missing(small, monkeypatch):
+    class Hook:
+        @staticmethod
+        def find_spec(name, *_):
+            """Refuse one package."""
+            if name == "gguf":
+                raise ModuleNotFoundError(name)
+
+    monkeypatch.delitem(sys.modules, "gguf", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Hook, *sys.meta_path])
+    with pytest.raises(CheckpointError, match="needs gguf: "):
         inspect_checkpoint(str(small[0]))
 
 
