@@ -41,7 +41,7 @@ def explain(
     from harness.bench.outcome import UNITS
     from harness.cli import selection
     from harness.engine import families
-    from harness.errors import check_name
+    from harness.errors import ArgumentError, check_name
     from harness.interpreter.package import package_path
     from harness.plan.variants import VARIANTS
     from harness.report.fusion_table import SITES, document
@@ -53,7 +53,13 @@ def explain(
     target = selection.one_target(target, checkpoint)
     path = None if checkpoint or is_checkpoint(target) else package_path(target)
     rescaling = selection.rescale(rescale, aim)
-    if path is None:
+    if path is not None:
+        for option, given in (("--calibrate", calibrate), ("--rescale", rescale), ("--for-ane", for_ane)):
+            if given:
+                raise ArgumentError(
+                    f"{option}: only for a zoo model or a checkpoint, which is converted; not for {path}"
+                )
+    else:
         subject_of(target)  # a name or a file that cannot be used is refused before torch is imported
     from ane_rms.passes.fuse import AXES
     from harness.explain.fusion import Explained, of_model, of_package

@@ -27,7 +27,9 @@ class TableOptions:
     wide: Annotated[bool, typer.Option("--wide", help="Show every column, however wide the terminal.")] = False
     columns: Annotated[
         str | None,
-        typer.Option("--columns", metavar="A,B,C", help="Show these columns of the first table, in this order."),
+        typer.Option(
+            "--columns", metavar="A,B,C", help="Show these columns of the first table, in this order; JSON has all."
+        ),
     ] = None
 
     def check(self, columns: Iterable[Column[Any]] = ()) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import coremltools as ct
+import pytest
 
 import ane_rms
 from tests.harness.command_line import harness
@@ -45,8 +48,34 @@ def test_calibration_warns_of_inputs_beyond_float16(own_zoo, monkeypatch):
     monkeypatch.setattr(harness.export, "build", loud)
     from harness.explain.fusion import of_model
 
-    (first, *_) = of_model("llama", calibrate=True).report.warnings
-    assert "in calibration, float16 ends at 65,504" in first.reason
+    found = of_model("llama", calibrate=True)
+    assert "in calibration, float16 ends at 65,504" in found.report.warnings[0].reason
+    assert max(peak for _, peak, _, _ in found.peaks) > 65_504
+    assert all(peak == after > 0 for _, peak, after, _ in found.peaks), "nothing was scaled"
+
+
+def test_calibration_shows_the_peaks_of_a_checkpoint(tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"vocab_size": 96, "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    network = LlamaForCausalLM(LlamaConfig(**sizes, **heads, max_position_embeddings=64)).eval()
+    network.save_pretrained(tmp_path / "small")
+    done = harness("explain", "--checkpoint", tmp_path / "small", "--calibrate", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    first, *others = json.loads(done.stdout)["peaks"]
+    embedded = network.model.embed_tokens.weight.abs()
+    assert (embedded - first["peak"]).abs().min() < 1e-6, "the first norm's input is some rows of the embedding"
+    assert len(others) > 5
+    assert all(row["of_the_ceiling"] == row["peak"] / row["ceiling"] > 0 for row in others)
+
+
+@pytest.mark.parametrize("option", [["--calibrate"], ["--rescale", "auto"], ["--for-ane"]])
+def test_what_needs_a_conversion_is_refused_for_a_package(tmp_path, option):
+    (tmp_path / "some.mlpackage").mkdir()
+    done = harness("explain", tmp_path / "some.mlpackage", *option)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{option[0]}: only for a zoo model or a checkpoint" in done.stderr
 
 
 def test_explain_lists_the_sites_of_a_model():
