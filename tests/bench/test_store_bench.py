@@ -68,7 +68,7 @@ def show(capsys, title, cost, json_s):
 def test_history_costs_less_than_reading_with_json(results, json_s, capsys):
     cost = own_process.run("-m", "harness", "history", "--results", results, "--all")
     show(capsys, "history of 100,062 records", cost, json_s)
-    assert cost.cpu_s < 2 * json_s  # on two processors, where json has one
+    assert cost.cpu_s < 1.3 * json_s  # nine tenths of it, and room for a busy machine
     assert cost.peak_bytes < MEMORY_LIMIT_BYTES
 
 
@@ -91,5 +91,5 @@ def test_comparing_files_of_fifty_thousand_records(results, json_s, capsys):
                     stream.write(msgspec.json.encode({**one, "model": f"{one['model']}-{night:03}"}) + b"\n")
     cost = own_process.run("-m", "harness", "compare", *halves)
     show(capsys, "compare, 2 x 50,031 records with times", cost, json_s)
-    assert cost.cpu_s < 3 * json_s  # half of it the statistics of 50,031 times
+    assert cost.cpu_s < 2.5 * json_s  # a third of it the statistics of 50,031 times
     assert cost.peak_bytes < MEMORY_LIMIT_BYTES
