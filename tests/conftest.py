@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import subprocess
+import sys
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish() -> None:
     _freeze_garbage()
+    _let_coremltools_collect_rarely()
 
 
 def pytest_runtest_logstart(nodeid: str, location: tuple[str, int | None, str]) -> None:
@@ -88,6 +90,31 @@ def _freeze_garbage() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+class _Rarely:
+    """The module :mod:`gc` as coremltools sees it: one of some dozen collections is carried out."""
+
+    EVERY = 24
+
+    def __init__(self) -> None:
+        self._asked = 0
+
+    def collect(self) -> int:
+        """Collect garbage, if it is time to."""
+        self._asked += 1
+        return 0 if self._asked % self.EVERY else gc.collect()
+
+
+def _let_coremltools_collect_rarely() -> None:
+    """Spare most conversions the collection of garbage at their end.
+
+    It takes as long as a small conversion, since the tests before have left objects of their own. Python's automatic
+    collections go on.
+    """
+    entry: Any = sys.modules.get("coremltools.converters._converters_entry")
+    if entry is not None:
+        entry.gc = _Rarely()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -7,6 +7,7 @@ The converter is imported only if the cache lacks a package: a run whose package
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,8 +173,8 @@ class _Model:
 
         self._maker = self._maker or Maker(self.spec, self.options, self._announce)
         made, policy = self._maker.make(case, steps), self.options.policy
-        if self._last:  # the program executes without the network, whose float32 weights are twice as large
-            self._maker = None
+        if self._last:
+            self._free_network()
         with steps.timed("execute", f"execute {case.title}"):
             metrics = measure(made.trial, made.converted, policy)
         text = self._read(case, steps, made.trial, made.converted)
@@ -193,6 +194,12 @@ class _Model:
             self._keep(self._cache, package_key, case, made, reason)
         found = {"metrics": metrics, "outcome": outcome, "text": text}
         return self._record(case, steps, made.facts, **found, status=status, reason=reason)
+
+    def _free_network(self) -> None:
+        """Let the program execute without the network, whose float32 weights are twice as large."""
+        self._maker = None
+        if self.options.size == "full":
+            gc.collect()  # the converted programs refer to the weights, and to themselves
 
     def _read(self, case: Case, steps: Steps, trial: Trial, model: Converted | str) -> TextRecord | None:
         """Have the program read and continue the text, if there is one."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.export import FRONTENDS
@@ -125,3 +128,31 @@ def test_without_a_plain_case_the_plain_model_is_only_counted(monkeypatch):
         both["on"].ops_after,
         both["on"].metrics,
     )
+
+
+def test_the_network_is_gone_before_the_last_program_executes(monkeypatch):
+    """What is freed is seen without Python's automatic collections, which come when they like."""
+    from harness.measure import model_precision
+    from harness.run import maker
+
+    made, alive = [], []
+
+    def prepare(self):
+        original(self)
+        made.append(weakref.ref(self.exported.module))
+
+    def measure(*arguments):
+        alive.append(made[0]() is not None)
+        return measured(*arguments)
+
+    original, measured = maker.Maker._prepare, model_precision.measure
+    monkeypatch.setattr(maker.Maker, "_prepare", prepare)
+    monkeypatch.setattr(model_precision, "measure", measure)
+    spec = msgspec.structs.replace(ZOO["llama"], full=ZOO["llama"].quick)
+    gc.disable()
+    try:
+        records = list(run_model(spec, Options(variants=("on",), size="full"), lambda _: None))
+    finally:
+        gc.enable()
+    assert [record.status for record in records] == ["ok"]
+    assert alive == [False]
