@@ -10,6 +10,7 @@ A float16 program has rounded epsilon and gamma already; the rounded values are 
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
@@ -76,6 +77,7 @@ def rewrite(
     FileExistsError: if something is at ``output``.
     ValueError: in one line: for an unknown lowering, choice of axes or function, or a model that cannot be rewritten
         (a neural network, a pipeline, a compiled or encrypted model).
+    OSError: if the new package cannot be written, for want of space or permission; nothing of it is left.
     """
     STRATEGIES.check(lowering or DEFAULT_STRATEGY)
     check_axes(axes)
@@ -115,12 +117,22 @@ def write_rewritten(opened: Opened, output: Path, options: _Options) -> Path:
     if output.resolve().is_relative_to(opened.path.resolve()):
         raise ValueError(f"{output}: lies inside {opened.path}, which is not changed: give a path outside it")
     with draft(output) as copied:
-        shutil.copytree(opened.path, copied, copy_function=shutil.copyfile)
+        _copy(opened.path, copied)
         folder = copied / opened.folder.relative_to(opened.path)
         spec = _rewritten(opened, folder, options)
         _specification(copied, folder, opened).write_bytes(spec.SerializeToString(deterministic=True))
         copied.rename(output)
     return output
+
+
+def _copy(package: Path, copied: Path) -> None:
+    """Copy a package, and raise the first error as one, where ``copytree`` raises a list of all."""
+    try:
+        shutil.copytree(package, copied, copy_function=shutil.copyfile)
+    except shutil.Error as error:
+        first = str(error.args[0][0][2])
+        known = re.match(r"\[Errno (\d+)\] (.*?)(?:: ['\"]|$)", first)
+        raise (OSError(int(known[1]), known[2]) if known else OSError(first)) from None
 
 
 def _specification(copied: Path, folder: Path, opened: Opened) -> Path:

@@ -44,12 +44,19 @@ class Storage:
         Parameters
         ----------
         array: the constant's elements, float16 or float32.
+
+        Raises
+        ------
+        OSError: if the file cannot be extended, for want of space for example.
         """
         if self._name is None:
             return None
         one = key(array)
         if one not in self._known:
-            offset = self._append(np.ascontiguousarray(array.reshape(-1)))
+            try:
+                offset = self._append(np.ascontiguousarray(array.reshape(-1)))
+            except RuntimeError as error:  # of coremltools' own writer, whose messages name no cause
+                raise OSError(f"{self._name}: cannot be extended by a constant: {error}") from None
             kind = helper.types_to_proto_primitive(types.numpy_type_to_builtin_type(array.dtype))
             self._known[one] = helper.create_file_value_tensor(self._name, offset, array.shape, kind)
         return self._known[one]

@@ -51,10 +51,12 @@ def rewrite(
             skip_model_load=True,
         )
         report = ane_rms.report(output)
-    except FileExistsError as error:
-        raise OutputError(str(error)) from None
-    except (ValueError, FileNotFoundError) as error:
+    except ValueError as error:
         raise PackageError(squeezed(error)) from None
     except OSError as error:
+        if error.errno is None and isinstance(error, FileNotFoundError):
+            raise PackageError(squeezed(error)) from None
+        if error.errno is None and isinstance(error, FileExistsError):
+            raise OutputError(str(error)) from None
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from None
     shown.show(document(report))

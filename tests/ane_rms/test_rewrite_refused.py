@@ -90,3 +90,17 @@ def test_a_package_is_not_written_into_the_one_it_is_of(package):
     with pytest.raises(ValueError, match="lies inside"):
         ane_rms.rewrite(package, package / "Data" / "out.mlpackage")
     assert digests(package) == before
+
+
+@pytest.mark.parametrize(("more", "said"), [(-1024, "File too large"), (512, "cannot be extended by a constant")])
+def test_a_full_disk_is_an_error_in_one_line_and_leaves_nothing(more, said, package, tmp_path):
+    resource = pytest.importorskip("resource")
+    largest = max(one.stat().st_size for one in package.rglob("*") if one.is_file())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + more, hard))
+    try:
+        with pytest.raises(OSError, match=said):
+            ane_rms.rewrite(package, tmp_path / "out.mlpackage", lowering="layer_norm_affine")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
