@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+import ane_rms
 from harness.engine.hazards import Peaks
 from harness.engine.prediction import predict
+from harness.explain.fusion import of_package
 from harness.interpreter import ReferenceModel
 from harness.interpreter.reference_model import load
 from harness.measure.calibration import Calibration
@@ -112,7 +115,8 @@ def _of_exported(
         batches = (
             [_batch(exported, tokens) for tokens in exported.runs] if set(exported.inputs) == {"input_ids"} else []
         )
-        found += of_program(converted.model, title, families, batches)
+        norms = ane_rms.report(converted.model).counts()
+        found += of_program(converted.model, title, families, batches, norms=norms)
     return found
 
 
@@ -129,11 +133,11 @@ def of_file(path: Path, families: Sequence[str]) -> list[Prediction]:
     ------
     PackageError: if there is no package, or it cannot be read.
     """
-    return of_program(path, path.name, families, [])
+    return of_program(path, path.name, families, [], norms=of_package(path).counts())
 
 
 def of_program(
-    model: Any, title: str, families: Sequence[str], batches: Sequence[Mapping[str, Any]]
+    model: Any, title: str, families: Sequence[str], batches: Sequence[Mapping[str, Any]], *, norms: str = ""
 ) -> list[Prediction]:
     """Return predictions for a program. If inputs are given, it is run in float32 first to measure its peaks.
 
@@ -143,13 +147,15 @@ def of_program(
     title: the name of the predictions' subject.
     families: keys of the data file.
     batches: inputs by name, for the default function.
+    norms: the counts of the program's norms, for the reader.
     """
     program = load(model)
-    found = []
+    found: list[Prediction] = []
     for name, function in program.functions.items():
         peaks = _peaks(program, batches) if batches and name == program.default else None
         subject = title if len(program.functions) == 1 else f"{title} {name}"
-        found += [predict(function, family, subject, peaks) for family in families]
+        made = [predict(function, family, subject, peaks) for family in families]
+        found += [msgspec.structs.replace(one, norms=norms) for one in made]
     return found
 
 

@@ -77,6 +77,8 @@ class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Seconds by class of op; ``dispatch`` is the floor of every island."""
     without_estimate: dict[str, int]
     """Ops on the engine that have no estimate, by type."""
+    norms: str = ""
+    """The counts of the program's norms, as ``explain`` gives them: fused, lowered before, missed."""
     executor: str = "prediction"
     """The executor's name, which records do not accept."""
 

@@ -66,7 +66,8 @@ def document(predictions: Sequence[Prediction], hazards: int = 12) -> Document:
     hazards: how many hazards of a program are listed before the rest is counted.
     """
     rows = [summary(one) for one in predictions]
-    return Document([Table(COLUMNS, rows), *_details(predictions, hazards), NOTE], data=list(predictions))
+    norms = dict.fromkeys(f"Norms of {one.subject}: {one.norms}" for one in predictions if one.norms)
+    return Document([Table(COLUMNS, rows), *norms, *_details(predictions, hazards), NOTE], data=list(predictions))
 
 
 def summary(one: Prediction) -> list[str]:

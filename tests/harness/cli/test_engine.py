@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from coremltools.converters.mil.mil import Builder as mb
 
+import ane_rms
 from harness.records import predictions
 from harness.records.predictions import Prediction
 from tests.harness.command_line import harness
@@ -50,6 +51,25 @@ def test_the_table_says_that_it_is_a_prediction_and_how_wrong_it_may_be(package)
     assert "has no path on any family" in done.stdout
     for words in ("not measured", "31 % over 68 graphs", "bandwidth-bound shapes are over-predicted", "attention"):
         assert words in done.stdout
+
+
+def test_the_norms_are_counted_as_explain_and_the_report_count_them(tmp_path):
+    @mb.program(input_specs=[mb.TensorSpec((1, 64))], opset_version=ct.target.iOS17)
+    def program(x):
+        row = mb.concat(values=[x, mb.mul(x=x, y=np.float32(-1))], axis=-1)
+        centred = mb.sub(x=row, y=mb.reduce_mean(x=row, axes=[-1], keep_dims=True))
+        variance = mb.reduce_mean(x=mb.square(x=centred), axes=[-1], keep_dims=True)
+        normal = mb.mul(x=centred, y=mb.rsqrt(x=mb.add(x=variance, y=np.float32(1e-3))))
+        return mb.slice_by_index(x=normal, begin=[0, 0], end=[1, 64])
+
+    path = tmp_path / "lowered.mlpackage"
+    ct.convert(program, **options(NE, minimum_deployment_target=ct.target.iOS17)).save(str(path))
+    counts = ane_rms.report(path).counts()
+    assert counts.startswith("1 lowered already, 0 more would fuse, 0 missed")
+    for command in ("engine", "explain"):
+        done = harness(command, path)
+        assert done.returncode == 0, done.stderr
+        assert counts in " ".join(done.stdout.split())
 
 
 def test_a_prediction_is_kept_where_the_report_looks(package, tmp_path):
