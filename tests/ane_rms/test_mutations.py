@@ -33,6 +33,19 @@ def cut(value):
     return mb.cast(x=mb.cast(x=shifted, dtype="int32"), dtype="fp32")
 
 
+def three_times_whole(value):
+    return mb.cast(x=mb.mul(x=mb.cast(x=value, dtype="int32"), y=np.int32(3)), dtype="fp32")
+
+
+def large(x, exponent):
+    """Return a number of each row, about ``exp(exponent)``: 11 is near float16's largest number."""
+    return mb.exp(x=mb.add(x=mb.mul(x=mb.tanh(x=row_sum(x)), y=np.float32(0.01)), y=np.float32(exponent)))
+
+
+def row_sum(x):
+    return mb.reduce_sum(x=x, axes=[-1], keep_dims=True)
+
+
 def swapped_twice(value):
     return mb.transpose(x=mb.transpose(x=value, perm=[1, 0, 2]), perm=[1, 0, 2])
 
@@ -64,12 +77,14 @@ MUTATIONS = {
         x=v, y=np.linspace(0.5, 1.5, 4, dtype=np.float32).reshape(1, 4, 1)
     ),
     "times equal numbers": lambda v, _: mb.mul(x=v, y=np.full((4, 4, 1), 2, np.float32)),
-    "times a value": lambda v, x: mb.mul(x=v, y=mb.sigmoid(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=True))),
-    "over a value": lambda v, x: mb.real_div(x=v, y=mb.exp(x=mb.tanh(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=True)))),
-    "plus a value": lambda v, x: mb.add(x=v, y=mb.sigmoid(x=mb.reduce_sum(x=x, axes=[-1], keep_dims=True))),
+    "times a value": lambda v, x: mb.mul(x=v, y=mb.sigmoid(x=row_sum(x))),
+    "over a value": lambda v, x: mb.real_div(x=v, y=mb.exp(x=mb.tanh(x=row_sum(x)))),
+    "plus a value": lambda v, x: mb.add(x=v, y=mb.sigmoid(x=row_sum(x))),
     "times x": lambda v, x: mb.mul(x=v, y=x),
     "float16": lambda v, _: mb.cast(x=mb.cast(x=v, dtype="fp16"), dtype="fp32"),
     "whole numbers": lambda v, _: cut(v),
+    "whole numbers, times 3": lambda v, _: three_times_whole(v),
+    "over a large value, times another": lambda v, x: mb.mul(x=mb.real_div(x=v, y=large(x, 10.9)), y=large(x, 11.0)),
     "two axes swapped": lambda v, _: mb.transpose(x=v, perm=[1, 0, 2]),
     "two axes swapped twice": lambda v, _: swapped_twice(v),
     "last two axes swapped": lambda v, _: mb.transpose(x=v, perm=[0, 2, 1]) if v.shape[-1] > 1 else v,
