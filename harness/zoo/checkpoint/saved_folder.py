@@ -15,6 +15,7 @@ import msgspec
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint.architecture import causal_architecture
 from harness.zoo.checkpoint.description import Checkpoint
+from harness.zoo.checkpoint.expected_shapes import shape_problem
 from harness.zoo.checkpoint.file_names import CONFIG
 from harness.zoo.checkpoint.first_bytes import LFS, told
 from harness.zoo.checkpoint.other_folders import without_config
@@ -57,6 +58,8 @@ def inspect_folder(
     if method := quantisation(folder, config, tensors):
         raise CheckpointError(f"{source}: its weights are quantised already: {method}; expected float weights")
     architecture = causal_architecture(source, config, trust_remote_code=trust_remote_code)
+    if not trust_remote_code and (problem := shape_problem(config, tensors)):
+        raise CheckpointError(f"{source}: {problem}")
     _check_tokenizer(source, folder)
     beside = (CONFIG, *TOKENIZERS, *BESIDE_TOKENIZERS)
     code = sorted(path.name for path in folder.glob("*.py")) if trust_remote_code else []

@@ -114,9 +114,11 @@ def test_a_run_is_not_continued_with_other_weights(folder):
         check_unchanged(found)
 
 
-@pytest.mark.parametrize("damage", ["cut", "LFS pointer", "MLX", "vision", "variant alone"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "LFS pointer", "MLX", "vision", "variant alone", "a wider tensor", "a layer missing"]
+)
 def test_torch_is_not_imported_for_what_content_tells(folder, damage):
-    BY_CONTENT[damage][0](folder)
+    (BY_CONTENT | BY_SHAPE)[damage][0](folder)
     code = (
         "import sys; from harness.zoo.checkpoint import inspect_checkpoint\n"
         "try: inspect_checkpoint(sys.argv[1])\nexcept Exception as error: print(type(error).__name__)\n"

@@ -17,7 +17,6 @@ from tests.harness.zoo.checkpoints import INDEX, edit
 
 
 def test_a_tokenizer_of_another_model(copied_checkpoint):
-    edit(copied_checkpoint / "config.json", vocab_size=40)
     looked = checkpoint.inspect_checkpoint(str(copied_checkpoint))
     with pytest.raises(ExportError, match="but the model's vocabulary has 40: it is another model's"):
         pretrained.tokenize(looked, ["zebra"], 40)
@@ -161,8 +160,8 @@ def test_a_missing_weight_is_not_made_up(copied_checkpoint):
     save_file({name: tensor for name, tensor in tensors.items() if name != gone}, path, {"format": "pt"})
     weights = json.loads((copied_checkpoint / INDEX).read_text())["weight_map"]
     edit(copied_checkpoint / INDEX, weight_map={name: file for name, file in weights.items() if name != gone})
-    with pytest.raises(ExportError, match=f"lacks 1 weight of the model, among them {gone}"):
-        pretrained.load(checkpoint.inspect_checkpoint(str(copied_checkpoint)))
+    with pytest.raises(CheckpointError, match=f"lacks 1 weight of the model, among them {gone}"):
+        checkpoint.inspect_checkpoint(str(copied_checkpoint))
 
 
 @pytest.mark.parametrize("content", [b"", b"\n \n\t\n", b"\xff\xfe\x00", b"a\n" * 1001, b"a" * 4_000_001])
