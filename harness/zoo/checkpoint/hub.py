@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint.file_names import INDEX, PICKLE, PICKLE_INDEX, WEIGHTS
 from harness.zoo.checkpoint.reading import first_line
-from harness.zoo.checkpoint.weight_files import shard_names
+from harness.zoo.checkpoint.weight_files import named_weights, shard_names
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -43,7 +43,7 @@ def download(source: str, revision: str | None, *, allow_pickle: bool, trust_rem
         found = huggingface_hub.snapshot_download(
             source, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]
         )
-        return _with_shards(Path(found), source, revision)
+        return _with_named(Path(found), source, revision)
     except GatedRepoError:
         raise CheckpointError(f"{source}: the hub gives it to those who accepted its terms: hf auth login") from None
     except RepositoryNotFoundError:
@@ -104,13 +104,20 @@ def _wanted(names: frozenset[str] | None, *, allow_pickle: bool, trust_remote_co
     return [*SMALL, *code, *weights]
 
 
-def _with_shards(folder: Path, source: str, revision: str | None) -> Path:
-    """Download the shards whose names in the index differ from save_pretrained's pattern."""
+def _with_named(folder: Path, source: str, revision: str | None) -> Path:
+    """Download the weights that the configuration or an index names, as far as save_pretrained's names miss them."""
     import huggingface_hub
 
-    if (folder / WEIGHTS).is_file() or not (folder / INDEX).is_file():
+    def fetch(names: list[str]) -> Path:
+        lacking = [name for name in names if not (folder / name).is_file()]
+        if not lacking:
+            return folder
+        return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=lacking))
+
+    named = named_weights(folder)
+    if named:
+        folder = fetch([named])
+    elif (folder / WEIGHTS).is_file():
         return folder
-    lacking = [name for name in shard_names(folder / INDEX) if not (folder / name).is_file()]
-    if not lacking:
-        return folder
-    return Path(huggingface_hub.snapshot_download(source, revision=revision, allow_patterns=lacking))
+    index = folder / (named or INDEX)
+    return fetch(shard_names(index)) if index.suffix == ".json" and index.is_file() else folder

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import CheckpointError
 from harness.zoo.checkpoint import headers
-from harness.zoo.checkpoint.file_names import ADAPTER, INDEX, PICKLE, PICKLE_INDEX, SHARD, WEIGHTS
+from harness.zoo.checkpoint.file_names import ADAPTER, CONFIG, INDEX, PICKLE, PICKLE_INDEX, SHARD, WEIGHTS
 from harness.zoo.checkpoint.other_folders import without_weights
-from harness.zoo.checkpoint.reading import INDEX_LIMIT_BYTES, read_object
+from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, INDEX_LIMIT_BYTES, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,8 +65,21 @@ def resolve(source: str, folder: Path, config: Mapping[str, Any], *, allow_pickl
     raise CheckpointError(f"{source}: {without_weights(folder, allow_pickle=allow_pickle)}")
 
 
+NAMED = re.compile(r"\w[\w.-]{0,200}\.safetensors(\.index\.json)?")
+"""Names that a configuration may give the weights: a file, or an index, of the same folder."""
+
+
+def named_weights(folder: Path) -> str:
+    """Return the file or index that a folder's configuration names as its weights; "" if it names none."""
+    try:
+        name = read_object(folder / CONFIG, CONFIG_LIMIT_BYTES).get("transformers_weights")
+    except CheckpointError:  # the inspection says so
+        return ""
+    return name if isinstance(name, str) and NAMED.fullmatch(name) else ""
+
+
 def _explicit(source: str, folder: Path, name: object) -> WeightFiles:
-    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]{0,200}\.safetensors(\.index\.json)?", name):
+    if not isinstance(name, str) or not NAMED.fullmatch(name):
         raise CheckpointError(f"{source}: config.json: transformers_weights: expected a file here, got {name!r}")
     path = folder / name
     if not path.is_file():
