@@ -9,14 +9,15 @@ import pytest
 
 from harness.system.cache_folder import VARIABLE
 from harness.zoo.catalog import load_zoo
-from harness.zoo.weights_folder import fetched
+from harness.zoo.weights_folder import fetched, weights_folder
 from tests.harness.command_line import harness
 
 THREE_GB = 3_000_000_000
 
 
-@pytest.mark.slow
-def test_off_collapses_and_on_is_fine(tmp_path, monkeypatch):
+@pytest.fixture
+def _own_weights(tmp_path, monkeypatch):
+    """Have a cache of the test's own, with the weights of the user's cache."""
     if own := os.environ["ANE_HARNESS_OWN_CACHE"]:
         monkeypatch.setenv(VARIABLE, own)
     else:
@@ -24,8 +25,17 @@ def test_off_collapses_and_on_is_fine(tmp_path, monkeypatch):
     trained = load_zoo()["smollm2"].trained
     if trained is None or fetched(trained) is None:
         pytest.skip("SmolLM2's weights are not fetched: ane-harness weights get smollm2")
-    asked = ("smollm2", "--tier", "trained", "--variant", "off", "--variant", "on")
-    done = harness("run", *asked, "--no-cache", "--results", tmp_path, "--format", "json")
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "weights").symlink_to(weights_folder())
+    monkeypatch.setenv(VARIABLE, str(cache))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_own_weights")
+def test_off_collapses_and_on_is_fine_and_the_second_run_takes_both_from_the_cache(tmp_path):
+    asked = ("smollm2", "--tier", "trained", "--variant", "off", "--variant", "on", "--results", tmp_path / "results")
+    done = harness("run", *asked, "--format", "json")
     assert done.returncode == 0, done.stderr
     off, on = json.loads(done.stdout)
     assert (off["status"], off["outcome"], off["metrics"]["top1"]) == ("ok", "collapsed", 0.0)
@@ -33,3 +43,9 @@ def test_off_collapses_and_on_is_fine(tmp_path, monkeypatch):
     assert on["metrics"]["rel_l2"] < 8e-3
     for row in (off, on):
         assert max(row["peak_memory_bytes"].values()) < THREE_GB
+        assert not row["cached"]
+    again = json.loads(harness("run", *asked, "--format", "json").stdout)
+    for first, second in zip((off, on), again, strict=True):
+        assert second["cached"]
+        assert second["outcome"] == first["outcome"]
+        assert second["metrics"] == pytest.approx(first["metrics"], rel=1e-3)
