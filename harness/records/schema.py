@@ -7,6 +7,7 @@ grows when a field changes its meaning, comes or goes; ``harness.records.migrati
 from __future__ import annotations
 
 from operator import attrgetter
+from typing import Annotated
 
 import msgspec
 
@@ -53,7 +54,7 @@ class RescaledRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     """The value nearest to its ceiling, or furthest beyond it."""
-    factor: float
+    factor: Annotated[float, msgspec.Meta(gt=0)]
     """A power of two; 1 if the values were left as they are."""
     values: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
