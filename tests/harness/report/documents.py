@@ -5,6 +5,9 @@ from __future__ import annotations
 import ane_rms
 from ane_rms.rescaled import Rescaled
 from harness.engine.probes import PROBES, Answer
+from harness.judge.bisection.answers import Answer as Answered
+from harness.judge.bisection.question import End, Question
+from harness.judge.bisection.walk import Found, Place, Walk
 from harness.judge.nightly_series import history
 from harness.judge.regress import compare
 from harness.judge.times import Rules
@@ -13,6 +16,7 @@ from harness.records.predictions import Absence, Hazard
 from harness.records.regime_errors import Error
 from harness.records.schema import RescaledRecord
 from harness.report import (
+    bisect_table,
     difference_table,
     engine_beside,
     engine_table,
@@ -157,6 +161,19 @@ def differing() -> Document:
     return difference_table.document(Comparison(found, (found,), (found,), ("a",)), 1e-3, [("llama (PyTorch)", 3e-6)])
 
 
+def bisected() -> Document:
+    """Return the table of a bisection: a good commit, one that cannot be measured, the first bad one."""
+    ends = (End(f"2026013{day}T000000.000000Z", figure, record(LONG)) for day, figure in ((0, 1.5e-3), (1, 4.2e-3)))
+    commits = [str(n) * 40 for n in range(3)]
+    points = [Place(commit, (), f"commit {commit[:10]}") for commit in commits]
+    told = ((1.5e-3, ""), (None, REASON), (4.2e-3, ""))
+    answers = [Answered(commit, (), *one) for commit, one in zip(commits, told, strict=True)]
+    walk = Walk(Question(LONG, "rel_l2", *ends), ask=lambda *_: answers[0], releases=lambda *_: [])  # not asked
+    walk.seen.update(zip(points, answers, strict=True))
+    found = Found(points[0], points[2], answers[0], answers[2], (points[1],))
+    return bisect_table.document(walk, found, commits, lambda _commit: f"{REASON} (Somebody, 2026-01-31)")
+
+
 def everything(folder) -> dict[str, Document]:
     """Return each document by the command that shows it."""
     nights(folder)
@@ -173,6 +190,7 @@ def everything(folder) -> dict[str, Document]:
         "placement": placed(),
         "diff": differing(),
         "regimes": by_regime(),
+        "bisect": bisected(),
     }
 
 
