@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from contextvars import ContextVar
 from pathlib import Path
@@ -84,8 +85,8 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
 
     Raises
     ------
-    ValueError, TypeError: for an unknown lowering or choice of axes, or an invalid rescale; also the errors of
-    ``ct.convert``.
+    ValueError, TypeError: for an unknown lowering or choice of axes, or an invalid rescale; for a finished model, which
+    :func:`ane_rms.rewrite` takes; also the errors of ``ct.convert``.
     """
     given = {
         "source": source,
@@ -103,9 +104,18 @@ def convert(  # noqa: PLR0913, PLR0917 - the parameters of ct.convert, in its or
         "pass_pipeline": pass_pipeline,
     }
     arguments = {name: value for name, value in given.items() if value is not UNSET.get(name)}
+    _refuse_finished(model)
     return convert_through(
         plain_convert, model, arguments, lowering=lowering, axes=axes, lean=lean, for_ane=for_ane, rescale=rescale
     )
+
+
+def _refuse_finished(model: Any) -> None:
+    """Refuse a finished model, which ``ct.convert`` does not take, and name the function that does."""
+    is_file = isinstance(model, (str, os.PathLike)) and Path(model).suffix in (".mlpackage", ".mlmodel", ".mlmodelc")
+    if is_file or isinstance(model, ct.models.MLModel):
+        named = str(model) if is_file else "the model"
+        raise ValueError(f"{named}: is converted already: ane_rms.rewrite() fuses the norms of a finished ML program")
 
 
 def convert_through(

@@ -10,12 +10,13 @@ A float16 program has rounded epsilon and gamma already; the rounded values are 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import coremltools as ct
 
@@ -35,9 +36,6 @@ from ane_rms.reading import stored_report
 from ane_rms.report import METADATA_KEY, FusionReport, kept_report
 from ane_rms.scan import Scan, scan
 from ane_rms.symbols import with_own_symbols
-
-if TYPE_CHECKING:
-    import os
 
 
 def rewrite(
@@ -77,10 +75,13 @@ def rewrite(
     FileExistsError: if something is at ``output``.
     ValueError: in one line: for an unknown lowering, choice of axes or function, or a model that cannot be rewritten
         (a neural network, a pipeline, a compiled or encrypted model).
+    TypeError: for anything but a model or a path.
     OSError: if the new package cannot be written, for want of space or permission; nothing of it is left.
     """
     STRATEGIES.check(lowering or DEFAULT_STRATEGY)
     check_axes(axes)
+    if not isinstance(model, (ct.models.MLModel, str, os.PathLike)):
+        raise TypeError(f"rewrite() takes an MLModel or the path of an .mlpackage, not {type(model).__name__}")
     opened = open_model(model) if isinstance(model, ct.models.MLModel) else open_package(Path(model))
     chosen = _Options(lowering, axes, function, checked_rescale(rescale))
     if output is not None:

@@ -104,3 +104,12 @@ def test_a_full_disk_is_an_error_in_one_line_and_leaves_nothing(more, said, pack
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_finished_model_is_not_converted_but_its_rewrite_is_named(package):
+    for finished in (package, str(package), ct.models.MLModel(str(package), skip_model_load=True)):
+        with pytest.raises(ValueError, match=r"converted already: ane_rms.rewrite\(\) fuses"):
+            ane_rms.convert(finished)
+    spec = ct.models.MLModel(str(package), skip_model_load=True).get_spec()
+    with pytest.raises(TypeError, match=r"takes an MLModel or the path of an \.mlpackage, not Model"):
+        ane_rms.rewrite(spec)
