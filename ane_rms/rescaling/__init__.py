@@ -7,6 +7,7 @@ allows this if the exponents of its inputs and of the constants it reads add up 
 - :mod:`.survey`: the order of a program's ops, and the constants that they share;
 - :mod:`.regions`: the values that must be scaled together, and the multiplications that close such a region;
 - :mod:`.planning`: the exponents that bring a program into float16's range, from the magnitudes of its values;
+- :mod:`.weighing`: the exponent of a region, of which neither the rows nor the weights become too small;
 - :mod:`.stepping`: the exponents that bring the sums of squares in norms into it, in steps along a stream;
 - :mod:`.factors`: the change of a program that gives its values their exponents.
 

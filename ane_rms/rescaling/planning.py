@@ -21,6 +21,7 @@ from ane_rms import mil
 from ane_rms.rescaling.regions import MULTIPLICATION, NEVER, Graph, UnclosedRegionError
 from ane_rms.rescaling.relations import float_values, is_constant
 from ane_rms.rescaling.stepping import PRICE, loss, stepped, uniform_loss
+from ane_rms.rescaling.weighing import NORM_OPS, weighed_exponent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -37,7 +38,6 @@ MATRIX_MAX = 32_752.0
 HEADROOM = 4.0
 """How far below its ceiling a scaled peak comes."""
 MATRIX_OPS = frozenset({"linear", "matmul", "conv", "conv_transpose", "einsum", "scaled_dot_product_attention"})
-POWER_OPS = frozenset({"square", "pow"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +95,17 @@ def plan_peaks(program: Program, magnitudes: Mapping[Var, Magnitude], survey: Su
             over = [var for var in over if var not in set(lost)]
             continue
         for values in graph.components(region):
-            plan.parts.extend(_weighed(_exponent(values, magnitudes), values, over, program, magnitudes, survey))
+            plan.parts.extend(
+                _weighed(_exponent(values, magnitudes, survey), values, over, program, magnitudes, survey)
+            )
         break
     return _replaced(plan, _streams(program, magnitudes, survey, plan), survey)
 
 
-def _exponent(values: Collection[Var], magnitudes: Mapping[Var, Magnitude]) -> int:
-    """Return the exponent that brings every one of some values into range, even if one of them is a square."""
-    exponent = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
-    powers = any(var.op is not None and var.op.op_type in POWER_OPS for var in values)
-    return exponent - exponent % 2 if powers else exponent
+def _exponent(values: Collection[Var], magnitudes: Mapping[Var, Magnitude], survey: Survey) -> int:
+    """Return the exponent of a region: one that brings each of its values into range."""
+    most = min((needed(var, magnitudes[var]) for var in values if var in magnitudes), default=0)
+    return weighed_exponent(most, values, magnitudes, survey)
 
 
 def _weighed(
@@ -116,7 +117,7 @@ def _weighed(
     survey: Survey,
 ) -> list[tuple[int, list[Var]]]:
     """Return a region, or the smaller one whose multiplications cost less than what norms lose in the larger one."""
-    read = [op for op in _norms(program) if op.x in magnitudes]
+    read = [op for op in _norms(program, NORM_OPS) if op.x in magnitudes]
     inside, burdens = set(values), dict["Var", int]()
     for op in read:
         burden = loss(op, magnitudes[op.x], exponent) / PRICE
@@ -127,14 +128,15 @@ def _weighed(
     smaller = graph.region([var for var in over if var in inside])
     if not inside.issuperset(smaller):
         return [(exponent, values)]
-    return [(_exponent(part, magnitudes), part) for part in graph.components(smaller)]
+    return [(_exponent(part, magnitudes, survey), part) for part in graph.components(smaller)]
 
 
 def _streams(
     program: Program, magnitudes: Mapping[Var, Magnitude], survey: Survey, plan: Plan
 ) -> list[tuple[int, list[Var]]]:
     """Return the exponents, in steps, of the streams that lose digits at the small end with one exponent."""
-    norms, graph, found, seen = _norms(program), Graph(survey), list[tuple[int, list["Var"]]](), set["Var"]()
+    norms, graph = _norms(program, NORM_OPS), Graph(survey)
+    found, seen = list[tuple[int, list["Var"]]](), set["Var"]()
     floor = _floor(magnitudes, plan)
     for exponent, values in plan.parts:
         inside = set(values)
@@ -195,5 +197,5 @@ def plan_sums(program: Program, magnitudes: Mapping[Var, Magnitude], survey: Sur
     return _replaced(plan, stepping, survey)
 
 
-def _norms(program: Program) -> list[Op]:
-    return [op for block in mil.blocks(program) for op in block.operations if op.op_type == "ane_rms_norm"]
+def _norms(program: Program, op_types: Collection[str] = ("ane_rms_norm",)) -> list[Op]:
+    return [op for block in mil.blocks(program) for op in block.operations if op.op_type in op_types]

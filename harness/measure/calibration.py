@@ -19,6 +19,7 @@ import torch
 import ane_rms
 from ane_rms import mil
 from ane_rms.rescaling.planning import FLOAT16_MAX, MATRIX_MAX, MATRIX_OPS
+from ane_rms.rescaling.weighing import NORM_OPS
 from harness.errors import ConversionError
 from harness.interpreter import ReferenceModel
 from harness.measure.feed import MASKED, filled
@@ -151,16 +152,16 @@ class _Recorder:
             for name, value in outputs.items():
                 self.products[name] = None
                 self.rows.setdefault(name, []).append(value.double().square().mean(dim=-1).sqrt().flatten())
-        if op.op_type == "ane_rms_norm":
+        if op.op_type in NORM_OPS and inputs.get("axes") is not None:
             reference = op.inputs["x"]
             if hasattr(reference, "name"):
-                self._note_rows(reference.name, inputs)
+                self._note_rows(reference.name, inputs, sums=op.op_type == "ane_rms_norm")
 
-    def _note_rows(self, name: str, inputs: Mapping[str, Any]) -> None:
+    def _note_rows(self, name: str, inputs: Mapping[str, Any], *, sums: bool) -> None:
         axes = [int(axis) for axis in np.atleast_1d(np.asarray(inputs["axes"]))]
         squares = inputs["x"].double().square()
-        sums = squares.sum(dim=axes)
-        self._keep(self.sums, name, sums)
+        if sums:
+            self._keep(self.sums, name, squares.sum(dim=axes))
         self.rows.setdefault(name, []).append((squares.mean(dim=axes)).sqrt().flatten())
 
     @staticmethod

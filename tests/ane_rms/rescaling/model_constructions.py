@@ -1,7 +1,7 @@
 """Builds networks in which a value of one kind of model exceeds float16, for the tests of rescaling.
 
 Continues :mod:`tests.ane_rms.rescaling.constructions` with the parts of particular models: experts, norms on both
-sides of a block, softcaps, short convolutions, squared activations, and constants that exceed float16 by themselves.
+sides of a block, softcaps, short convolutions, and constants that exceed float16 by themselves.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
+from tests.ane_rms.rescaling.activation_constructions import ACTIVATION_CONSTRUCTIONS, HUGE, with_mlp
 from tests.ane_rms.rescaling.constructions import network
 from tests.ane_rms.rescaling.networks import EPSILON, WIDTH, WORDS, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-HUGE = 1e6
 
 
 def shared_expert() -> Network:
@@ -29,7 +28,7 @@ def shared_expert() -> Network:
         gate = mb.mul(x=mb.sigmoid(x=drawn.linear(x, 1)), y=np.float32(1e-3))
         return mb.add(x=routed, y=mb.mul(x=shared, y=gate))
 
-    return _mlp(network(), mlp)
+    return with_mlp(network(), mlp)
 
 
 def gathered_experts() -> Network:
@@ -41,7 +40,7 @@ def gathered_experts() -> Network:
         made = mb.matmul(x=mb.expand_dims(x=x, axes=[1]), y=mb.gather(x=weights, indices=chosen, axis=0))
         return drawn.linear(mb.squeeze(x=made, axes=[1]), WIDTH, 1 / HUGE)
 
-    return _mlp(network(), mlp)
+    return with_mlp(network(), mlp)
 
 
 def sandwich() -> Network:
@@ -67,7 +66,7 @@ def large_gamma() -> Network:
         normed = mb.ane_rms_norm(x=x, gamma=gamma, epsilon=np.float32(EPSILON), axes=[-1])
         return drawn.linear(normed, WIDTH, 1e-5)
 
-    return _mlp(network(), mlp)
+    return with_mlp(network(), mlp)
 
 
 def large_bias() -> Network:
@@ -109,7 +108,7 @@ def large_tied_table() -> Network:
         return weight(out, given, HUGE if len(seen) == 1 else size)
 
     drawn.weight, drawn.norm = larger, lambda x, width=WIDTH: mb.mul(x=norm(x, width), y=np.float32(1 / HUGE))
-    return _mlp(drawn, lambda drawn, x: drawn.linear(x, WIDTH, HUGE * HUGE))
+    return with_mlp(drawn, lambda drawn, x: drawn.linear(x, WIDTH, HUGE * HUGE))
 
 
 def softcapped_scores() -> Network:
@@ -139,16 +138,6 @@ def softcapped_logits() -> Network:
     return drawn
 
 
-def product_of_activations() -> Network:
-    """A product of two activations is large, neither of which has a constant behind it."""
-
-    def mlp(drawn: Network, x: Any) -> Any:
-        gated = mb.mul(x=mb.silu(x=drawn.linear(x, WIDTH, 1e3)), y=mb.silu(x=drawn.linear(x, WIDTH, 1e3)))
-        return drawn.linear(gated, WIDTH, 1 / HUGE)
-
-    return _mlp(network(), mlp)
-
-
 def short_convolution() -> Network:
     """A gated short convolution over the tokens is large inside, as in LFM2."""
 
@@ -160,37 +149,26 @@ def short_convolution() -> Network:
         made = mb.transpose(x=mb.squeeze(x=mixed, axes=[0]), perm=[1, 0])
         return drawn.linear(mb.mul(x=made, y=after), WIDTH, 1 / HUGE)
 
-    return _mlp(network(), mlp)
+    return with_mlp(network(), mlp)
 
 
-def squared_relu() -> Network:
-    """The activation is a square, and large, as in Nemotron."""
+def layer_norms() -> Network:
+    """Layer norms read the stream, whose first rows are too small for the factor that the second block needs."""
+    drawn, seen = network(), list[Any]()
+    block, weight = drawn.block, drawn.weight
 
-    def mlp(drawn: Network, x: Any) -> Any:
-        squared = mb.square(x=mb.relu(x=drawn.linear(x, WIDTH, 1e3)))
-        return drawn.linear(squared, WIDTH, 1 / HUGE)
+    def later(stream: Any) -> Any:
+        drawn.size = HUGE if seen else 0.02
+        seen.append(stream)
+        return block(stream)
 
-    return _mlp(network(), mlp)
+    def norm(x: Any, width: int = WIDTH) -> Any:
+        gamma = np.ones(width, np.float32)
+        return mb.layer_norm(x=x, axes=[-1], gamma=gamma, beta=0 * gamma, epsilon=np.float32(1e-5))
 
-
-def multiplied_by_itself() -> Network:
-    """The same square as a product."""
-
-    def mlp(drawn: Network, x: Any) -> Any:
-        inner = mb.relu(x=drawn.linear(x, WIDTH, 1e3))
-        return drawn.linear(mb.mul(x=inner, y=inner), WIDTH, 1 / HUGE)
-
-    return _mlp(network(), mlp)
-
-
-def squared_activation() -> Network:
-    """What is squared comes out of an activation that keeps its size."""
-
-    def mlp(drawn: Network, x: Any) -> Any:
-        squared = mb.pow(x=mb.silu(x=drawn.linear(x, WIDTH, 1e3)), y=np.float32(2))
-        return drawn.linear(squared, WIDTH, 1 / HUGE)
-
-    return _mlp(network(), mlp)
+    drawn.block, drawn.norm = later, norm
+    drawn.weight = lambda out, given, size=1.0: weight(out, given, size * (1.0 if seen else 0.02))
+    return drawn
 
 
 def norm_written_out() -> Network:
@@ -219,12 +197,11 @@ def queries_by_their_length() -> Network:
     return drawn
 
 
-MODEL_CONSTRUCTIONS: dict[str, Callable[[], Network]] = {
+MODEL_CONSTRUCTIONS: dict[str, Callable[[], Network]] = ACTIVATION_CONSTRUCTIONS | {
     make.__name__: make
     for make in (
         shared_expert, gathered_experts, sandwich, large_gamma, large_bias, scaled_tied_table, softcapped_scores,
-        softcapped_logits, short_convolution, product_of_activations, squared_relu, multiplied_by_itself,
-        squared_activation,
+        softcapped_logits, short_convolution, layer_norms,
     )
 }  # fmt: skip
 
@@ -234,8 +211,3 @@ LEFT: dict[str, tuple[Callable[[], Network], str]] = {
     "queries_by_their_length": (queries_by_their_length, "real_div"),
 }
 """Networks with a region that cannot be closed, and what the reason names."""
-
-
-def _mlp(drawn: Network, mlp: Callable[[Network, Any], Any]) -> Network:
-    drawn.mlp = lambda x: mlp(drawn, x)
-    return drawn

@@ -17,6 +17,7 @@ from coremltools.converters.mil.mil import Builder as mb
 
 import ane_rms
 from ane_rms import mil
+from ane_rms.rescaling.weighing import NORM_OPS
 from harness.interpreter import ReferenceModel
 
 WIDTH, TOKENS, WORDS = 64, 5, 32
@@ -156,7 +157,7 @@ def peaks(program: Any) -> dict[str, ane_rms.Magnitude]:
     model, found, rows = ReferenceModel(program, "fp64"), {}, {}
 
     def note(op: Any, inputs: Any, outputs: Any) -> None:
-        if op.op_type == "ane_rms_norm":
+        if op.op_type in NORM_OPS:
             sizes = inputs["x"].square()
             rows[op.inputs["x"].name] = (float(sizes.sum(-1).max()), float(sizes.mean(-1).sqrt().median()))
         for name, value in outputs.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import coremltools as ct
 import numpy as np
 import pytest
+import torch
 from coremltools.converters.mil.mil import Builder as mb
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from ane_rms.passes.rescale import rescale_program
 from ane_rms.report import kept_report
 from ane_rms.rescaling.planning import HEADROOM
 from tests.ane_rms.rescaling.constructions import CONSTRUCTIONS
+from tests.ane_rms.rescaling.model_constructions import MODEL_CONSTRUCTIONS
 from tests.ane_rms.rescaling.networks import EPSILON, Network, count, peaks, run
 
 CEILINGS = {"linear": 32_752.0, "matmul": 32_752.0}
@@ -183,11 +185,22 @@ def test_sums_step_along_a_stream_that_grows():
         (np.float32(3), "rescale must be a power of two"),
         (True, "rescale must be None, a power of two, or a callable; got bool"),
         ("auto", "rescale must be None, a power of two, or a callable; got str"),
+        ({"x": 1.0}, "rescale must be None, a power of two, or a callable; got dict"),
+        (float("inf"), "rescale must be a power of two"),
     ],
 )
 def test_a_wrong_rescale_is_said_before_anything_is_converted(rescale, says):
     with pytest.raises((ValueError, TypeError), match=says):
         ane_rms.convert(None, rescale=rescale)
+
+
+def test_a_wrong_rescale_is_said_before_a_module_is_traced():
+    class Module(torch.nn.Module):
+        def forward(self, x):
+            raise AssertionError(x)
+
+    with pytest.raises(ValueError, match="rescale must be a power of two"):
+        ane_rms.convert(Module(), inputs=[ct.TensorType("x", (1, 8))], rescale=0.3)
 
 
 @pytest.mark.parametrize(
@@ -228,6 +241,20 @@ def test_peaks_of_inputs_and_of_integers_are_accepted():
     program = network(embeddings_are_given=True).program()
     rescale_program(program, lambda _: {"ids": 1.0})
     assert entries(program) == ()
+
+
+def test_the_exponent_lies_between_small_rows_and_small_weights():
+    program = MODEL_CONSTRUCTIONS["tiny_weight"]().program()
+    rescale_program(program, peaks)
+    assert all(entry.factor < 2.0**-12 for entry in entries(program))  # 2^-9 is in range, and leaves the weight tiny
+    assert not over(program)
+
+
+def test_a_region_without_peaks_shows_the_least_ceiling_of_its_values():
+    program = network().program()
+    rescale_program(program, 0.125)
+    (entry,) = entries(program)
+    assert (entry.name, entry.ceiling) == (entry.values[0], 32_752.0)  # of the blocks' linears; the first is a gather
 
 
 def test_a_factor_may_be_a_number_of_numpy():
