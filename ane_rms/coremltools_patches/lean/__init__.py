@@ -12,8 +12,10 @@ three comparisons of each weight with itself    none
 three copies of each weight while it is saved   none: the file of weights is written from the mapped one
 a validation of the program after each of       one a pipeline, and one after each foreign pass (:mod:`.validation`)
 about 110 passes
+four walks over the program in a validation     one (:mod:`.consistency`)
+three inferences of each constant               one (:mod:`.constants`)
 a description of each type for each question    one a type (:mod:`.type_info`)
-the program as text, six times, for a log       none, unless the log is shown (:mod:`.pipelines`)
+the program as text, 14 times, for a log        none, unless the log is shown (:mod:`.pipelines`, :mod:`.texts`)
 collections of all of a process's garbage       collections of the conversion's own (:mod:`.garbage`)
 copies of scopes and of lists of inputs,        plain lists (:mod:`.ops_and_values`)
 object by object
