@@ -63,7 +63,7 @@ def rewrite(
     Default: ``"layer_norm"``, for norms that are not lowered.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
     rescale: as for :func:`ane_rms.convert`. None scales nothing; a power of two scales the residual stream; a
-    callable or an :class:`ane_rms.Rescaling` scales values that exceed float16. All weights are then loaded once
+    callable or an :class:`ane_rms.Rescaling` scales values that exceed float16. All weights are then read
     into memory; scaled weights are stored anew, and the others are unchanged.
     function: the only function to rewrite. Default: all.
     compute_units: the compute units that the returned model is loaded for.
