@@ -179,7 +179,7 @@ QUIET = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, Healt
 
 
 @given(programs(), LOWERINGS, AXES)
-@settings(max_examples=400, derandomize=True, **QUIET)
+@settings(max_examples=1_000, derandomize=True, **QUIET)
 def test_passes_change_no_value(drawn, lowering, axes):
     check(drawn, lowering, axes)
 
