@@ -181,7 +181,8 @@ def _release(standing: _Standing) -> None:
         if standing.inherited:
             delattr(owner, attribute)
         else:
-            setattr(owner, attribute, standing.original)
+            is_counter = isinstance(standing.original, int)  # goes on from where it is
+            setattr(owner, attribute, int(standing.inert) if is_counter else standing.original)
     if _standing.get(key) is standing:
         del _standing[key]
 

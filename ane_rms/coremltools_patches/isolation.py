@@ -5,7 +5,7 @@ insert before, and the numbers that make names unique. Two simultaneous conversi
 other's program, and names depend on earlier conversions. Here each conversion has its own state, equal to that of a
 process that converts once. A plain ``ct.convert`` that another thread begins meanwhile has its own as well; one that
 began earlier keeps coremltools' variables. The symbols of unknown sizes are numbered for the process: a program may
-hold some from before its conversion. Each is made by one thread at a time.
+hold some from before its conversion. No two threads get the same number.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from coremltools.converters.mil import converter
 from coremltools.converters.mil.mil import Block, Builder, Program, block, builder, scope
 
 from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_off, switched_on
-from ane_rms.coremltools_patches.in_every_thread import InEveryThread
+from ane_rms.coremltools_patches.symbol_numbers import SymbolNumbers
 from ane_rms.coremltools_patches.thread_state import OwnContainer
 
 if TYPE_CHECKING:
@@ -36,11 +36,6 @@ REASON = "conversions in several threads at once, each with its own state of the
 
 MODULES = ("coremltools.converters.mil", "ane_rms.")
 """The modules that import functions of coremltools' builder by name."""
-
-NUMBERED = {"get_new_symbol": "bb1a4f96483efa22", "get_new_variadic_symbol": "37a5e64c1e929513"}
-"""The functions that number the symbols of a process, with the digest of the source of each."""
-
-_numbering = threading.RLock()
 
 _converting: dict[int, int] = {}
 """Number of ``ane_rms`` conversions that each thread is in, by the thread's identity."""
@@ -96,7 +91,7 @@ def isolated(model: Any = None, is_own: Callable[[Any], bool] = lambda _: False)
     thread = threading.get_ident()
     _converting[thread] = _converting.get(thread, 0) + 1
     try:
-        with replacing([*_functions(), *_symbols(), *_containers(numbers), Entry(is_own)]):
+        with replacing([*_functions(), SymbolNumbers(), *_containers(numbers), Entry(is_own)]):
             yield
     finally:
         _converting[thread] -= 1
@@ -133,16 +128,6 @@ def _functions() -> list[Patch]:
     return _all_or_none(found)
 
 
-def _symbols() -> list[InEveryThread]:
-    """Return the replacements of the functions that give a new symbol its number: one thread at a time calls them."""
-    found = [
-        InEveryThread(module, name, known, _one_at_a_time, "symbols of several threads get different numbers")
-        for name, known in NUMBERED.items()
-        for module in _modules_with(name)
-    ]
-    return _all_or_none(found)
-
-
 def _modules_with(name: str) -> list[Any]:
     return [module for key, module in list(sys.modules.items()) if key.startswith(MODULES) and name in vars(module)]
 
@@ -153,14 +138,6 @@ def _all_or_none(found: list[Any]) -> list[Any]:
     if objections:
         logger.warning(f"ane_rms: {objections[0]}")
     return [] if objections else found
-
-
-def _one_at_a_time(original: Callable[..., Any]) -> Callable[..., Any]:
-    def numbered(*args: Any, **kwargs: Any) -> Any:
-        with _numbering:
-            return original(*args, **kwargs)
-
-    return numbered
 
 
 def _enter(stack: list[Any]) -> Callable[[Any], Any]:

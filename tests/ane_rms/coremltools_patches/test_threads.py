@@ -237,6 +237,7 @@ def test_a_block_of_another_thread_is_not_the_current_one(monkeypatch):
 
 
 def test_each_symbol_is_made_once(monkeypatch):
+    """By those, too, who imported the function before."""
     symbol = mil_program.Symbol
 
     def slow(name):
@@ -247,11 +248,13 @@ def test_each_symbol_is_made_once(monkeypatch):
 
     def make(_):
         with isolated():
-            return [mil_program.get_new_symbol().name for _ in range(5)]
+            return [get_new_symbol().name for _ in range(5)]
 
     with ThreadPoolExecutor(4) as pool:
         names = [name for made in pool.map(make, range(4)) for name in made]
     assert len(set(names)) == len(names) == 20
+    assert type(mil_program.k_num_internal_syms) is int
+    assert get_new_symbol().name not in names
 
 
 INSIDE = []
