@@ -10,8 +10,11 @@ hold some from before its conversion. No two threads get the same number.
 
 from __future__ import annotations
 
+import faulthandler
 import functools
+import re
 import sys
+import tempfile
 import threading
 from collections import defaultdict
 from contextlib import contextmanager
@@ -36,6 +39,10 @@ REASON = "conversions in several threads at once, each with its own state of the
 
 MODULES = ("coremltools.converters.mil", "ane_rms.")
 """The modules that import functions of coremltools' builder by name."""
+
+IDENTITY = re.compile(r"hread 0x([0-9a-f]+)")
+CONVERTING = f" in {converter.mil_convert_to_proto.__name__}\n"
+"""A thread's identity, and the call of a conversion, in the text of a thread's calls."""
 
 _converting: dict[int, int] = {}
 """Number of ``ane_rms`` conversions that each thread is in, by the thread's identity."""
@@ -97,7 +104,7 @@ def isolated(model: Any = None, is_own: Callable[[Any], bool] = lambda _: False)
         _converting[thread] -= 1
         if not _converting[thread]:
             del _converting[thread]
-            if not _converts_plainly():
+            if not _converting and Builder.name_count and not _converts_plainly():
                 Builder.name_count.clear()  # as coremltools does after each conversion
 
 
@@ -166,12 +173,14 @@ def _ask(stack: list[Any]) -> Callable[[], Any]:
 
 
 def _converts_plainly() -> bool:
-    """Return whether a thread that is in no ``ane_rms`` conversion is in coremltools' conversion."""
-    code = converter.mil_convert_to_proto.__code__
-    for thread, frame in sys._current_frames().items():  # noqa: SLF001 - the way to another thread's calls
-        walked: Any = None if thread in _converting else frame
-        while walked is not None:
-            if walked.f_code is code:
-                return True
-            walked = walked.f_back
-    return False
+    """Return whether a thread that is in no ``ane_rms`` conversion is in coremltools' conversion.
+
+    It is read from the text of the threads' calls. :func:`sys._current_frames` would keep the values of a frame alive
+    after its return, such as the package whose manifest is written when nobody holds it any more.
+    """
+    with tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        threads = file.read().decode(errors="replace").split("\n\n")
+    others = (calls for calls in threads if not _converting.keys() & {int(one, 16) for one in IDENTITY.findall(calls)})
+    return any(CONVERTING in calls for calls in others)
