@@ -1,4 +1,4 @@
-"""Replace a function of coremltools by one with the same results that is faster, or safe to call in several threads.
+"""Replace a function of coremltools by a faster one with the same results.
 
 The results are the same in every thread, so the stand-in takes the original's place without asking whether the calling
 thread's conversion has switched it on, as :class:`ane_rms.coremltools_patches.guard.Patch` does on each call.

@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 REASON = "conversions in several threads at once, each with its own state of the builder"
 
-MODULES = ("coremltools.converters.mil", "ane_rms.")
-"""The modules that import functions of coremltools' builder by name."""
-
 IDENTITY = re.compile(r"hread 0x([0-9a-f]+)")
 CONVERTING = f" in {converter.mil_convert_to_proto.__name__}\n"
 """A thread's identity, and the call of a conversion, in the text of a thread's calls."""
@@ -124,23 +121,14 @@ def _containers(numbers: MutableMapping[str, int]) -> list[Replacement]:
 def _functions() -> list[Patch]:
     """Return the replacements of the functions that open, close and return the current block: all, or none."""
     stack: list[Any] = []
+    name = "coremltools.converters.mil"
+    modules = [module for key, module in list(sys.modules.items()) if key.startswith(name)]
+    asking = [module for module in modules if "curr_block" in vars(module)]
     found = [
         Patch(Block, "__enter__", "e4794fdb9390ce5b", lambda _: _enter(stack), REASON),
         Patch(Block, "__exit__", "dbd7c9eb11e77f2f", lambda _: _exit(stack), REASON),
-        *[
-            Patch(module, "curr_block", "fb7e9d761707e88e", lambda _: _ask(stack), REASON)
-            for module in _modules_with("curr_block")
-        ],
+        *[Patch(module, "curr_block", "fb7e9d761707e88e", lambda _: _ask(stack), REASON) for module in asking],
     ]
-    return _all_or_none(found)
-
-
-def _modules_with(name: str) -> list[Any]:
-    return [module for key, module in list(sys.modules.items()) if key.startswith(MODULES) and name in vars(module)]
-
-
-def _all_or_none(found: list[Any]) -> list[Any]:
-    """Return replacements if all of them may be installed; otherwise none, and log why."""
     objections = [objection for one in found if (objection := objection_to(one))]
     if objections:
         logger.warning(f"ane_rms: {objections[0]}")
