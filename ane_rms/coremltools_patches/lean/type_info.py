@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,10 @@ from coremltools.converters.mil.mil import types
 from coremltools.converters.mil.mil.types import symbolic, type_mapping
 from coremltools.converters.mil.mil.var import Var
 
-from ane_rms.coremltools_patches.guard import digest
 from ane_rms.coremltools_patches.in_every_thread import InEveryThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from ane_rms.coremltools_patches.guard import Key
 
 KNOWN = {
     "get_type_info": "4bc82ca9b3da6f01",
@@ -46,28 +42,15 @@ PLAIN = frozenset({bool, int, float, str, type(None), np.bool_, np.int32, np.int
 PACKAGE = "coremltools."
 
 
-@dataclass(frozen=True, slots=True)
-class Memo:
-    """A function about types or values, under its name in one module of coremltools."""
+class Memo(InEveryThread):
+    """A function about types or values, under its name in one module of coremltools; messages name it only once."""
 
-    owner: Any
-    attribute: str
-    make: Callable[[Any], Any]
-    """Returns the function with the same answers that takes its place, given the original."""
+    __slots__ = ()
 
-    def objection(self, original: Any) -> str:
-        """Return why the function is not to be replaced; "" if it is."""
-        if digest(original) == KNOWN[self.attribute]:
-            return ""
-        return f"{self.attribute} is not the one known; converting without this: each type is asked once"
-
-    def inert(self, original: Any, key: Key) -> Any:  # noqa: ARG002 - the answers are the same in every thread
-        """Return the function that takes its place."""
-        return functools.wraps(original)(self.make(original))
-
-    def active(self, original: Any, outer: Any) -> Any:  # noqa: ARG002 - nothing to switch on
-        """Return a mark."""
-        return True
+    @property
+    def name(self) -> str:
+        """The function's name, for messages."""
+        return self.attribute
 
 
 def _once_a_type(answers: dict[Any, Any]) -> Callable[[Any], Any]:
@@ -157,10 +140,10 @@ def _places(attribute: str) -> tuple[Any, ...]:
 def memos() -> list[Memo]:
     """Return the replacements of the functions of :data:`KNOWN`, one for each module that has a function."""
     found = []
-    for attribute in KNOWN:
+    for attribute, known in KNOWN.items():
         answers: dict[Any, Any] = {}  # shared by the modules
         make = OTHERS.get(attribute, _once_a_type)(answers)
-        found += [Memo(module, attribute, make) for module in _places(attribute)]
+        found += [Memo(module, attribute, known, make, "each type is asked once") for module in _places(attribute)]
     return found
 
 
