@@ -52,9 +52,10 @@ class SymbolNumbers:
 
     def objection(self, original: Any) -> str:
         """Return why the variable must not be replaced; "" if it may be."""
-        if type(original) is int and {name: digest(getattr(program, name, None)) for name in NUMBERING} == NUMBERING:
-            return ""
-        return "symbols are not numbered as known; converting without this: each thread's symbols get other numbers"
+        others = (name for name, known in NUMBERING.items() if digest(getattr(program, name, None)) != known)
+        other = next(others, "" if type(original) is int else self.attribute)
+        text = "is not the one known; converting without this: symbols of several threads get different numbers"
+        return f"program.{other} {text}" if other else ""
 
     def inert(self, original: Any, key: Key) -> Any:  # noqa: ARG002 - the same in every thread
         """Return the counter."""
