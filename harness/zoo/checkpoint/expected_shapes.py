@@ -7,12 +7,14 @@ field that the configuration leaves to the default of a class.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from harness.system.text import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from collections.abc import Set as AbstractSet
 
     from harness.zoo.checkpoint.headers import Tensor
 
@@ -40,31 +42,85 @@ JOINED = frozenset({"phi3"})
 """Architectures that keep query, key and value in one weight, and gate and up in another."""
 OWN_HEAD_WIDTH = frozenset({"gemma", "gemma2", "gemma3_text", "qwen3"})
 """Architectures whose heads have a width of the class's own if the configuration gives none."""
+SIZES = (
+    *("hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim"),
+)
+"""Fields of the configuration that are integers in each architecture known here."""
+BIASES = {
+    "attention_bias": (
+        frozenset({"gemma", "gemma2", "gemma3_text", "granite", "llama", "olmo2", "qwen3", "smollm3"}),
+        frozenset({"self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias", "self_attn.o_proj.bias"}),
+    ),
+    "mlp_bias": (
+        frozenset({"granite", "llama", "smollm3"}),
+        frozenset({"mlp.gate_proj.bias", "mlp.up_proj.bias", "mlp.down_proj.bias"}),
+    ),
+}
+"""The architectures in which a field says whether a layer has some biases, and the names of these."""
+WRAPPERS = ("base_model.model.", "_orig_mod.", "module.")
+"""Prefixes of all names of a network saved inside peft's, ``torch.compile``'s or ``DataParallel``'s module."""
+IGNORED = ".rotary_emb.inv_freq"
+"""What old versions of transformers saved, and every later one ignores."""
+OF_LAYER = re.compile(r"model\.layers\.([0-9]{1,9})\.(.+)")
 
 
 def shape_problem(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Return a sentence on weights of another shape, or missing ones; "" if there are none, or it is not known.
+    """Return a sentence on a size that is no integer, or on weights of another shape, missing ones, or ones too many.
+
+    "" if there are none, or it is not known.
 
     Parameters
     ----------
     config: the content of ``config.json``.
     tensors: those of the files, by name.
     """
-    if EMBEDDING not in tensors or config.get("model_type") not in LAYER_NORMS:
+    if config.get("model_type") not in LAYER_NORMS:
         return ""
+    for name in SIZES:
+        if isinstance(value := config.get(name), (bool, float, str)):
+            return f"config.json: {name}: expected an integer, got {value!r}"
     expected = dict(_expected(config))
+    if EMBEDDING not in tensors:
+        wrapper = next((prefix for prefix in WRAPPERS if prefix + EMBEDDING in tensors), None)
+        return _missing(expected.keys() - {HEAD}, f"; {wrapper}{EMBEDDING} is in it instead") if wrapper else ""
     mismatched = sorted(name for name in expected.keys() & tensors.keys() if tensors[name].shape != expected[name])
     if mismatched:
         name = mismatched[0]
-        more = f" (and {len(mismatched) - 1} more)" if mismatched[1:] else ""
         return (
             f"{name} has the shape {list(tensors[name].shape)} in the file, {list(expected[name])} in the model that "
-            f"config.json describes{more}"
+            f"config.json describes{_more(mismatched)}"
         )
-    missing = sorted(expected.keys() - tensors.keys() - {HEAD})  # the head may be the embedding
-    if missing:
-        return f"lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"
+    if missing := expected.keys() - tensors.keys() - {HEAD}:  # the head may be the embedding
+        return _missing(missing)
+    if unread := sorted(name for name in tensors if _is_unread(config, name)):
+        return (
+            f"{unread[0]} is in the file, but not in the model that config.json describes, so that nothing would read "
+            f"it{_more(unread)}"
+        )
     return ""
+
+
+def _missing(names: AbstractSet[str], instead: str = "") -> str:
+    return f"lacks {plural(len(names), 'weight')} of the model, among them {min(names)}{instead}" if names else ""
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if names[1:] else ""
+
+
+def _is_unread(config: Mapping[str, Any], name: str) -> bool:
+    """Return whether a weight is one of a layer that the model has not, or a bias that the configuration denies."""
+    found = OF_LAYER.fullmatch(name)
+    if found is None or name.endswith(IGNORED):
+        return False
+    layers = _size(config, "num_hidden_layers")
+    if layers is not None and int(found[1]) >= layers:
+        return True
+    return any(
+        config.get(field) is False and config["model_type"] in kinds and found[2] in biases
+        for field, (kinds, biases) in BIASES.items()
+    )
 
 
 def _expected(config: Mapping[str, Any]) -> Iterator[tuple[str, Shape]]:

@@ -75,7 +75,7 @@ def _of_tensor(name: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> str:
     for end, method in NAMES:
         if name.endswith((f".{end}", end if end.startswith("_") else f".{end}")) and tensor.dtype != "I64":
             return _gptq_or_awq(name, tensors) if end == "qweight" else method
-    if name.endswith(".weight") and tensor.dtype not in FLOATS:
+    if name.endswith((".weight", ".bias")) and tensor.dtype not in FLOATS:
         return f"{tensor.dtype} codes"
     return ""
 

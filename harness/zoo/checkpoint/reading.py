@@ -18,6 +18,9 @@ CONFIG_LIMIT_BYTES = 4_000_000
 INDEX_LIMIT_BYTES = 32_000_000
 """Largest file that is read; the index of a model of 685 billion parameters has 9 MB."""
 
+TOKENIZER_LIMIT_BYTES = 256_000_000
+"""Largest JSON file of a tokenizer that is read; that of Gemma 3 has 33 MB."""
+
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's text, at most 200 characters."""

@@ -20,7 +20,7 @@ from harness.zoo.checkpoint.file_names import CONFIG
 from harness.zoo.checkpoint.first_bytes import LFS, told
 from harness.zoo.checkpoint.other_folders import without_config
 from harness.zoo.checkpoint.quantised import quantisation
-from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, read_object
+from harness.zoo.checkpoint.reading import CONFIG_LIMIT_BYTES, TOKENIZER_LIMIT_BYTES, read_object
 from harness.zoo.checkpoint.weight_files import read_headers, resolve
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _add(digest: hashlib._Hash, path: Path, begin: int, end: int | None) -> None
 
 
 def _check_tokenizer(source: str, folder: Path) -> None:
-    """Refuse a file of the tokenizer that is of another kind by its first bytes."""
+    """Refuse a file of the tokenizer that is of another kind by its first bytes, or is said to be JSON and is not."""
     for name in (*TOKENIZERS, *BESIDE_TOKENIZERS):
         path = folder / name
         if path.is_symlink() and not path.exists():
@@ -138,6 +138,8 @@ def _check_tokenizer(source: str, folder: Path) -> None:
             raise CheckpointError(f"{source}: {name}: cannot be read: {error.strerror}") from None
         if (name.endswith(".json") or start.startswith(LFS)) and (kind := told(start)):
             raise CheckpointError(f"{source}: {name}: {kind}")
+        if name.endswith(".json"):
+            read_object(path, TOKENIZER_LIMIT_BYTES)
 
 
 def _dtypes(tensors: Mapping[str, Tensor]) -> str:

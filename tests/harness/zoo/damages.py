@@ -156,6 +156,7 @@ BY_CONTENT = {
     "MLX": (codes(torch.uint32, scale="scales"), "MLX"),
     "nf4": (set_tensor(f"{LAYER}.quant_state.bitsandbytes__nf4", torch.zeros(90, dtype=torch.uint8)), "4-bit"),
     "int8 norm": (set_tensor("model.norm.weight", torch.zeros(128, dtype=torch.int8)), "I8 codes"),
+    "an int8 bias": (int8_bias, "I8 codes (model.layers.0.self_attn.k_proj.bias, I8 [64])"),
     "adapter weights": (lambda folder: (folder / WEIGHTS).rename(folder / "adapter_model.safetensors"), "an adapter"),
     "TensorFlow": (lambda folder: (folder / WEIGHTS).rename(folder / "tf_model.h5"), "weights of TensorFlow"),
     "inner folder": (
@@ -174,6 +175,7 @@ BY_CONTENT = {
         lambda folder: (folder / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\n"),
         "tokenizer.json: a Git LFS pointer",
     ),
+    "tokenizer cut": (lambda folder: (folder / "tokenizer.json").write_text('{"version'), "tokenizer.json: not JSON"),
     "tokenizer's link": (dangling("tokenizer.json"), "tokenizer.json is a link whose target is missing"),
     "compressed": (codes(torch.int32, "weight_packed", "weight_scale"), "quantised already"),
     "MXFP4": (codes(torch.uint8, "weight_blocks", "weight_scales"), "MXFP4"),
@@ -201,13 +203,11 @@ BY_SHAPE = {
     ),
     "a layer too many": (config(num_hidden_layers=1), "model.layers.1."),
     "a layer missing": (config(num_hidden_layers=3), "lacks 9 weights of the model, among them model.layers.2."),
-    "an int8 bias": (int8_bias, "model.layers.0.self_attn.q_proj.bias is I8 [128] in the file: expected float weights"),
     "a wrapper's names": (wrapped, "; base_model.model.model.embed_tokens.weight is in it instead"),
     "a weight missing": (
         lambda folder: change(folder, lambda found: found.pop("model.norm.weight")),
         "lacks 1 weight",
     ),
-    "no number": (config(hidden_size="128"), "config.json"),
+    "no number": (config(hidden_size="128"), "config.json: hidden_size: expected an integer, got '128'"),
     "another tokenizer": (config(vocab_size=20), "in the file, "),
-    "tokenizer cut": (lambda folder: (folder / "tokenizer.json").write_text('{"version'), "tokenizer"),
 }
