@@ -1,8 +1,8 @@
-"""Make arrays in mapped files, for conversions that avoid copies of weights in memory.
+"""Map arrays from files, for conversions and rewrites that avoid copies of weights in memory.
 
-Inside :func:`in_files`, :func:`made` writes a large array to a temporary file a chunk at a time and maps it. Its pages
-are read when accessed, and :func:`release` releases them again. Outside, the array stays in memory. The file has no
-name, and disappears with the array.
+:func:`mapped` maps a file that exists. Inside :func:`in_files`, :func:`made` and :func:`gathered` write a large array
+to a temporary file a chunk at a time and map it; outside, the array stays in memory. The temporary file has no name,
+and disappears with the array. The pages of a mapped array are read when accessed; :func:`release` releases them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import IO
 
     import numpy.typing as npt
 
@@ -37,7 +38,7 @@ _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
 
 @contextmanager
 def in_files() -> Iterator[None]:
-    """Make :func:`made` use files inside a ``with`` block, in this thread."""
+    """Make :func:`made` and :func:`gathered` use files inside a ``with`` block, in this thread."""
     token = _in_files.set(True)
     try:
         yield
@@ -55,22 +56,39 @@ def made(array: Array, change: Callable[[Array], Array]) -> Array:
     """
     if not _in_files.get() or array.size < SMALLEST_ELEMENTS:
         return change(array)
+    return gathered((change(chunk) for chunk in chunks(array)), array.dtype, array.shape)
+
+
+def gathered(parts: Iterable[Array], dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
+    """Return the array of a type and a shape whose elements, in C order, are those of ``parts``."""
+    size = math.prod(shape)
+    if not _in_files.get() or size < SMALLEST_ELEMENTS:
+        return np.concatenate([part.reshape(-1) for part in parts] or [np.zeros(0, dtype)]).view(dtype).reshape(shape)
     with tempfile.TemporaryFile(prefix="ane_rms_mapped_") as file:
-        for chunk in chunks(array):
-            file.write(np.ascontiguousarray(change(chunk)).data)
+        for part in parts:
+            file.write(np.ascontiguousarray(part).data)
         file.flush()
-        mapped = mmap.mmap(file.fileno(), array.nbytes, access=mmap.ACCESS_READ)
-    _maps[id(mapped)] = mapped
-    return np.frombuffer(mapped, array.dtype).reshape(array.shape)
+        return mapped(file).view(dtype).reshape(shape)
+
+
+def mapped(file: IO[bytes]) -> npt.NDArray[np.uint8]:
+    """Return the bytes of an open file, which is not empty, as an array that cannot be written to."""
+    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    _maps[id(mapping)] = mapping
+    return np.frombuffer(mapping, np.uint8)
 
 
 def release(array: Array) -> None:
-    """Release the pages of an array that :func:`made` mapped; the next access reads them again. Others are kept."""
+    """Release the pages of an array that this module has mapped; the next access reads them again. Others are kept."""
     base: Any = array
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.base if isinstance(base, np.ndarray) else base.obj
-    if _maps.get(id(base)) is base and base is not None and hasattr(base, "madvise"):
-        base.madvise(mmap.MADV_DONTNEED)
+    mapping = _maps.get(id(base))
+    if mapping is None or mapping is not base or not hasattr(mapping, "madvise"):
+        return
+    start = array.__array_interface__["data"][0] - np.frombuffer(mapping, np.uint8).__array_interface__["data"][0]
+    before = start % mmap.PAGESIZE
+    mapping.madvise(mmap.MADV_DONTNEED, start - before, before + array.nbytes)
 
 
 def chunks(array: Array) -> Iterator[Array]:

@@ -2,8 +2,8 @@
 
 The package's protobuf is edited in place. The ops of a norm are replaced by lowered ones. Functions, their shapes and
 states, descriptions, metadata, the specification version and all weights are unchanged. The weights file is copied, and
-small new constants are appended to it. Weights that functions share therefore stay shared, and a package takes memory
-only for its program.
+new constants are appended to it. Weights that functions share therefore stay shared, and a package takes memory
+only for its program and, in a rescale, for the largest weight that is scaled.
 
 A float16 program has rounded epsilon and gamma already; the rounded values are used.
 """
@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import coremltools as ct
 
 from ane_rms import mil
+from ane_rms.mapped_arrays import in_files
 from ane_rms.package.draft import draft
 from ane_rms.package.files import Opened, open_model, open_package
 from ane_rms.package.graph import program_view
@@ -63,8 +65,8 @@ def rewrite(
     Default: ``"layer_norm"``, for norms that are not lowered.
     axes: ``"last"``, or ``"any"`` to fuse norms over trailing axes or a single inner axis as well.
     rescale: as for :func:`ane_rms.convert`. None scales nothing; a power of two scales the residual stream; a
-    callable or an :class:`ane_rms.Rescaling` scales values that exceed float16. All weights are then read
-    into memory; scaled weights are stored anew, and the others are unchanged.
+    callable or an :class:`ane_rms.Rescaling` scales values that exceed float16. Scaled weights are stored anew,
+    one at a time; the others are unchanged.
     function: the only function to rewrite. Default: all.
     compute_units: the compute units that the returned model is loaded for.
     skip_model_load: whether Core ML does not load the returned model, as for ``ct.convert``.
@@ -87,7 +89,8 @@ def rewrite(
     if output is not None:
         written = write_rewritten(opened, Path(output), chosen)
     else:
-        written = write_rewritten(opened, Path(tempfile.mkdtemp(prefix="ane_rms_")) / "rewritten.mlpackage", chosen)
+        own = Path(tempfile.gettempdir()) / f"ane_rms_{uuid.uuid4().hex}.mlpackage"
+        written = write_rewritten(opened, own, chosen)
     return ct.models.MLModel(
         str(written), is_temp_package=output is None, compute_units=compute_units, skip_model_load=skip_model_load
     )
@@ -193,7 +196,8 @@ def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) ->
         found.append(kept_report(program))
         lower.apply(program)
 
-    patched(spec, opened, storage, change, options.function)
+    with in_files():
+        patched(spec, opened, storage, change, options.function)
     return found[0]
 
 

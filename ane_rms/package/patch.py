@@ -1,7 +1,7 @@
 """Change a finished program by passes on coremltools' own MIL, and write the result as a patch of its protobuf.
 
-This is for passes that need real MIL, mainly a rescale. The program is loaded, which reads its weights into memory
-once, and each of its ops is recorded with the message that it came from. After the passes, an op that still exists
+This is for passes that need real MIL, mainly a rescale. The program is loaded with its weights mapped from their file,
+and each of its ops is recorded with the message that it came from. After the passes, an op that still exists
 keeps its message, byte for byte unless a value that it reads or writes has another name. Only ops that passes have made
 are serialised anew.
 """
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from coremltools.converters.mil.frontend.milproto.load import load
 
+from ane_rms.coremltools_patches.mapped_loading import mapped_constants
 from ane_rms.package.new_names import unused
+from ane_rms.package.weights import Weights
 from ane_rms.package.writer import Writer
 
 if TYPE_CHECKING:
@@ -39,12 +41,7 @@ def patched(spec: Any, opened: Opened, storage: Storage, change: Callable[[Any],
     ------
     ValueError: if coremltools cannot load the program.
     """
-    weights = None if opened.folder is None else str(opened.folder / "weights")
-    try:
-        program = load(spec, specification_version=spec.specificationVersion, file_weights_dir=weights or "")
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{opened.source}: coremltools cannot load the program: {reason}") from error
+    program = loaded(spec, opened)
     for name in [name for name in program.functions if only not in (None, name)]:
         del program.functions[name]
     blocks = {}
@@ -56,6 +53,24 @@ def patched(spec: Any, opened: Opened, storage: Storage, change: Callable[[Any],
         inputs = {one.name for one in spec.mlProgram.functions[name].inputs}
         _Patch(blocks[name], function, inputs, storage).write()
     return program
+
+
+def loaded(spec: Any, opened: Opened) -> Any:
+    """Return the MIL program of a specification, with its constants mapped from the file of weights.
+
+    Raises
+    ------
+    ValueError: if coremltools cannot load it.
+    """
+    weights = Weights(opened.folder, opened.source)
+    try:
+        with mapped_constants(weights.stored):
+            return load(
+                spec, spec.specificationVersion, "" if opened.folder is None else str(opened.folder / "weights")
+            )
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{opened.source}: coremltools cannot load the program: {reason}") from error
 
 
 class _Record:

@@ -10,6 +10,7 @@ from coremltools.converters.mil.backend.mil import helper
 from coremltools.converters.mil.mil import types
 from coremltools.libmilstoragepython import _BlobStorageWriter as BlobStorageWriter
 
+from ane_rms.mapped_arrays import release
 from ane_rms.package.weights import MODEL_FOLDER
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class Storage:
                 raise OSError(f"{self._name}: cannot be extended by a constant: {error}") from None
             kind = helper.types_to_proto_primitive(types.numpy_type_to_builtin_type(array.dtype))
             self._known[one] = helper.create_file_value_tensor(self._name, offset, array.shape, kind)
+            release(array)
         return self._known[one]
 
     def _append(self, flat: np.ndarray[Any, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Read the weights of a package in place, and add new constants after them.
+"""Read the weights of a package in place.
 
 Layout of MIL's blob storage, version 2, little-endian (``MILBlob/Blob/StorageFormat.hpp`` in coremltools)::
 
@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from coremltools.converters.mil.mil import types
+from coremltools.optimize._utils import restore_elements_from_packed_bits
+
+from ane_rms.mapped_arrays import CHUNK_ELEMENTS, gathered, mapped, release
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MODEL_FOLDER = "@model_path/"
@@ -59,25 +63,59 @@ class Weights:
             array = _immediate(given, kind, shape, self._source)
         return array if shape else array[()]
 
-    def _blob(self, blob: Any, kind: Any, shape: tuple[int, ...]) -> Any:
-        file = self._file(blob.fileName)
+    def stored(self, value: Any) -> Any:
+        """Return the array of a serialised constant in the weights file, of any element type; None for any other.
+
+        Elements of fewer than 8 bits are unpacked, each into a byte.
+
+        Raises
+        ------
+        ValueError: if the weights file is missing or damaged.
+        """
+        if value.WhichOneof("value") != "blobFileValue" or not value.type.tensorType.dimensions:
+            return None
+        tensor = value.type.tensorType
+        kind = types.PROTO_TO_BUILTIN_TYPE.get(tensor.dataType)
+        if kind is None or not types.is_sub_byte(kind):
+            return self.value(value)
+        shape = tuple(int(size.constant.size) for size in tensor.dimensions)
+        count, bits = math.prod(shape), kind.get_bitwidth()
+        packed = self._bytes(value.blobFileValue, -(-count * bits // 8))
         dtype = np.dtype(types.nptype_from_builtin(kind))
-        size = math.prod(shape) * dtype.itemsize
+        made = gathered(_unpacked(packed, count, kind), dtype, shape)
+        release(packed)
+        return made
+
+    def _blob(self, blob: Any, kind: Any, shape: tuple[int, ...]) -> Any:
+        dtype = np.dtype(types.nptype_from_builtin(kind))
+        return self._bytes(blob, math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
+
+    def _bytes(self, blob: Any, size: int) -> Any:
+        file = self._file(blob.fileName)
         at = int(blob.offset)
         if at + METADATA.size > file.size:
             raise ValueError(f"{self._source}: {blob.fileName} is truncated: no constant at {at}")
         sentinel, _, _, start, _ = METADATA.unpack(file[at : at + METADATA.size].tobytes())
         if sentinel != SENTINEL or start + size > file.size:
             raise ValueError(f"{self._source}: {blob.fileName} is damaged: no constant of {size} bytes at {at}")
-        return file[start : start + size].view(dtype).reshape(shape)
+        return file[start : start + size]
 
     def _file(self, name: str) -> Any:
         if name not in self._files:
             path = None if self._folder is None else self._folder / name.removeprefix(MODEL_FOLDER)
             if path is None or not path.is_file():
                 raise ValueError(f"{self._source}: the weights file {name.removeprefix(MODEL_FOLDER)} is missing")
-            self._files[name] = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+            with path.open("rb") as file:
+                self._files[name] = mapped(file) if path.stat().st_size else np.zeros(0, np.uint8)
         return self._files[name]
+
+
+def _unpacked(packed: Any, count: int, kind: Any) -> Iterator[Any]:
+    """Yield the elements of fewer than 8 bits in ``packed``, which lie without gaps from the lowest bit on."""
+    bits, signed = kind.get_bitwidth(), not kind.is_unsigned()
+    for start in range(0, count, CHUNK_ELEMENTS):
+        part = packed[start * bits // 8 : (start + CHUNK_ELEMENTS) * bits // 8]
+        yield restore_elements_from_packed_bits(part, bits, min(CHUNK_ELEMENTS, count - start), signed)
 
 
 def _immediate(tensor: Any, kind: Any, shape: tuple[int, ...], source: str) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
-from ane_rms.mapped_arrays import made
+from ane_rms.mapped_arrays import made, release
 from ane_rms.replacing import build_after, remove_unused
 from ane_rms.rescaling.relations import Relation, Slot, slots
 
@@ -222,6 +222,7 @@ class _Giver:
             )
             if note and (value.size > 1 or op.op_type.endswith("norm")):
                 self.changes.constants.append((var.name, exponent, op.name))
+            release(value)
         set_input(op, slot, self._constants[key])
         if var.op is not None:
             self.replaced.append(var.op)

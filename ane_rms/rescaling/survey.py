@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ane_rms import mil
+from ane_rms.mapped_arrays import release
 from ane_rms.rescaling.scales import relation
 
 if TYPE_CHECKING:
@@ -72,4 +73,9 @@ def _sample(value: npt.NDArray[Any]) -> tuple[Any, ...]:
 
 
 def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
-    return a.__array_interface__["data"] == b.__array_interface__["data"] or bool(np.array_equal(a, b))
+    if a.__array_interface__["data"] == b.__array_interface__["data"]:
+        return True
+    equal = bool(np.array_equal(a, b))
+    release(a)
+    release(b)
+    return equal

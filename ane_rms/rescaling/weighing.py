@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ane_rms.mapped_arrays import release
 from ane_rms.rescaling.stepping import PRICE, SMALLEST_EXPONENT, loss
 
 if TYPE_CHECKING:
@@ -86,5 +87,6 @@ def _smaller_part(array: npt.NDArray[Any]) -> float:
     """
     flat = array.reshape(-1)
     sample = np.abs(flat[:: max(1, flat.size // SAMPLE)].astype(np.float64))
+    release(array)
     sample = sample[sample > 0]
     return float(np.quantile(sample, 0.25)) / QUARTILE if sample.size else 0.0

@@ -85,6 +85,15 @@ def test_a_killed_rewrite_leaves_no_package_and_the_next_one_clears_up(package, 
     assert digests(package) == before
 
 
+def test_a_rewrite_without_an_output_leaves_only_its_package(package, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="has no function"):
+        ane_rms.rewrite(package, function="another", skip_model_load=True)
+    assert list(tmp_path.iterdir()) == []
+    done = ane_rms.rewrite(package, skip_model_load=True)
+    assert [str(one) for one in tmp_path.iterdir()] == [done.package_path]
+
+
 def test_a_package_is_not_written_into_the_one_it_is_of(package):
     before = digests(package)
     with pytest.raises(ValueError, match="lies inside"):

@@ -24,11 +24,11 @@ from coremltools.converters.mil.mil import Builder as mb, types
 
 @mb.program(input_specs=[mb.TensorSpec((1, 4, {WIDTH}), dtype=types.fp16)], opset_version=ct.target.iOS17)
 def program(x):
-    for _ in range({LAYERS}):
+    for at in range({LAYERS}):
         mean = mb.reduce_mean(x=mb.mul(x=x, y=x), axes=[-1], keep_dims=True)
-        x = mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mean, y=np.float16(1e-5)), epsilon=1e-12))
-        x = mb.mul(x=x, y=np.linspace(0.5, 1.5, {WIDTH}, dtype=np.float16))
-        x = mb.linear(x=x, weight=np.full(({WIDTH}, {WIDTH}), 0.01, np.float16))
+        normal = mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mean, y=np.float16(1e-5)), epsilon=1e-12))
+        normal = mb.mul(x=normal, y=np.linspace(0.5, 1.5, {WIDTH}, dtype=np.float16))
+        x = mb.add(x=x, y=mb.linear(x=normal, weight=np.full(({WIDTH}, {WIDTH}), 0.01, np.float16), name=f"{{at}}"))
     return x
 
 made = mil_convert(program, convert_from="milinternal", convert_to="mlprogram", specification_version=8,
@@ -41,18 +41,30 @@ import resource, sys
 import ane_rms
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def measure(program):
+    (main,) = program.functions.values()
+    results = [op.outputs[0].name for op in main.operations if op.op_type == "linear"]
+    return {name: ane_rms.Magnitude(1e6, typical=1e3) for name in results}
+rescale = {"none": None, "factor": 2.0**-4, "measured": measure}[sys.argv[3]]
 before = peak()
-ane_rms.rewrite(sys.argv[1], sys.argv[2], lowering="layer_norm_affine", skip_model_load=True)
-print(peak() - before, len(ane_rms.report(sys.argv[2]).fused))
+ane_rms.rewrite(sys.argv[1], sys.argv[2], lowering="layer_norm_affine", rescale=rescale, skip_model_load=True)
+report = ane_rms.report(sys.argv[2])
+print(peak() - before, len(report.fused), sum(len(one.weights) for one in report.rescaled))
 """
 
 
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plain") / "plain.mlpackage"
+    run("-c", MAKE, path)
+    return path
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="the peak is read by the resource module")
-def test_memory_does_not_grow_with_the_weights(tmp_path: Path) -> None:
-    package, rewritten = tmp_path / "plain.mlpackage", tmp_path / "rewritten.mlpackage"
-    run("-c", MAKE, package)
+@pytest.mark.parametrize(("rescale", "scaled"), [("none", 0), ("factor", LAYERS), ("measured", LAYERS)])
+def test_memory_does_not_grow_with_the_weights(rescale: str, scaled: int, package: Path, tmp_path: Path) -> None:
     size = (package / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").stat().st_size
-    used, fused = map(int, run("-c", REWRITE, package, rewritten).output.split())
+    used, fused, weights = map(int, run("-c", REWRITE, package, tmp_path / "out.mlpackage", rescale).output.split())
     assert size > 2 * LAYERS * WIDTH * WIDTH
-    assert fused == LAYERS
+    assert (fused, weights) == (LAYERS, scaled)
     assert used < 0.3 * size
