@@ -54,7 +54,7 @@ def run(given: RunOptions) -> None:
     memory_bytes = quantities.memory_budget(given.memory)
     plan, folder = _planned(given) if given.resume is None else _resumed(given.context, given.results, given.resume)
     jobs = given.jobs or side_by_side(len(plan.specs), plan.options.size, memory_bytes)
-    with _workers(given.scheduler, jobs, memory_bytes) as workers:
+    with _workers(given.scheduler, jobs, memory_bytes, plan) as workers:
         records = _run(plan, folder, workers, seconds)
     given.show(document(records))
     for line in lines(records):
@@ -143,12 +143,13 @@ def _resumed(context: typer.Context, results: Path, run_id: str) -> tuple[Plan, 
     return plan, folder
 
 
-def _workers(scheduler: str | None, jobs: int, memory_bytes: int) -> AbstractContextManager[Workers]:
+def _workers(scheduler: str | None, jobs: int, memory_bytes: int, plan: Plan) -> AbstractContextManager[Workers]:
     """Return the workers: children of this process, or a fleet."""
     if scheduler is None:
+        from harness.run.jobs import modules
         from harness.workers.pool import Pool
 
-        return Pool(jobs, memory_bytes)
+        return Pool(jobs, memory_bytes, modules=modules(plan.jobs([])) if jobs > 1 else ())
     from harness.workers.cluster import Cluster
 
     return Cluster(scheduler)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from harness.zoo.catalog import Size
 
 HANDLER = "harness.run.jobs:handle"
+MODULES = ("harness.run.maker", "harness.measure.model_precision", "transformers.modeling_layers", "torch._dynamo")
+"""What a job imports whose packages are not all in the cache; the models' own code imports the last two."""
 
 _record = msgspec.json.Decoder(Record)
 
@@ -38,7 +40,8 @@ measured with 1.24e9 parameters."""
 
 
 MODELS_A_WORKER = 4
-"""A further process imports torch, transformers and coremltools once more, the time of three or four small models."""
+"""A further process that is started afresh imports torch, transformers and coremltools once more, the time of three or
+four small models."""
 
 
 def side_by_side(models: int, size: Size, memory_bytes: int) -> int:
@@ -53,6 +56,24 @@ def side_by_side(models: int, size: Size, memory_bytes: int) -> int:
     if size == "full":
         return 1
     return max(1, min(os.cpu_count() or 1, models // MODELS_A_WORKER, memory_bytes // BASE_BYTES))
+
+
+def modules(jobs: Sequence[Job]) -> tuple[str, ...]:
+    """Return the modules that each child of a run will import: none if the cache has the run's first package.
+
+    A run of code that has run before takes its packages from the cache, and starts without the converter.
+    """
+    from harness.run.cache import Cache, default_folder
+    from harness.run.cases import key
+
+    first = next((job for job in jobs if job.options.cache and job.options.checkpoint is None and job.cases), None)
+    if first is None:
+        return MODULES
+    entry = Cache(default_folder()).get(key(first.spec, first.options, first.cases[0]))
+    if entry is None:
+        return MODULES
+    entry.close()
+    return ()
 
 
 def handle(body: bytes, announce: Callable[[str], None]) -> Iterator[bytes]:

@@ -11,21 +11,21 @@ import fcntl
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from harness.workers import memory
+from harness.workers.nursery import fresh, surroundings
 from harness.workers.protocol import End, Item, Message, Request, Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from harness.workers.nursery import Process, Start
 
 LOG_TAIL_BYTES = 4_000
 """Size of the end of a failed request's output that is kept."""
@@ -35,9 +35,6 @@ LINE_LIMIT_BYTES = 256 << 20
 """A child whose message is longer than this counts as broken."""
 TICK_SECONDS = 0.1
 """Interval between checks of memory and time."""
-
-ROOT = Path(__file__).parents[2]
-"""The folder of the package ``harness``, for a child started in another folder."""
 
 _decoder = msgspec.json.Decoder(Step | Item | End)
 
@@ -58,14 +55,19 @@ class Child:
     ----------
     environment: environment variables of the child, added to this process's own.
     recycle_bytes: a child larger than this after a request is replaced before the next one.
+    start: how its process is started.
     """
 
-    def __init__(self, environment: Mapping[str, str] | None = None, recycle_bytes: int = 4 << 30) -> None:
-        self._environment = {**os.environ, **(environment or {})}
-        paths = (str(ROOT), self._environment.get("PYTHONPATH", ""))
-        self._environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        recycle_bytes: int = 4 << 30,
+        start: Start = fresh,
+    ) -> None:
+        self._start = start
+        self._environment = surroundings(environment or {})
         self._recycle_bytes = recycle_bytes
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._log = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the child
         # The child writes through the same open file: without this, the parent's reads would move its position.
         fcntl.fcntl(self._log, fcntl.F_SETFL, fcntl.fcntl(self._log, fcntl.F_GETFL) | os.O_APPEND)
@@ -151,15 +153,7 @@ class Child:
         self._messages, message_end = os.pipe()
         os.set_blocking(self._messages, False)
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.workers.serve", str(request_end), str(message_end)],
-                pass_fds=(request_end, message_end),
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                env=self._environment,
-                start_new_session=True,  # so that the whole group can be ended, and Ctrl-C reaches the parent alone
-            )
+            self._process = self._start(self._environment, request_end, message_end, self._log)
         finally:
             os.close(request_end)
             os.close(message_end)
@@ -167,8 +161,10 @@ class Child:
     def _stop(self) -> None:
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.poll()  # a forked one may have its number only now
+        if self._process.pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         os.close(self._requests)
         os.close(self._messages)

@@ -9,16 +9,18 @@ If it then exceeds the budget, it is out of memory. A task with a limit of its o
 from __future__ import annotations
 
 import selectors
+import sys
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.workers.child import TICK_SECONDS, Child, Limits
 from harness.workers.memory import text
+from harness.workers.nursery import Nursery, fresh, surroundings
 from harness.workers.protocol import End, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from typing_extensions import Self
 
@@ -59,12 +61,19 @@ class Pool:
     workers: largest number of tasks at once, at least 1.
     memory_bytes: the budget for all of them together; None for none.
     environment: variables of the children, added to this process's own.
+    modules: what the children import in any case; several of them have it imported once, where the system can fork.
     """
 
     def __init__(
-        self, workers: int = 1, memory_bytes: int | None = None, environment: Mapping[str, str] | None = None
+        self,
+        workers: int = 1,
+        memory_bytes: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        modules: Sequence[str] = (),
     ) -> None:
-        self._free = [Child(environment) for _ in range(workers)]
+        forks = modules and workers > 1 and sys.platform == "linux"
+        self._nursery = Nursery(modules, surroundings(environment or {})) if forks else None
+        self._free = [Child(environment, start=self._nursery or fresh) for _ in range(workers)]
         self._all = tuple(self._free)
         self._budget = memory_bytes
         self._waiting: deque[Task] = deque()
@@ -76,6 +85,8 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         for child in self._all:
             child.close()
+        if self._nursery is not None:
+            self._nursery.close()
 
     def submit(self, task: Task, *, first: bool = False) -> None:
         """Add a task at the end of the queue, or at its front with ``first``; :meth:`run` may already be running."""

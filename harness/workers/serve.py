@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -31,8 +31,12 @@ def main() -> None:
     from harness.system import log_noise
 
     log_noise.hush()
-    requests = os.fdopen(int(sys.argv[1]), "rb")
-    messages = os.fdopen(int(sys.argv[2]), "wb")
+    answer(int(sys.argv[1]), int(sys.argv[2]))
+
+
+def answer(requests_end: int, messages_end: int) -> NoReturn:
+    """Answer the requests that arrive at one file descriptor, at another."""
+    requests, messages = os.fdopen(requests_end, "rb"), os.fdopen(messages_end, "wb")
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -22,6 +23,15 @@ def echo(body, announce):
 
 def pid(body, announce):
     yield msgspec.json.encode(os.getpid())
+
+
+def where(body, announce):
+    yield msgspec.json.encode((os.environ.get("MODEL"), os.getcwd()))  # noqa: PTH109 - as the process has it
+
+
+def heavy(body, announce):
+    """Import what takes long, as a model does."""
+    yield msgspec.json.encode(importlib.import_module("heavy_module").__name__)
 
 
 def segfault(body, announce):

@@ -14,14 +14,26 @@ import pytest
 
 from harness.workers import Child, End, Item, Limits, Step
 from harness.workers import child as module
+from harness.workers.nursery import Nursery, fresh, surroundings
 
 HERE = Path(__file__).parent
 ENVIRONMENT = {"PYTHONPATH": str(HERE)}
 
 
+NEEDS_FORK = pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux alone")
+
+
 @pytest.fixture(scope="module")
-def child():
-    child = Child(ENVIRONMENT)
+def nursery():
+    nursery = Nursery(["handlers"], surroundings(ENVIRONMENT))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="module", params=["fresh", pytest.param("forked", marks=NEEDS_FORK)])
+def child(request):
+    start = fresh if request.param == "fresh" else request.getfixturevalue("nursery")
+    child = Child(ENVIRONMENT, start=start)
     yield child
     child.close()
 
@@ -137,3 +149,56 @@ def test_a_child_whose_parent_was_killed_ends():
         grandchild = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
     grandchild.wait(timeout=20)
+
+
+@NEEDS_FORK
+def test_a_forked_child_has_the_surroundings_it_would_have_afresh(nursery, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = []
+    for start in (fresh, nursery):
+        child = Child({**ENVIRONMENT, "MODEL": "llama"}, start=start)
+        told.append(ask(child, "where")[0])
+        child.close()
+    assert told[0] == told[1] == [["llama", str(tmp_path)]]
+
+
+@NEEDS_FORK
+def test_children_of_a_dead_nursery_work_on_and_the_next_are_started_afresh():
+    nursery = Nursery(["handlers"], surroundings(ENVIRONMENT))
+    first, second = (Child(ENVIRONMENT, start=nursery) for _ in range(2))
+    before = ask(first, "pid")[0]
+    nursery._process.kill()
+    nursery._process.wait()
+    assert ask(first, "pid")[0] == before
+    assert ask(second, "echo", [3])[0] == [3]
+    assert ask(first, "segfault")[1].status == "killed"  # its own status is lost with the nursery
+    assert ask(first, "echo", [3])[0] == [3]
+    for one in (first, second, nursery):
+        one.close()
+
+
+@NEEDS_FORK
+def test_a_nursery_whose_import_hangs_keeps_no_request_past_its_limit(tmp_path):
+    (tmp_path / "slow_module.py").write_text("import time; time.sleep(3600)")
+    nursery = Nursery(["slow_module"], surroundings({"PYTHONPATH": os.pathsep.join([str(tmp_path), str(HERE)])}))
+    child = Child(ENVIRONMENT, start=nursery)
+    assert ask(child, "echo", [3], seconds=1.0)[1].status == "timed out"
+    assert ask(child, "echo", [3])[0] == [3]
+    child.close()
+
+
+@NEEDS_FORK
+def test_forked_children_end_with_their_parent():
+    code = (
+        "from harness.workers import Child; from harness.workers.nursery import Nursery, surroundings; import time; "
+        "nursery = Nursery(['handlers'], surroundings({})); child = Child(start=nursery); "
+        "child.start('handlers:hang', b'null'); \n"
+        "while not child._process.pid: child._process.poll(); time.sleep(0.01)\n"
+        "print(child._process.pid, nursery._process.pid, flush=True); time.sleep(3600)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{HERE.parents[2]}{os.pathsep}{HERE}"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as parent:
+        below = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    for process in below:
+        process.wait(timeout=20)

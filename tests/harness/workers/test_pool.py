@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,8 +86,20 @@ def test_what_passes_the_budget_alone_is_out_of_memory_and_the_others_are_done()
     assert {key: end.status for key, end in ends.items()} == {"large": "out of memory", "a": "ok", "b": "ok", "c": "ok"}
 
 
-def test_a_dead_child_takes_no_other_task_with_it():
-    with Pool(2, environment=ENVIRONMENT) as pool:
+@pytest.mark.parametrize("modules", [(), ("handlers",)], ids=["fresh", "forked"])
+def test_a_dead_child_takes_no_other_task_with_it(modules):
+    with Pool(2, environment=ENVIRONMENT, modules=modules) as pool:
         tasks = [Task("dead", "handlers:segfault", b"null"), task("a", seconds=1), task("b")]
         _, ends, _ = run(pool, tasks)
     assert {key: end.status for key, end in ends.items()} == {"dead": "killed", "a": "ok", "b": "ok"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are forked on Linux alone")
+def test_children_that_work_side_by_side_import_their_modules_once(tmp_path):
+    module = f"import os; open({str(tmp_path / 'imports')!r}, 'a').write('once ')"
+    (tmp_path / "heavy_module.py").write_text(module)
+    environment = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parent}"}
+    with Pool(3, environment=environment, modules=("heavy_module",)) as pool:
+        found, _, _ = run(pool, [Task(key, "handlers:heavy", b"null") for key in "abc"])
+    assert len(found) == 3
+    assert (tmp_path / "imports").read_text() == "once "
