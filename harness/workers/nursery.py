@@ -93,25 +93,18 @@ class Nursery:
     """
 
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            command = [sys.executable, "-m", "harness.workers.forking", str(theirs.fileno()), *modules]
-            self._process = subprocess.Popen(
-                command,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
+        self._modules, self._environment = tuple(modules), dict(environment)
+        self._control, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
         self._unborn: list[_Forked] = []
         self._forked: dict[int, _Forked] = {}
         self.over = False
         """Whether the process has ended."""
 
     def __call__(self, environment: Mapping[str, str], requests: int, messages: int, log: Any) -> Process:
-        """Have a child forked, or start one afresh if the nursery has died."""
+        """Have a child forked, or start one afresh if the nursery has died; the first call starts the nursery."""
+        if self._process is None:
+            self._begin()
         order = msgspec.json.encode(Order(dict(environment), os.getcwd()))  # noqa: PTH109 - what a new process inherits
         try:
             socket.send_fds(self._control, [order], [requests, messages, log.fileno()])
@@ -120,6 +113,18 @@ class Nursery:
             return fresh(environment, requests, messages, log)
         self._unborn.append(forked := _Forked(self))
         return forked
+
+    def _begin(self) -> None:
+        with self._theirs as theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "harness.workers.forking", str(theirs.fileno()), *self._modules],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=self._environment,
+                start_new_session=True,
+            )
 
     def hear(self, *, wait: bool = False) -> None:
         """Take over which children were forked and which have ended; ``wait`` for at least one message."""
@@ -142,9 +147,11 @@ class Nursery:
 
     def close(self) -> None:
         """End the process; the children end when their own parent closes their requests."""
-        self._process.kill()
-        self._process.wait()
-        self._control.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        for end in (self._control, self._theirs):
+            end.close()
         self.over = True
 
 
