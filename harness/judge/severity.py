@@ -53,8 +53,13 @@ def size(verdict: Verdict) -> float:
 
 
 def in_order(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Return verdicts by kind, then by severity, then by size; equals keep their order."""
-    return sorted(verdicts, key=lambda one: (KINDS.index(one.kind), severity(one), -size(one)))
+    """Return verdicts by kind, then by severity, then by size; equals, and what is unchanged, keep their order."""
+    return sorted(verdicts, key=_place)
+
+
+def _place(verdict: Verdict) -> tuple[int, int, float]:
+    kind = KINDS.index(verdict.kind)
+    return (kind, 0, 0.0) if verdict.kind == "unchanged" else (kind, severity(verdict), -size(verdict))
 
 
 def tally(verdicts: Iterable[Verdict], kind: str) -> tuple[int, int]:
