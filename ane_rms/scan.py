@@ -156,12 +156,14 @@ def scan(program: mil.Program, *, any_axes: bool = False) -> Scan:
 
 
 def _looked(
-    refused: dict[int, Refusal], recognise: Callable[[mil.Op], LoweredNorm | None], op: mil.Op
+    refused: dict[int, Refusal], recognise: Callable[[mil.Op], LoweredNorm | Refusal | None], op: mil.Op
 ) -> LoweredNorm | None:
-    """Return what is recognised at an op, and record a failure as its refusal."""
+    """Return what is recognised at an op; record a refusal, or a failure as one, by the id of the root."""
     result = attempt(partial(recognise, op))
     if isinstance(result, Failure):
-        refused[id(op)] = Refusal(_failed(result), op, "lowered", root=op)
+        result = Refusal(_failed(result), op, "lowered", root=op)
+    if isinstance(result, Refusal):
+        refused[id(result.root)] = result
         return None
     return result
 

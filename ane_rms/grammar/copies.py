@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.layout import REGROUPING, SIGN, Layout, half_taken, moved, whole
+from ane_rms.grammar.layout import REGROUPING, SIGN, SIGNS, Layout, half_taken, moved, whole
 from ane_rms.grammar.spread import narrowed
 from ane_rms.grammar.values import same
 
@@ -28,8 +28,6 @@ Into = Callable[[Layout], Layout | None]
 
 Copy = tuple[mil.Var, Into]
 """The value that is repeated, and how."""
-
-SIGNS = (SIGN, 1, 2)
 
 
 def before(var: mil.Var) -> tuple[mil.Var, list[mil.Op]]:

@@ -1,7 +1,7 @@
 """Recognise a row joined with its own negative, ``[x, -x]`` or ``[-x, x]``, as the input of a layer norm.
 
 Either the two are joined, or a row that is repeated (by ``tile``, a join with itself, or broadcasting) is multiplied by
-constants of 1 and -1.
+constants of 1 and -1, or a matrix makes both (:mod:`ane_rms.grammar.matrices`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ane_rms import mil
-from ane_rms.grammar.copies import before, copies, half_as_it_is, interleaves, joined, laid_out
+from ane_rms.grammar.copies import before, copies, half_as_it_is, interleaves, joined, laid_out, through
 from ane_rms.grammar.layout import REGROUPING, whole
+from ane_rms.grammar.matrices import MATRICES, doubling_product
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ane_rms.grammar.halves import Laid
+    from ane_rms.grammar.layout import Layout
 
 UNIFORM = 2.0**-10
 """A gamma nearer to 1 than this counts as none; the constants of a lowering are rounded to float16."""
@@ -45,15 +47,17 @@ class Doubled:
     scale: mil.Var | None = None
     """The divisor of the row and the pads, if there are pads."""
     negative: int | None = None
-    """The half that is no value of the program, because constants give its sign."""
+    """The half that is the negative of the value in ``laid``, because constants give its sign."""
 
 
 def doubled(var: mil.Var) -> Doubled | None:
     """Return the row that ``var`` joins with its negative, looking through ops that only regroup elements."""
     var, path = before(var)
-    join = mil.producer(mil.base(var), "concat", "stack", "mul", "real_div")
+    join = mil.producer(mil.base(var), "concat", "stack", "mul", "real_div", *MATRICES)
     if join is None:
         return None
+    if join.op_type in MATRICES:
+        return _by_matrix(join, path)
     if join.op_type in ("mul", "real_div"):
         return _signed(join, path)
     if len(join.values) not in (2, 3):
@@ -87,6 +91,24 @@ def _signed(op: mil.Op, path: Sequence[mil.Op]) -> Doubled | None:
         laid = laid_out(source, into, path)
         return None if kept is None or not laid else Doubled((laid, laid), negative=1 - kept)
     return None
+
+
+def _by_matrix(op: mil.Op, path: Sequence[mil.Op]) -> Doubled | None:
+    """Return the row that a product with a constant matrix doubles."""
+    made = doubling_product(op)
+    if made is None or made.sign is None:
+        return None
+    laid = laid_out(made.value, made.into, path)
+    return Doubled((laid, laid), negative=1 if made.sign == 1 else 0) if laid else None
+
+
+def product_and_negative(var: mil.Var) -> tuple[mil.Op, Layout] | None:
+    """Return the op that makes a product and its negative with one matrix, and the layout of ``var`` in the product."""
+    var, path = before(var)
+    op = mil.producer(mil.base(var), *MATRICES)
+    made = None if op is None else doubling_product(op)
+    layout = None if made is None else through(made.layout, path)
+    return None if made is None or layout is None else (made.op, layout)
 
 
 def _sign(one: mil.Var, other: mil.Var, depth: int = 0) -> int:

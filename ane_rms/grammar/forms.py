@@ -24,6 +24,8 @@ SMALLEST_FP16 = 2.0**-24
 
 NO_FIXED_SIZE = "the normalised axis has no fixed size: convert with one, other axes may stay flexible"
 
+NO_HALF = "a LayerNorm of a value joined with its negative, of which no half is taken whole, in that value's axes"
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -32,7 +34,7 @@ class Refusal:
     reason: str
     op: mil.Op
     production: str
-    """The production that failed: ``quadratic``, ``root``, ``product`` or ``rms_norm``."""
+    """The production that failed: ``quadratic``, ``root``, ``product``, ``rms_norm`` or ``lowered``."""
     root: mil.Op | None = None
     """The op that takes the root, if the match reached one."""
     is_layer_norm: bool = False

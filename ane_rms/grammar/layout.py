@@ -25,6 +25,8 @@ Part = tuple[int, int, Any]
 Layout = tuple[tuple[Part, ...], ...]
 
 SIGN = -1
+SIGNS = (SIGN, 1, 2)
+"""The axis of a value and its negative."""
 REGROUPING = ("reshape", "expand_dims", "squeeze", "identity")
 MOVES = (*REGROUPING, "transpose", "cast")
 

@@ -22,8 +22,8 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.deviation import normalised
-from ane_rms.grammar.doubled import doubled
-from ane_rms.grammar.forms import LoweredNorm, Root
+from ane_rms.grammar.doubled import doubled, product_and_negative
+from ane_rms.grammar.forms import NO_HALF, LoweredNorm, Refusal, Root
 from ane_rms.grammar.gains import along, is_uniform, multiplied, varies_beside
 from ane_rms.grammar.halves import kept_halves
 from ane_rms.grammar.layout import SIGN, half_of, source_axes
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from ane_rms.grammar.doubled import Doubled
     from ane_rms.grammar.halves import Half
+    from ane_rms.grammar.layout import Layout
 
 MOST_OPS = 32
 """Largest number of ops between a row and the scale that a lowering divides it by; lowerings here have 12."""
@@ -58,7 +59,7 @@ class LayerNormed:
     root: mil.Op | None = None
 
 
-Recognise = Callable[[mil.Op], LoweredNorm | None]
+Recognise = Callable[[mil.Op], LoweredNorm | Refusal | None]
 
 
 def lowered_norms(ops: Sequence[mil.Op], look: Callable[[Recognise, mil.Op], LoweredNorm | None]) -> list[LoweredNorm]:
@@ -86,17 +87,42 @@ def lowered_norms(ops: Sequence[mil.Op], look: Callable[[Recognise, mil.Op], Low
     return [found[id(op)] for op in ops if id(op) in found]
 
 
-def _in_layer_norm(op: mil.Op) -> LoweredNorm | None:
+def _in_layer_norm(op: mil.Op) -> LoweredNorm | Refusal | None:
     normal = _primitives(op) if op.op_type in ("mul", "real_div") else _layer_norm(op)
-    row = None if normal is None else doubled(normal.source)
-    if normal is None or row is None:
+    if normal is None:
         return None
+    row = doubled(normal.source)
+    if row is None:
+        return _of_product(normal)
     if row.pads is not None and (normal.epsilon or row.scale is None or len(normal.axes) != 1):
         return None
-    normal = _scaled_row(normal) if row.pads is None else normal
-    halves = (_kept(normal, row, half) for half in kept_halves(normal.value, row.laid[0]))
+    scaled = _scaled_row(normal) if row.pads is None else normal
+    halves = (_kept(scaled, row, half) for half in kept_halves(scaled.value, row.laid[0]))
     norms = [norm for norm in halves if norm is not None]
-    return replace(norms[0], also=tuple(norms[1:])) if norms else None
+    if norms:
+        return replace(norms[0], also=tuple(norms[1:]))
+    return _refused(normal, NO_HALF, normal.source.op) if _is_over_sign(row.laid[0][0][1], normal) else None
+
+
+def _of_product(normal: LayerNormed) -> Refusal | None:
+    """Refuse a layer norm of a product and its negative, which is a norm of the product."""
+    found = product_and_negative(normal.source)
+    if found is None or not _is_over_sign(found[1], normal):
+        return None
+    reason = (
+        f"a LayerNorm of a product and its negative, which one matrix of `{found[0].op_type}` makes; the product is no "
+        "value by itself: make it so, and join it with its negative by a `concat`"
+    )
+    return _refused(normal, reason, found[0])
+
+
+def _is_over_sign(layout: Layout, normal: LayerNormed) -> bool:
+    """Return whether a layer norm is over the axis that tells a value from its negative."""
+    return any(part[0] == SIGN for axis in normal.axes for part in layout[axis])
+
+
+def _refused(normal: LayerNormed, reason: str, op: mil.Op) -> Refusal:
+    return Refusal(reason, op, "lowered", root=normal.root if normal.root is not None else normal.value.op)
 
 
 def _layer_norm(op: mil.Op) -> LayerNormed | None:

@@ -17,7 +17,7 @@ import numpy as np
 from ane_rms import mil
 from ane_rms.grammar.deviation import DEVIATION_LIMIT, RMS_FLOOR, largest_taken_out, normalised
 from ane_rms.grammar.doubled import doubled
-from ane_rms.grammar.forms import NO_FIXED_SIZE, Quadratic, Refusal, RmsNorm, Root
+from ane_rms.grammar.forms import NO_FIXED_SIZE, NO_HALF, Quadratic, Refusal, RmsNorm, Root
 from ane_rms.grammar.operand import Operand, operand
 from ane_rms.grammar.product import SCALE_TOLERANCE, Node, Product, Scaling, product, scaling
 from ane_rms.grammar.root import root
@@ -155,7 +155,7 @@ def _refuse_centred(op: mil.Op, q: Quadratic) -> Refusal | None:
     if centre is None or centre[1] != q.axes:
         return None
     if doubled(centre[0]) is not None:
-        return refuse(op, "a LayerNorm of a value joined with its negative, and no half of it is kept as an RMSNorm")
+        return refuse(op, NO_HALF)
     return Refusal("a LayerNorm: the mean is subtracted before", op, "rms_norm", is_layer_norm=True)
 
 

@@ -1,4 +1,4 @@
-"""Roots over sums of squares, counted without the grammar: by walking back from every root, op by op."""
+"""Norms counted without the grammar: roots over sums of squares by walking back from each, doubled rows by values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ane_rms import mil
+from harness.interpreter import ReferenceModel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,29 @@ def uncovered_roots(program: Any, found: Scan) -> list[str]:
         for op in roots_over_squares(program)
         if id(op) not in taken and op.outputs[0].name not in missed
     ]
+
+
+def doubled_rows(model: Any, inputs: dict[str, Any]) -> list[str]:
+    """Return the names of ops that take the mean of rows which hold the negative of each element, for these inputs."""
+    reference, found = ReferenceModel(model, precision="fp32"), list[str]()
+
+    def note(op: Any, given: Any, results: Any) -> None:
+        if op.op_type not in ("layer_norm", "instance_norm", "reduce_mean"):
+            return
+        x = given["x"].double().numpy()
+        axes = range(2, x.ndim) if op.op_type == "instance_norm" else np.atleast_1d(given["axes"])
+        kept = [axis for axis in range(x.ndim) if axis not in {int(axis) % x.ndim for axis in axes}]
+        rows = np.sort(
+            x.transpose(*kept, *(axis for axis in range(x.ndim) if axis not in kept)).reshape(
+                int(np.prod([x.shape[axis] for axis in kept])), -1
+            )
+        )
+        if rows.any() and np.allclose(rows, -rows[:, ::-1], rtol=1e-5, atol=1e-6):
+            found.extend(results)
+
+    with reference.listening(note):
+        reference.predict(inputs)
+    return found
 
 
 def squares(op: Any) -> bool:

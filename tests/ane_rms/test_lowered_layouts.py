@@ -64,6 +64,19 @@ def half_ones():
     return signs().repeat_interleave(D)
 
 
+def matrix(first=1.0):
+    return torch.cat([first * torch.eye(D), -first * torch.eye(D)])
+
+
+def by_convolution(x, w):
+    row = functional.conv1d(x.transpose(1, 2), matrix()[..., None])
+    return normal(row.transpose(1, 2))[..., :D] * w
+
+
+def from_the_left(x, w):
+    return normal((matrix() @ x.transpose(1, 2)).transpose(1, 2))[..., :D] * w
+
+
 def by_instances(x, w):
     return functional.instance_norm(doubled(x).reshape(1, 16, 2 * D), eps=EPSILON).reshape(2, 8, 2 * D)[..., :D] * w
 
@@ -100,6 +113,16 @@ EXACT = {
     "unsqueezed halves": lambda x, w: normal(torch.cat([x[..., None, :], -x[..., None, :]], -2), (2, D))[..., 0, :] * w,
     "variance": lambda x, w: by_variance(doubled(x))[..., :D] * w,
     "unbiased variance": lambda x, w: by_variance(doubled(x), unbiased=True)[..., :D] * w,
+    "a matrix": lambda x, w: normal(x @ matrix().T)[..., :D] * w,
+    "a linear, the negative first": lambda x, w: normal(functional.linear(x, matrix(-1.0)))[..., D:] * w,
+    "a linear, the negated half": lambda x, w: normal(functional.linear(x, matrix(-1.0)))[..., :D] * -w,
+    "a matrix, in turn": lambda x, w: (
+        normal(x @ torch.stack([matrix()[:D], matrix()[D:]], -1).flatten(1))[..., ::2] * w
+    ),
+    "an outer product": lambda x, w: normal((x[..., None] @ signs()[None]).flatten(-2))[..., ::2] * w,
+    "an einsum": lambda x, w: normal(torch.einsum("bld,s->blsd", x, signs()).flatten(-2))[..., :D] * w,
+    "a convolution": by_convolution,
+    "a matrix from the left": from_the_left,
     "both halves": lambda x, w: 0.5 * torch.sub(*normal(doubled(x)).chunk(2, -1)) * w,
 }
 
@@ -127,6 +150,7 @@ def test_a_norm_lowered_in_another_layout_keeps_its_values_in_another_lowering(p
 INEXACT = {
     "signs in another order than the copies": lambda x, w: normal(x.repeat(1, 1, 2) * signs().repeat(D))[..., :D] * w,
     "the same sign twice": lambda x, w: normal(x.repeat(1, 1, 2) * half_ones().abs())[..., :D] * w,
+    "a matrix of twice the negative": lambda x, w: normal(x @ (matrix().T * (1.5 - half_ones() / 2)))[..., :D] * w,
     "signs by row": lambda x, w: normal(x.repeat(1, 1, 2) * signs().view(2, 1, 1))[..., :D] * w,
     "signs and a scale": lambda x, w: normal(x.repeat(1, 1, 2) * half_ones() * (1.5 + half_ones()))[..., :D] * w,
     "every second element of a concatenated row": lambda x, w: normal(doubled(x))[..., ::2] * w,

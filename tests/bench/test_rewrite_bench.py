@@ -28,7 +28,8 @@ def program(x):
         mean = mb.reduce_mean(x=mb.mul(x=x, y=x), axes=[-1], keep_dims=True)
         normal = mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mean, y=np.float16(1e-5)), epsilon=1e-12))
         normal = mb.mul(x=normal, y=np.linspace(0.5, 1.5, {WIDTH}, dtype=np.float16))
-        x = mb.add(x=x, y=mb.linear(x=normal, weight=np.full(({WIDTH}, {WIDTH}), 0.01, np.float16), name=f"{{at}}"))
+        weight = np.full(({WIDTH}, {WIDTH}), 0.01 * (at + 1), np.float16)  # equal ones would be one, and not be scaled
+        x = mb.add(x=x, y=mb.linear(x=normal, weight=weight))
     return x
 
 made = mil_convert(program, convert_from="milinternal", convert_to="mlprogram", specification_version=8,
