@@ -91,6 +91,19 @@ def release(array: Array) -> None:
     mapping.madvise(mmap.MADV_DONTNEED, start - before, before + array.nbytes)
 
 
+def shared(change: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``change``, called once for all arrays over the same memory and the same further arguments."""
+    made: dict[tuple[Any, ...], tuple[Array, Any]] = {}
+
+    def changed(array: Array, *arguments: Any) -> Any:
+        key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str, *arguments)
+        if key not in made:
+            made[key] = (array, change(array, *arguments))  # the array is kept, so that no other gets its memory
+        return made[key][1]
+
+    return changed
+
+
 def chunks(array: Array) -> Iterator[Array]:
     """Yield an array's elements in C order, as views of about ``CHUNK_ELEMENTS``; a scalar gives one piece."""
     if array.flags.c_contiguous:

@@ -10,7 +10,7 @@ from coremltools.converters.mil.backend.mil import helper
 from coremltools.converters.mil.mil import types
 from coremltools.libmilstoragepython import _BlobStorageWriter as BlobStorageWriter
 
-from ane_rms.mapped_arrays import release
+from ane_rms.mapped_arrays import release, shared
 from ane_rms.package.weights import MODEL_FOLDER
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Storage:
         self._name = name
         self._writer: Any = None
         self._known: dict[Key, Any] = {}
+        self._shared = shared(self._kept)
 
     def kept(self, array: np.ndarray[Any, Any]) -> Any:
         """Return a serialised constant whose elements are in the file; None if there is no file.
@@ -50,16 +51,17 @@ class Storage:
         ------
         OSError: if the file cannot be extended, for want of space for example.
         """
-        if self._name is None:
-            return None
+        return None if self._name is None else self._shared(array, self._name)
+
+    def _kept(self, array: np.ndarray[Any, Any], name: str) -> Any:
         one = key(array)
         if one not in self._known:
             try:
                 offset = self._append(np.ascontiguousarray(array.reshape(-1)))
             except RuntimeError as error:  # of coremltools' own writer, whose messages name no cause
-                raise OSError(f"{self._name}: cannot be extended by a constant: {error}") from None
+                raise OSError(f"{name}: cannot be extended by a constant: {error}") from None
             kind = helper.types_to_proto_primitive(types.numpy_type_to_builtin_type(array.dtype))
-            self._known[one] = helper.create_file_value_tensor(self._name, offset, array.shape, kind)
+            self._known[one] = helper.create_file_value_tensor(name, offset, array.shape, kind)
             release(array)
         return self._known[one]
 

@@ -42,7 +42,8 @@ class Writer:
         if id(var) in self.named:
             return None
         array = np.asarray(var.val)
-        if array.ndim and array.dtype.kind == "f" and (known := self.known.get(key(array))) is not None:
+        known = self.known.get(key(array)) if self.known and array.ndim and array.dtype.kind == "f" else None
+        if known is not None:
             self.named[id(var)] = known
             return None
         in_file = array.dtype.kind == "f" and array.size >= FEWEST_IN_FILE

@@ -44,9 +44,11 @@ def rescaled(exponent: int, values: Sequence[Var], magnitudes: Mapping[Var, Magn
             epsilon_before=tuple(before for before, _ in pairs),
             epsilon_after=tuple(after for _, after in pairs),
             multiplications=tuple(
-                f"{name} times 2**{step} for {reader}"
-                for name, step, reader in changes.multiplications
-                if name in names or (name if reader == ALL_READERS else reader) in touched
+                dict.fromkeys(
+                    f"{name} times 2**{step} for {reader}"
+                    for name, step, reader in changes.multiplications
+                    if name in names or (name if reader == ALL_READERS else reader) in touched
+                )
             ),
             peak_before=peak,
             peak_after=None if peak is None else peak * 2.0**exponent,

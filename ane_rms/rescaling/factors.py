@@ -13,7 +13,7 @@ import numpy as np
 from coremltools.converters.mil.mil import Builder as mb
 
 from ane_rms import mil
-from ane_rms.mapped_arrays import made, release
+from ane_rms.mapped_arrays import made, release, shared
 from ane_rms.replacing import build_after, remove_unused
 from ane_rms.rescaling.relations import Relation, Slot, slots
 
@@ -68,7 +68,7 @@ def give(exponents: Mapping[Var, int], survey: Survey, scaled: Scaled = scaled_c
     for var in exponents:
         touched.update(dict.fromkeys(op for op in (var.op, *var.child_ops) if op is not None))
     order = survey.order
-    giver = _Giver(exponents, survey, scaled)
+    giver = _Giver(exponents, survey, shared(scaled))  # functions may share a constant
     giver.scale_inputs()
     for op in sorted((op for op in touched if op in order), key=order.__getitem__):
         giver.settle(op)
@@ -214,12 +214,10 @@ class _Giver:
         value = np.asarray(var.val)
         if not value.any():
             return
-        change = self.scaled if note else _stays_positive
         key = (var, exponent)
         if key not in self._constants:
-            self._constants[key] = build_after(
-                var, lambda: mb.const(val=_plain(change(value, exponent)), name=f"{var.name}_scaled")
-            )
+            new = (self.scaled if note else _stays_positive)(value, exponent)
+            self._constants[key] = build_after(var, lambda: mb.const(val=_plain(new), name=f"{var.name}_scaled"))
             if note and (value.size > 1 or op.op_type.endswith("norm")):
                 self.changes.constants.append((var.name, exponent, op.name))
             release(value)

@@ -1,7 +1,8 @@
 """Survey a program once for its rescale: the order of its ops, their relations, and the constants they share.
 
 A tied table of embeddings is read by the gather and by the head. Scaling it for only one of them would make a second
-table; multiplying the few gathered rows is cheaper.
+table; multiplying the few gathered rows is cheaper. Functions that share their weights are scaled alike, so that they
+share the scaled weights as well.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Survey:
                 self.order[op] = len(self.order)
                 value = op.outputs[0].val if op.op_type == "const" else None
                 if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size >= SMALL_ELEMENTS:
-                    self._first.setdefault(_sample(value), []).append(op.outputs[0])
+                    self._first.setdefault(_sample(op.outputs[0]), []).append(op.outputs[0])
 
     def place(self, var: Var) -> int:
         """Return the number of the op that writes ``var``, -1 for an input."""
@@ -57,19 +58,21 @@ class Survey:
         return found
 
     def may_scale(self, op: Op, var: Var) -> bool:
-        """Return whether scaling ``var`` for ``op`` alone makes no second copy of a large constant."""
+        """Return whether scaling ``var`` for ``op`` alone makes no second copy of a large constant in its function."""
         value = np.asarray(var.val)
         if value.size < SMALL_ELEMENTS:
             return True
         if any(reader is not op for reader in var.child_ops) or var.consuming_blocks:
             return False
-        others = (other for other in self._first.get(_sample(value), ()) if other is not var and other.child_ops)
+        others = (other for other in self._first.get(_sample(var), ()) if other is not var and other.child_ops)
         return not any(_same(value, np.asarray(other.val)) for other in others)
 
 
-def _sample(value: npt.NDArray[Any]) -> tuple[Any, ...]:
+def _sample(var: Var) -> tuple[Any, ...]:
+    value = np.asarray(var.val)
     flat = value.reshape(-1) if value.flags.c_contiguous else value.flat
-    return (value.dtype.char, value.shape, flat[:SAMPLED].tobytes(), flat[-SAMPLED:].tobytes())
+    function = id(mil.root_function(var.op))
+    return (function, value.dtype.char, value.shape, flat[:SAMPLED].tobytes(), flat[-SAMPLED:].tobytes())
 
 
 def _same(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import coremltools as ct
 import msgspec
 import numpy as np
@@ -121,3 +123,25 @@ def test_states_and_functions_survive_a_rescale(tmp_path):
         states = [model.make_state() for model in models]
         a, b = (next(iter(model.predict(data, state).values())) for model, state in zip(models, states, strict=True))
         assert rel_l2(b, a) < 5e-3
+
+
+def test_functions_that_share_weights_share_the_scaled_ones(tmp_path):
+    joined = ct.utils.MultiFunctionDescriptor()
+    program = torch_program(Stream(), SHAPE)
+    arguments = {"minimum_deployment_target": ct.target.iOS18, "skip_model_load": True}
+    ct.convert(program, inputs=[ct.TensorType("x", SHAPE)], **arguments).save(str(tmp_path / "one.mlpackage"))
+    for name in ("infer", "prefill", "again"):
+        joined.add_function(str(tmp_path / "one.mlpackage"), "main", name)
+    joined.default_function_name = "infer"
+    ct.utils.save_multifunction(joined, str(tmp_path / "several.mlpackage"))
+    grown = []
+    for name, functions in (("one", 1), ("several", 3)):
+        done = ane_rms.rewrite(tmp_path / f"{name}.mlpackage", rescale=2.0**-6, skip_model_load=True)
+        entries = ane_rms.report(done).rescaled
+        assert [(len(one.weights), len(one.multiplications)) for one in entries] == [(2, 0)] * functions
+        sizes = [
+            open_package(Path(path)).folder.joinpath("weights", "weight.bin").stat().st_size
+            for path in (tmp_path / f"{name}.mlpackage", done.package_path)
+        ]
+        grown.append(sizes[1] - sizes[0])
+    assert grown[0] == grown[1]
