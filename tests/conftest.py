@@ -8,12 +8,14 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import tests.fuzz  # noqa: F401 - before any test: settings are taken where a test is defined
+from tests.bench.speed import Speed
 from tests.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -21,15 +23,25 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("harness.pytest_plugin", "pytester")
 
+SPEED = pytest.StashKey[Speed]()
 LEDGER = pytest.StashKey[Ledger]()
 CACHE = pytest.StashKey[TemporaryDirectory]()
 OWN_CACHE = "ANE_HARNESS_OWN_CACHE"
 """The variable that keeps the user's ``ANE_HARNESS_CACHE``, for the tests of fetched weights; workers inherit it."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--figures",
+        metavar="RESULTS",
+        type=Path,
+        help="keep the shares that the benchmarks measure as a run of this results folder",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[LEDGER] = Ledger()
+    config.stash[LEDGER], config.stash[SPEED] = Ledger(), Speed()
     config.stash[CACHE] = TemporaryDirectory(prefix="ane-harness-cache-")
     os.environ.setdefault(OWN_CACHE, os.environ.get("ANE_HARNESS_CACHE", ""))
     os.environ["ANE_HARNESS_CACHE"] = config.stash[CACHE].name  # tests leave the user's own cache alone
@@ -127,6 +139,12 @@ def ledger(request: pytest.FixtureRequest) -> Iterator[Ledger]:
     return request.config.stash[LEDGER]
 
 
+@pytest.fixture
+def speed(request: pytest.FixtureRequest) -> Speed:
+    """Where a benchmark notes its shares; ``--figures`` writes them when the session ends."""
+    return request.config.stash[SPEED]
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Take over what a worker of pytest-xdist saw."""
@@ -134,7 +152,9 @@ def pytest_testnodedown(node: Any, error: object) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Hand over, in a worker of pytest-xdist, what it saw."""
+    """Write the benchmarks' figures, if that is asked for; hand over, in a worker of pytest-xdist, what it saw."""
+    if figures := session.config.getoption("--figures"):
+        session.config.stash[SPEED].write(figures)
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["ledger"] = session.config.stash[LEDGER].notes()

@@ -21,7 +21,7 @@ def history(
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            help="A count, outcome, a metric, a sampled time, or seconds.STEP. "
+            help="A count, outcome, a metric, a sampled time or share, or seconds.STEP. "
             "Default: predict, outcome, rel_l2, fused, ops_after."
         ),
     ] = None,

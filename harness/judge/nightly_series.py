@@ -47,8 +47,9 @@ def history(
     ----------
     results: the results folder.
     models: keys of models; none for all.
-    measures: a count (``fused``), ``outcome``, a metric (``rel_l2``), a sampled time (``predict``: the median of its
-        samples), or a step's wall time (``seconds.convert``); none for :data:`DEFAULT`.
+    measures: a count (``fused``), ``outcome``, a metric (``rel_l2``), a sampled time or share (``predict``,
+        ``share_time``: the median of its samples), or a step's wall time (``seconds.convert``); none for
+        :data:`DEFAULT`.
     damaged: called with a sentence about each half-written last line, and each file that is left out because it is not
         a record file or cannot be read; without it, a file that cannot be read is an error.
     newest: number of the newest runs that are read; None for all.

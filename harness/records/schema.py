@@ -23,6 +23,10 @@ All but ``ok`` have a reason. An ``ok`` row has one if its output collapses: the
 EXECUTORS = ("reference", "coreml", "coreml-remote")
 """The executors whose records are kept: `harness.records.run_files` refuses all others."""
 
+SHARE = "share_"
+"""Beginning of the names of samples without a unit: figures of a benchmark divided by those of what it is measured
+against, such as ``share_time``. Less is better."""
+
 PREDICTING = "ane-"
 """The beginning of policies that predict a Neural Engine: their rows are the reference executor's alone."""
 
@@ -180,7 +184,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the package came from the cache: ``seconds`` then times its loading."""
     samples: dict[str, tuple[float, ...]] = {}
     """Raw times in seconds, in the order measured: ``predict`` (wall), ``predict_framework`` (as Core ML times it),
-    ``first_predict``, ``cold_compile``, ``warm_load``, ``sustained`` ..."""
+    ``first_predict``, ``cold_compile``, ``warm_load``, ``sustained`` ... Those whose names
+    begin with :data:`SHARE` are no times."""
     pair: str = ""
     """Id of the interleaved measurement the samples belong to: rows that share it were measured alternately."""
     condition: Condition | None = None

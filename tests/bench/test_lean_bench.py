@@ -71,11 +71,12 @@ def measure(kind: str) -> dict:
 
 
 @pytest.mark.timeout(1800)
-def test_a_lean_conversion_of_four_wide_layers(capsys):
+def test_a_lean_conversion_of_four_wide_layers(capsys, speed):
     pairs = [(measure("plain"), measure("lean")) for _ in range(PAIRS)]
-    time = median(lean["seconds"] / plain["seconds"] for plain, lean in pairs)
-    growth = median(lean["growth_bytes"] / plain["growth_bytes"] for plain, lean in pairs)
-    peak = median(lean["peak_bytes"] / plain["peak_bytes"] for plain, lean in pairs)
+    figures = {"time": "seconds", "growth": "growth_bytes", "peak": "peak_bytes"}
+    shares = {name: [lean[key] / plain[key] for plain, lean in pairs] for name, key in figures.items()}
+    speed.note("lean_wide", **shares)
+    time, growth, peak = map(median, shares.values())
     with capsys.disabled():
         for plain, lean in pairs:
             print(  # noqa: T201 - the figures are the result
@@ -124,9 +125,11 @@ print(json.dumps(pairs))
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("layers", "times"), [(2, 5), (16, 3)])
-def test_a_lean_conversion_of_narrow_layers(layers, times, capsys):
+def test_a_lean_conversion_of_narrow_layers(layers, times, capsys, speed):
     pairs = json.loads(own_process.run("-c", SMALL, str(layers), str(times)).output.splitlines()[-1])
-    share = median(lean / plain for plain, lean in pairs)
+    shares = [lean / plain for plain, lean in pairs]
+    speed.note(f"lean_narrow_{layers}_layers", time=shares)
+    share = median(shares)
     with capsys.disabled():
         print(f"\n{layers} layers of width 128: lean takes {share:.2f} of the time")  # noqa: T201
     assert share <= SMALL_TIME

@@ -19,7 +19,7 @@ from harness.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-COMMAND = re.compile(r"^\s*ane-harness ([^|\n]*)", re.MULTILINE)
+COMMAND = re.compile(r"^\s*(?:\S*/)?ane-harness ([^|>\n\\]*)", re.MULTILINE)
 every = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 
 
