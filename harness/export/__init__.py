@@ -18,7 +18,7 @@ from harness.errors import ExportError, NotFiniteError, UnsuitedShapeError, chec
 from harness.export import frontends, pretrained
 from harness.export.build import build, quiet_transformers, seeded_tokens
 from harness.export.exported_model import ExportedModel
-from harness.export.norms import NormCall, norms_executed
+from harness.export.norms import NormCall, counted_run, norms_executed
 from harness.export.parts import Part, parts
 from harness.export.rotary import tabled
 from harness.export.weight_range import weight_marks, weight_problem
@@ -83,12 +83,14 @@ def export(
     reference = WRAPPERS[spec.wrapper](network, shape.length).eval()
     tokens = seeded_tokens(spec.gamma_seed, config.vocab_size, shape.length)
     positions = tabled(network, shape.length, only_changing=shape.kind == "prefill")
-    with quiet_transformers(), positions, _naming(spec.key, shape, frontend):
+    with quiet_transformers(), positions as replaced, _naming(spec.key, shape, frontend):
         made = [
             _run(part, ExportedModel(spec.key, frontend, None, reference, part.inputs, (), tokens, shape))
             for part in parts(network, reference, shape, tokens, frontend)
         ]
     first, *rest = made
+    if replaced:
+        first = replace(first, logits=None)
     numbers = size if checkpoint is None else config
     expected, written_out = _norms_expected(spec, numbers, first), spec.written_out_norms(numbers)
     first = replace(first, norms_expected=expected, norms_written_out=written_out, decode=rest[0] if rest else None)
@@ -134,13 +136,14 @@ def _of_checkpoint(
 
 def _run(part: Part, exported: ExportedModel) -> ExportedModel:
     """Run a part eagerly to count its norms, then run the frontend on it."""
-    norms = norms_executed(part.module, part.inputs)
+    norms, output = counted_run(part.module, part.inputs)
+    logits = output.float().numpy() if part.module is exported.module else None
     part.reset()
     example = {name: torch.from_numpy(value) for name, value in part.inputs.items()}
     longest = exported.shape.length if exported.shape.kind == "flexible" else None
     program = frontends.run(exported.frontend, part.module, tuple(example.values()), longest)
     part.reset()
-    return replace(exported, program=program, norms=norms, states=part.states, name=part.name)
+    return replace(exported, program=program, norms=norms, states=part.states, name=part.name, logits=logits)
 
 
 @contextlib.contextmanager

@@ -38,6 +38,9 @@ class ExportedModel:
     """Shapes of the states by name; empty for a program without states."""
     name: str = "main"
     """The function's name."""
+    logits: Array | None = None
+    """The result of ``module(tokens)``, if the run that listed the norms was that call; else None, as with rotary
+    tables."""
     norms_expected: int = 0
     """Number of RMSNorms that one call must execute, by the zoo file's formula; without one, the number executed."""
     norms_written_out: int = 0

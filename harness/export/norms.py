@@ -120,7 +120,14 @@ def _epsilon(module: torch.nn.Module, x: torch.Tensor, gain: torch.Tensor) -> fl
 
 
 def norms_executed(module: torch.nn.Module, inputs: Mapping[str, np.ndarray[Any, Any]]) -> tuple[NormCall, ...]:
-    """Run a module once and list every norm it executes, in order.
+    """Run a module once and list every norm it executes, in order; see :func:`counted_run`."""
+    return counted_run(module, inputs)[0]
+
+
+def counted_run(
+    module: torch.nn.Module, inputs: Mapping[str, np.ndarray[Any, Any]]
+) -> tuple[tuple[NormCall, ...], Any]:
+    """Run a module once, and return every norm that it executes, in order, with its output.
 
     Parameters
     ----------
@@ -148,11 +155,11 @@ def norms_executed(module: torch.nn.Module, inputs: Mapping[str, np.ndarray[Any,
     ]
     try:
         with torch.no_grad():
-            module(**{name: torch.from_numpy(value) for name, value in inputs.items()})
+            output = module(**{name: torch.from_numpy(value) for name, value in inputs.items()})
     finally:
         for handle in handles:
             handle.remove()
-    return tuple(_describe(path, norm, shape) for path, norm, shape in calls)
+    return tuple(_describe(path, norm, shape) for path, norm, shape in calls), output
 
 
 def _describe(path: str, norm: torch.nn.Module, shape: tuple[int, ...]) -> NormCall:

@@ -71,8 +71,8 @@ def _changes_with_length(rotary: torch.nn.Module) -> bool:
 
 
 @contextlib.contextmanager
-def tabled(network: torch.nn.Module, length: int, *, only_changing: bool = False) -> Iterator[None]:
-    """Replace the rotary embeddings of a network by tables of ``length`` positions inside a ``with`` block.
+def tabled(network: torch.nn.Module, length: int, *, only_changing: bool = False) -> Iterator[int]:
+    """Replace a network's rotary embeddings by tables inside a ``with`` block, and yield the number of those replaced.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def tabled(network: torch.nn.Module, length: int, *, only_changing: bool = False
                 replaced.append((parent, name, child))
                 setattr(parent, name, RotaryTable(child, length))
     try:
-        yield
+        yield len(replaced)
     finally:
         for parent, name, child in replaced:
             setattr(parent, name, child)

@@ -42,15 +42,7 @@ class Trial:
     @classmethod
     def of(cls, exported: ExportedModel) -> Trial:
         """Run the PyTorch model and return the trial."""
-        import torch
-
-        with torch.inference_mode():
-            expected = tuple(
-                exported.module(torch.from_numpy(filled(tokens, exported.shape.length)))
-                .float()
-                .numpy()[0, : tokens.shape[1]]
-                for tokens in exported.runs
-            )
+        expected = tuple(_logits(exported, tokens)[0, : tokens.shape[1]] for tokens in exported.runs)
         reading = None if exported.text is None else of_module(exported, exported.text)
         return cls(exported.shape, tuple(one.name for one in exported.functions), exported.runs, expected, reading)
 
@@ -86,6 +78,17 @@ class Trial:
             tuple(arrays[f"expected_{number}"] for number in numbers),
             Reading.from_arrays(arrays),
         )
+
+
+def _logits(exported: ExportedModel, tokens: Array) -> Array:
+    """Return the float32 PyTorch model's logits of tokens (1, n), shape (1, N, vocabulary)."""
+    import torch
+
+    if exported.logits is not None and tokens is exported.tokens:
+        return exported.logits
+    with torch.inference_mode():
+        logits: Array = exported.module(torch.from_numpy(filled(tokens, exported.shape.length))).float().numpy()
+    return logits
 
 
 EQUAL = 1e-5
