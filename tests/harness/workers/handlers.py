@@ -180,3 +180,8 @@ def faulty_rows(body, announce):
 
     job = msgspec.json.decode(body, type=run_plan.Job)
     yield from (faulty if job.spec.key in FAULTS else rows)(body, announce)
+
+
+def variable(body, announce):
+    """Yield an environment variable."""
+    yield msgspec.json.encode(os.environ.get(msgspec.json.decode(body)))

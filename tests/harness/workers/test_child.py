@@ -63,6 +63,15 @@ def test_one_process_answers_request_after_request(child):
     assert ask(child, "pid")[0] == ask(child, "pid")[0]
 
 
+def test_a_child_has_variables_that_the_user_has_not_set(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    other = Child(ENVIRONMENT)
+    assert ask(other, "variable", "OMP_WAIT_POLICY")[0] == ["PASSIVE"]
+    assert ask(other, "variable", "THP_MEM_ALLOC_ENABLE")[0] == ["0"]
+    other.close()
+
+
 @pytest.mark.parametrize(
     ("handler", "status", "reason"),
     [
