@@ -104,13 +104,20 @@ def shared(change: Callable[..., Any]) -> Callable[..., Any]:
     return changed
 
 
-def chunks(array: Array) -> Iterator[Array]:
-    """Yield an array's elements in C order, as views of about ``CHUNK_ELEMENTS``; a scalar gives one piece."""
+def chunks(array: Array, elements: int | None = None) -> Iterator[Array]:
+    """Yield an array's elements in C order, as views of about ``elements``; a scalar gives one piece.
+
+    Parameters
+    ----------
+    array: of any shape.
+    elements: default: ``CHUNK_ELEMENTS``.
+    """
+    elements = elements or CHUNK_ELEMENTS
     if array.flags.c_contiguous:
         flat = array.reshape(-1)
-        for start in range(0, flat.size, CHUNK_ELEMENTS):
-            yield flat[start : start + CHUNK_ELEMENTS]
+        for start in range(0, flat.size, elements):
+            yield flat[start : start + elements]
     else:
-        rows = max(1, CHUNK_ELEMENTS // max(1, math.prod(array.shape[1:])))
+        rows = max(1, elements // max(1, math.prod(array.shape[1:])))
         for start in range(0, array.shape[0], rows):
             yield array[start : start + rows]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+    import numpy as np
+
     from ane_rms.coremltools_patches.lean import Spill
     from harness.export import ExportedModel
     from harness.plan.variants import Variant
+
+    Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Converted:
     """The models that a multifunction model was joined from, by function; empty for any other."""
     folder: Any = None
     """The object that keeps the package on disk; None where coremltools keeps it."""
+    kept: Mapping[int, Array] = field(default_factory=dict)
+    """The weights by their offset, if they were kept in memory instead of being written to the package."""
 
     @classmethod
     def of(cls, models: Mapping[str, Any]) -> Converted:
@@ -79,8 +85,8 @@ class Lean:
 
     casts: Spill | None = None
     """Keeps the float16 weights for the conversions that follow; None if each makes its own."""
-    weights: bool = True
-    """Whether the file of weights is written; without it, only the program of the result can be read."""
+    kept: dict[int, Array] | None = None
+    """Takes the weights of a single function, in place of the package's file of weights; None: the file is written."""
 
 
 def iterate_ops(block: Any) -> Iterator[Any]:
@@ -125,7 +131,7 @@ def convert(
     mb.name_count.clear()  # a failed conversion leaves coremltools' numbering of values advanced
     ours = partial(ane_rms.convert, lowering=lowering, axes=axes, for_ane=variant.for_ane)
     through = ct.convert if variant.through == "ct.convert" else ours
-    leaning = nullcontext() if lean is None else leaner(lean.casts, weights=lean.weights)
+    leaning = nullcontext() if lean is None else leaner(lean.casts, kept=lean.kept)
     try:
         with reading_bfloat16(), torch_ops.registered(), leaning:
             # The last function comes first: a calibrated one that decodes sees every token that the others see.
@@ -137,7 +143,8 @@ def convert(
                 )
                 for function in (exported.functions if rescale is None else reversed(exported.functions))
             }
-            return Converted.of({function.name: made[function.name] for function in exported.functions})
+            whole = Converted.of({function.name: made[function.name] for function in exported.functions})
+            return whole if lean is None or not lean.kept else replace(whole, kept=lean.kept)
     except Exception as error:  # coremltools raises errors of every kind; the run continues with the next model
         reason = squeezed(error) or type(error).__name__
         raise ConversionError(f"{exported.spec_key}: coremltools: {reason}") from error
@@ -173,7 +180,17 @@ def difference(a: Converted, b: Converted) -> str:
             if op_a != op_b:
                 return f"{name}: {op_a.type} {op_a.outputs[0].name!r} against {op_b.type} {op_b.outputs[0].name!r}"
         return f"{name}: {len(ops_a)} ops against {len(ops_b)}"
-    return "" if _weights(a) == _weights(b) else "the weights differ"
+    kept = a.kept and b.kept
+    same = _same(a.kept, b.kept) if kept else _weights(a) == _weights(b)
+    return "" if same else "the weights differ"
+
+
+def _same(some: Mapping[int, Array], others: Mapping[int, Array]) -> bool:
+    """Return whether two programs have the same bytes at the same offsets; conversions of one model share memory."""
+    return some.keys() == others.keys() and all(
+        one.__array_interface__ == (other := others[offset]).__array_interface__ or one.tobytes() == other.tobytes()
+        for offset, one in some.items()
+    )
 
 
 def _weights(converted: Converted) -> bytes:

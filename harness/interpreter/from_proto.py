@@ -31,6 +31,8 @@ from harness.interpreter.program import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from harness.interpreter.dtypes import DType
+
 OPSETS = {"CoreML5": 15, "CoreML6": 16, "CoreML7": 17, "CoreML8": 18, "CoreML9": 26}
 SPELLINGS = {"FLOAT16": "fp16", "FLOAT32": "fp32", "FLOAT64": "fp64", "STRING": "string"}
 MODEL_FOLDER = "@model_path/"
@@ -142,7 +144,7 @@ class _Loader:
         shape = tuple(d or 0 for d in declared.shape or ())
         if value.WhichOneof("value") == "blobFileValue":
             blob = value.blobFileValue
-            array = self.file(blob.fileName).read(blob.offset, declared.dtype, shape)
+            array = self.stored(blob, declared.dtype, shape)
         else:
             tensor = value.immediateValue.tensor
             if declared.dtype.kind == "str":
@@ -150,6 +152,11 @@ class _Loader:
                 return Constant(name, strings[0] if not shape else list(strings), declared)
             array = self.immediate(name, tensor, declared, shape)
         return Constant(name, from_numpy(array, declared.dtype), declared)
+
+    def stored(self, blob: Any, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        if self.package.kept:
+            return np.asarray(self.package.kept[blob.offset]).reshape(shape)
+        return self.file(blob.fileName).read(blob.offset, dtype, shape)
 
     def immediate(self, name: str, tensor: Any, declared: ValueType, shape: tuple[int, ...]) -> np.ndarray:
         field = tensor.WhichOneof("value")

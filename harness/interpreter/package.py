@@ -10,14 +10,19 @@ import importlib
 import importlib.util
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
 from harness.errors import PackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
 
 NEWEST_SPECIFICATION = 10
 """Specification version of iOS 26, the newest this executor knows."""
@@ -30,6 +35,8 @@ class Package:
     spec: Any
     model_folder: Path | None
     source: str
+    kept: Mapping[int, np.ndarray] = field(default_factory=dict)
+    """The weights by their offset, if they are in memory; empty if they are in the folder's files."""
 
 
 def exists(path: Path) -> bool:
@@ -63,6 +70,19 @@ def open_package(path: Path) -> Package:
         raise PackageError(f"{path}: the manifest names {specification.name}, which is missing")
     spec = check_specification(_parse(specification, str(path)), str(path))
     return Package(spec, specification.parent, str(path))
+
+
+def package_of(model: Any, kept: Mapping[int, np.ndarray] | None = None) -> Package:
+    """Return the package of an ``MLModel``, with the weights that were kept in memory, if any.
+
+    Raises
+    ------
+    PackageError: if it is not an ML program of a known version.
+    """
+    source = getattr(model, "package_path", None) or "model"
+    weights = getattr(model, "weights_dir", None)
+    folder = Path(weights).parent if weights else None
+    return Package(check_specification(model.get_spec(), source), folder, source, kept or {})
 
 
 def check_specification(spec: Any, source: str) -> Any:

@@ -12,7 +12,7 @@ from harness.errors import ExecutorError, InputError, UnknownNameError
 from harness.interpreter import features
 from harness.interpreter.binding import bind
 from harness.interpreter.core import run_block
-from harness.interpreter.package import Package, check_specification, open_package
+from harness.interpreter.package import Package, open_package, package_of
 from harness.interpreter.precision import for_values, resolve_precision
 from harness.interpreter.program import dtypes_of
 from harness.interpreter.state import State, StateCell
@@ -31,7 +31,7 @@ class ReferenceModel:
     Parameters
     ----------
     model: an ``MLModel``, a coremltools ``Program`` (as ``mb.program`` builds and ``milinternal`` conversions
-        return), the path of an ``.mlpackage``, or an IR ``Program``.
+        return), the path of an ``.mlpackage``, an opened ``Package``, or an IR ``Program``.
     precision: a policy or its name; see ``harness.interpreter.precision.POLICIES``. Under a policy of the Neural
         Engine a program without a float16 value is taken as its conversion to float16.
     function_name: which function of a multifunction model runs; the model's default when left out.
@@ -135,13 +135,12 @@ def load(model: Any) -> Program:
 
     if isinstance(model, program.Program):
         return model
+    if isinstance(model, Package):
+        return from_proto.load_package(model)
     if isinstance(model, (str, Path)):
         return from_proto.load_package(open_package(Path(model)))
     if hasattr(model, "get_spec"):
-        source = getattr(model, "package_path", None) or "model"
-        weights = getattr(model, "weights_dir", None)
-        folder = Path(weights).parent if weights else None
-        return from_proto.load_package(Package(check_specification(model.get_spec(), source), folder, source))
+        return from_proto.load_package(package_of(model))
     if hasattr(model, "functions"):
         from harness.interpreter import from_mil  # imports coremltools, which made the program
 

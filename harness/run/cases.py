@@ -171,7 +171,7 @@ class _Model:
         from harness.measure.model_precision import measure
         from harness.run.maker import Maker
 
-        self._maker = self._maker or Maker(self.spec, self.options, self._announce)
+        self._maker = self._maker or Maker(self.spec, self.options, self._announce, only_executed=self._cache is None)
         made, policy = self._maker.make(case, steps), self.options.policy
         if self._last:
             self._free_network()

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from harness.zoo.catalog import ModelSpec
 
 
+FLOAT32_BYTES = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """One case of a model, converted."""
@@ -52,10 +55,15 @@ class Maker:
     spec: the zoo entry.
     options: the run's.
     announce: called with the title of each step before it begins.
+    only_executed: whether the programs are executed in this process and saved nowhere. A program of one function then
+        takes its weights from memory, and no file of them is written.
     """
 
-    def __init__(self, spec: ModelSpec, options: Options, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, spec: ModelSpec, options: Options, announce: Callable[[str], None], *, only_executed: bool = False
+    ) -> None:
         self.spec, self.options, self._shared = spec, options, Steps(announce)
+        self._only_executed = only_executed
         self._prepared = False
         self._failure: HarnessError | None = None
         self._calibration: Calibration | None = None
@@ -94,9 +102,12 @@ class Maker:
         self.trial = Trial.of(self.exported)
         tensors = [*self.exported.module.parameters(), *self.exported.module.buffers()]
         self._casts = Spill({tensor.data_ptr() for tensor in tensors})
-        only_counted = len(self.exported.functions) == 1 and all(case.variant == "on" for case in options.cases())
+        if options.lean and options.compute_precision == "FLOAT16":
+            weights = (tensor.detach() for tensor in tensors if tensor.is_floating_point())
+            self._casts.begin(weight.numpy() for weight in weights if weight.element_size() == FLOAT32_BYTES)
+        only_counted = all(case.variant == "on" for case in options.cases())
         with self._shared.timed("convert_plain", "convert plain"):
-            self.plain: Converted = self._convert(run_plan.Case("off"), weights=not only_counted)
+            self.plain: Converted = self._convert(run_plan.Case("off"), in_memory=only_counted)
 
     def make(self, case: Case, steps: Steps) -> Made:
         """Convert one case, and count its norms.
@@ -153,13 +164,15 @@ class Maker:
         calibration = self._calibration = self._calibration or Calibration(self.exported.runs)
         return lambda function: calibration.rescaling(function, self.options.aim)
 
-    def _convert(self, case: Case, at_least: str = "", *, weights: bool = True) -> Converted:
+    def _convert(self, case: Case, at_least: str = "", *, in_memory: bool = False) -> Converted:
+        in_memory = in_memory or (self._only_executed and not any(self.options.compressions))
+        single = len(self.exported.functions) == 1  # several are joined by way of their files
         return convert(
             self.exported,
             VARIANTS[case.variant],
             compute_precision=self.options.compute_precision,
             lowering=case.lowering or DEFAULT_STRATEGY,
             at_least=at_least,
-            lean=Lean(self._casts, weights) if self.options.lean else None,
+            lean=Lean(self._casts, {} if in_memory and single else None) if self.options.lean else None,
             rescale=self._rescale(case),
         )

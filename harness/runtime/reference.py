@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from harness.interpreter import ReferenceModel
+from harness.interpreter.package import package_of
 from harness.interpreter.program import walk
 from harness.runtime import Source, Timings, ignore
 
@@ -45,7 +46,8 @@ class ReferenceExecutor:
             self._function: str | None = converted.function or None
             self._policy = policy or converted.policy
         else:
-            self._from, self._function, self._policy = converted.model, function, policy
+            self._from = package_of(converted.model, converted.kept) if converted.kept else converted.model
+            self._function, self._policy = function, policy
         self._model: ReferenceModel | None = None
 
     def load(self, announce: Callable[[str], None] = ignore) -> dict[str, float]:

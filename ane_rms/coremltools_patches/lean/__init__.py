@@ -48,24 +48,28 @@ from ane_rms.mapped_arrays import in_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+
     from ane_rms.coremltools_patches.guard import Replacement
 
 __all__ = ["Spill", "leaner"]
 
 
 @contextmanager
-def leaner(casts: Spill | None = None, *, weights: bool = True) -> Iterator[None]:
+def leaner(casts: Spill | None = None, *, kept: dict[int, np.ndarray] | None = None) -> Iterator[None]:
     """Convert without copies of weights inside a ``with`` block; afterwards coremltools is restored.
 
     Parameters
     ----------
     casts: keeps the casts of a module's weights for the conversions that follow. Default: no cast is kept.
-    weights: whether to write the file of weights. Without it the package is unusable: only its program can be read.
+    kept: takes the weights in place of the file of weights, each under the offset that the package's program gives it.
+        Such a package is of use only together with this dictionary. It stays empty, and the file is written, if
+        coremltools' function that writes a weight is not the one known.
     """
     with frozen_garbage(), closing(Spill()) as own, in_files():
         spill = own if casts is None else casts
         lent = cast.loan()
-        replacements: list[Replacement] = [*patches.all_patches(spill, weights=weights), *memos(), Scopes()]
+        replacements: list[Replacement] = [*patches.all_patches(spill, kept), *memos(), Scopes()]
         if lent is not None:
             replacements.append(lent)
         try:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ane_rms.coremltools_patches.lean.spill import Spill
 
 
-def all_patches(spill: Spill, *, weights: bool = True) -> list[Patch | InEveryThread]:
-    """Return the patches; float16 weights are written to ``spill``, and to the package if ``weights`` is set."""
+def all_patches(spill: Spill, kept: dict[int, np.ndarray] | None = None) -> list[Patch | InEveryThread]:
+    """Return the patches; float16 weights are made in ``spill``. ``kept`` is that of :func:`leaner`."""
     written: set[str] = set()
     return [
         *Validation().patches(),
@@ -48,7 +48,7 @@ def all_patches(spill: Spill, *, weights: bool = True) -> list[Patch | InEveryTh
             helper,
             "_get_offset_by_writing_data",
             "5759e5ade997accd",
-            lambda original: _write_from(spill, original) if weights else lambda *_: 0,
+            lambda original: _write_from(spill, original) if kept is None else _keep_in(kept),
             "a weight is copied two or three times on its way into the file of weights",
         ),
         Patch(
@@ -89,6 +89,15 @@ def _write_from(spill: Spill, original: Any) -> Any:
         if value.dtype == np.float32:
             return blob_writer.write_float_data(value.reshape(-1))
         return original(output_var, blob_writer)
+
+    return get_offset
+
+
+def _keep_in(kept: dict[int, np.ndarray]) -> Any:
+    def get_offset(output_var: Any, _blob_writer: Any) -> Any:
+        offset = len(kept) + 1
+        kept[offset] = output_var.val
+        return offset
 
     return get_offset
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from harness.convert.conversion import convert
+from harness.convert.conversion import Lean, convert, difference
 from harness.convert.norm_counts import count, verdict
 from harness.explain.fusion import of_package
 from harness.export import export
@@ -47,3 +47,17 @@ def test_norms_that_the_passes_lowered_do_not_belong_in_a_plain_program():
     counts = count(fused, exported, variant=VARIANTS["off"], lowering="")
     said = verdict(counts, fused, fused, variant=VARIANTS["off"], lowering="", control=False)
     assert said == "5 norms fused, none should be for CPU_AND_NE"
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_weight_of_another_value_makes_another_program(in_memory):
+    """The variant ``cpu`` must give plain ct.convert's program, whether its weights are in a file or in memory."""
+    exported = export(catalog.load_zoo()["llama"])
+    made = [convert(exported, VARIANTS["cpu"], lean=Lean(kept={} if in_memory else None)) for _ in range(2)]
+    assert [bool(one.kept) for one in made] == [in_memory] * 2
+    assert difference(*made) == ""
+    weight = exported.module.network.model.layers[1].mlp.up_proj.weight
+    with torch.no_grad():
+        weight[3, 4] += 1
+    made.append(convert(exported, VARIANTS["cpu"], lean=Lean(kept={} if in_memory else None)))
+    assert difference(made[0], made[2]) == "the weights differ"

@@ -103,10 +103,11 @@ def test_decoding_and_compression_are_rows_that_hold():
     assert set(small.seconds) >= {"convert", "compress", "execute"}
 
 
-def test_without_a_plain_case_the_plain_model_is_only_counted(monkeypatch):
-    """Its weights are not written, those of the case are, and no weight is cast a second time."""
+def test_weights_are_written_where_a_package_is_kept(monkeypatch, tmp_path):
+    """Neither those of a program that is only counted, nor those of one that is only executed; none is cast twice."""
     from harness.run import maker
 
+    monkeypatch.setenv("ANE_HARNESS_CACHE", str(tmp_path))
     made = []
 
     def convert(exported, variant, **more):
@@ -117,17 +118,17 @@ def test_without_a_plain_case_the_plain_model_is_only_counted(monkeypatch):
 
     original = maker.convert
     monkeypatch.setattr(maker, "convert", convert)
-    both = records_of("llama")
-    assert [name_and_size[:2] for name_and_size in made] == [("off", True), ("on", True), ("cpu", True)]
+    executed = records_of("llama")
+    assert [one[:2] for one in made] == [("off", False), ("on", False), ("cpu", False)]
     made.clear()
-    (alone,) = run_model(ZOO["llama"], Options(variants=("on",)), lambda _: None)
-    assert [name_and_size[:2] for name_and_size in made] == [("off", False), ("on", True)]
+    (alone,) = run_model(ZOO["llama"], Options(variants=("on",), cache=True), lambda _: None)
+    assert [one[:2] for one in made] == [("off", False), ("on", True)]
     assert made[0][2] is made[1][2]
-    assert (alone.ops_before, alone.ops_after, alone.metrics) == (
-        both["on"].ops_before,
-        both["on"].ops_after,
-        both["on"].metrics,
-    )
+    on = executed["on"]
+    assert (alone.ops_before, alone.ops_after, alone.metrics) == (on.ops_before, on.ops_after, on.metrics)
+    made.clear()
+    list(run_model(ZOO["llama"], Options(variants=("off", "cpu"), cache=True), lambda _: None))
+    assert [one[:2] for one in made] == [("off", True), ("cpu", True)]
 
 
 def test_the_network_is_gone_before_the_last_program_executes(monkeypatch):

@@ -117,7 +117,36 @@ def test_a_passing_array_is_forgotten_when_its_conversion_ends():
 def test_the_file_is_closed_with_its_store():
     store = Spill()
     store.float16(ARRAYS["a vector"])
-    file = store._file
+    (file,) = store._files
     del store
     gc.collect()
     assert file.closed
+
+
+def test_arrays_cast_ahead_are_those_that_a_conversion_gets(monkeypatch):
+    written = []
+    write = Spill._write
+    monkeypatch.setattr(Spill, "_write", lambda *given: written.append(given[1]) or write(*given))
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(7, number * 5)).astype(np.float32) for number in range(1, 40)]
+    passing = weights.pop()
+    store = Spill({weight.ctypes.data for weight in weights})
+    store.begin([*weights, passing, weights[0], ARRAYS["a vector"].astype(np.float64)])
+    for weight in reversed(weights):
+        assert store.float16(weight.view()).tobytes() == weight.astype(np.float16).tobytes()
+    assert len(written) == len(weights)
+    store.settle()
+    assert store.float16(passing).tobytes() == passing.astype(np.float16).tobytes()
+    store.close()
+
+
+def test_an_array_that_is_not_asked_for_is_not_cast_after_the_conversion():
+    weights = [np.ones(1 << 20, np.float32) for _ in range(30)]
+    store = Spill({weight.ctypes.data for weight in weights})
+    store.begin(weights)
+    first = store.float16(weights[0])
+    store.settle()
+    assert len(store._maps) < len(weights)
+    assert store.float16(weights[0]) is first
+    assert store.float16(weights[-1])[0] == 1.0
+    store.close()
