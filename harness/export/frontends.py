@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch.jit._trace import TracerWarning
 
+from harness.export.left_out import large_products
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -22,7 +24,8 @@ def trace(module: torch.nn.Module, example: Example, _longest: int | None) -> to
     torch's check of the trace by a second run is off, because ``nn.MultiheadAttention`` takes another path the
     second time. The tests compare every traced model with its eager one instead.
     """
-    traced: torch.jit.ScriptModule = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    with large_products(module):
+        traced: torch.jit.ScriptModule = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
     return traced
 
 
