@@ -56,6 +56,8 @@ class Quadratic:
     roots: tuple[mil.Op, ...] = ()
     dropped: float = 0.0
     """The term that coremltools adds by itself; it is omitted here and counted in the bound of the deviation."""
+    is_turned: bool = False
+    """Whether the mean is taken over x's axes in another order, and transposed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,7 @@ def _refuse_axes(op: mil.Op, q: Quadratic, *, any_axes: bool) -> Refusal | None:
         signed = [mil.signed_axis(axis, rank) for axis in q.axes]
         allowed = "trailing axes or a single one are" if any_axes else "the last axis is"
         mend = "" if any_axes or not (trailing or len(q.axes) == 1) else ": axes='any' fuses this one as well"
-        word = "mean" if q.spelling == "mean" else "sum"
+        word = ("transposed " if q.is_turned else "") + ("mean" if q.spelling == "mean" else "sum")
         return refuse(op, f"the {word} is over axes {signed} of rank {rank}; only {allowed} fused{mend}")
     sizes = [mil.shape(q.x)[axis] for axis in q.axes]
     if 0 in sizes:

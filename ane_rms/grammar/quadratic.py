@@ -28,6 +28,7 @@ from ane_rms.grammar.forms import (
 from ane_rms.grammar.forms import number_operand as operand_of
 from ane_rms.grammar.spread import is_along
 from ane_rms.grammar.squares import REGROUPING, SUMS, SUMS_OF_SQUARES, Squares, regrouped, squared
+from ane_rms.grammar.turned import turned
 from ane_rms.grammar.values import same
 
 ARITHMETIC = ("add", "sub", "mul", "real_div", "maximum", "minimum", "clip")
@@ -79,6 +80,9 @@ def quadratic(var: mil.Var) -> Quadratic | Refusal | None:
         return _row_products(var) or (None if op.op_type == "matmul" else quadratic(op.x))
     if op.op_type == "tile":
         return _repeated(op)
+    if op.op_type == "transpose":
+        inner = quadratic(op.x)
+        return turned(inner, op) if isinstance(inner, Quadratic) else inner
     if op.op_type in ("square", "pow") or (op.op_type == "mul" and same(op.x, op.y)):
         return _squared_root(op)
     return _arithmetic(op) if op.op_type in ARITHMETIC else None

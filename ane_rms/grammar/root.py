@@ -20,6 +20,7 @@ from ane_rms.grammar.quadratic import ARITHMETIC, quadratic, reduction
 from ane_rms.grammar.spread import is_along
 from ane_rms.grammar.squares import REGROUPING, holds_mean_square
 from ane_rms.grammar.taken import Taken, taken, unfollowed
+from ane_rms.grammar.turned import turned
 
 RSQRT_GUARD = 1e-12
 INVERSE_GUARD = 1e-4
@@ -55,9 +56,18 @@ def root(var: mil.Var) -> Root | Refusal | None:
         return root(op.x)
     if op.op_type == "tile":
         return _tiled(op)
+    if op.op_type == "transpose":
+        return _transposed(op)
     if op.op_type in ("inverse", "pow") or (op.op_type == "real_div" and mil.scalar(op.x) is not None):
         return _turned(op)
     return _adjusted(op) if op.op_type in ARITHMETIC else None
+
+
+def _transposed(op: mil.Op) -> Root | Refusal | None:
+    """Look through a ``transpose`` of a root, if x is transposed in the same way."""
+    found = root(op.x)
+    q = turned(found.quadratic, op) if isinstance(found, Root) else None
+    return None if not isinstance(found, Root) or q is None else replace(found, quadratic=q)
 
 
 def _turned(op: mil.Op) -> Root | Refusal | None:

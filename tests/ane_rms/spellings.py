@@ -37,6 +37,10 @@ def _ms(x: Any) -> Any:
     return x.pow(2).mean(-1, keepdim=True)
 
 
+def _t(x: Any) -> Any:
+    return x.transpose(-1, -2)
+
+
 def _outside(x: Any, w: Any) -> Any:
     return w * (x / (x.norm(dtype=torch.float32, dim=-1, keepdim=True) * (x.shape[-1] ** -0.5) + EPS))
 
@@ -69,6 +73,13 @@ SPELLINGS: dict[str, Spelling] = {
         lambda x, _: x / torch.sqrt(torch.mean(x * x, -1, keepdim=True) + EPS),
         "mean_sqrt_div",
         has_gamma=False,
+    ),
+    # the mean over channels, taken where they are another axis
+    "root of the transposed": Spelling(
+        lambda x, w: w * x * _t(torch.rsqrt(_t(x).pow(2).mean(-2, keepdim=True) + EPS)), "mean_rsqrt_mul"
+    ),
+    "mean of the transposed": Spelling(
+        lambda x, w: w * x / torch.sqrt(_t(_t(x).pow(2).mean(-2, keepdim=True)) + EPS), "mean_sqrt_div"
     ),
     # transformers 5.23, forms A to H
     "A: gamma * (...).to": Spelling(_through_half, "mean_rsqrt_mul"),
@@ -183,6 +194,12 @@ def _hand_written_layer_norm(x: Any, w: Any) -> Any:
 
 
 LOOK_ALIKES: dict[str, LookAlike] = {
+    "root transposed with x": LookAlike(
+        lambda x, w: _t(_t(x) * _t(torch.rsqrt(_ms(x) + EPS))) * w, r"the transposed mean is over axes \[-2\]"
+    ),
+    "root transposed without x": LookAlike(
+        lambda x, w: x * _t(torch.rsqrt(_ms(x) + EPS)) * w, "goes into `transpose`", shape=(1, D, D)
+    ),
     "mean over axis 0": LookAlike(
         lambda x, w: x / torch.sqrt(torch.mean(x * x, 0, keepdim=True) + EPS) * w, r"axes \[-3\]"
     ),
