@@ -22,14 +22,15 @@ import numpy as np
 
 from ane_rms import mil
 from ane_rms.grammar.deviation import normalised
-from ane_rms.grammar.doubled import doubled, product_and_negative
-from ane_rms.grammar.forms import NO_HALF, LoweredNorm, Refusal, Root
+from ane_rms.grammar.doubled import doubled
+from ane_rms.grammar.forms import LoweredNorm, Refusal, Root
 from ane_rms.grammar.gains import along, is_uniform, multiplied, varies_beside
 from ane_rms.grammar.halves import kept_halves
 from ane_rms.grammar.layout import SIGN, half_of, source_axes
 from ane_rms.grammar.other_forms import other_form
 from ane_rms.grammar.product import product
 from ane_rms.grammar.root import root
+from ane_rms.grammar.rows import of_product, with_beta, without_half
 from ane_rms.grammar.spread import centred_on, narrowed
 from ane_rms.grammar.values import same
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from ane_rms.grammar.doubled import Doubled
     from ane_rms.grammar.halves import Half
-    from ane_rms.grammar.layout import Layout
 
 MOST_OPS = 32
 """Largest number of ops between a row and the scale that a lowering divides it by; lowerings here have 12."""
@@ -48,7 +48,7 @@ MOST_OPS = 32
 
 @dataclass(frozen=True, slots=True)
 class LayerNormed:
-    """One layer norm without beta: ``value`` is the layer norm of ``source``, in one op or in primitives."""
+    """One layer norm, ``value``, of ``source``, in one op or in primitives."""
 
     value: mil.Var
     source: mil.Var
@@ -57,6 +57,7 @@ class LayerNormed:
     gamma: npt.NDArray[np.float64] | None
     form: str
     root: mil.Op | None = None
+    has_beta: bool = False
 
 
 Recognise = Callable[[mil.Op], LoweredNorm | Refusal | None]
@@ -92,8 +93,8 @@ def _in_layer_norm(op: mil.Op) -> LoweredNorm | Refusal | None:
     if normal is None:
         return None
     row = doubled(normal.source)
-    if row is None:
-        return _of_product(normal)
+    if row is None or normal.has_beta:
+        return of_product(normal) if row is None else with_beta(normal, row)
     if row.pads is not None and (normal.epsilon or row.scale is None or len(normal.axes) != 1):
         return None
     scaled = _scaled_row(normal) if row.pads is None else normal
@@ -101,45 +102,25 @@ def _in_layer_norm(op: mil.Op) -> LoweredNorm | Refusal | None:
     norms = [norm for norm in halves if norm is not None]
     if norms:
         return replace(norms[0], also=tuple(norms[1:]))
-    return _refused(normal, NO_HALF, normal.source.op) if _is_over_sign(row.laid[0][0][1], normal) else None
-
-
-def _of_product(normal: LayerNormed) -> Refusal | None:
-    """Refuse a layer norm of a product and its negative, which is a norm of the product."""
-    found = product_and_negative(normal.source)
-    if found is None or not _is_over_sign(found[1], normal):
-        return None
-    reason = (
-        f"a LayerNorm of a product and its negative, which one matrix of `{found[0].op_type}` makes; the product is no "
-        "value by itself: make it so, and join it with its negative by a `concat`"
-    )
-    return _refused(normal, reason, found[0])
-
-
-def _is_over_sign(layout: Layout, normal: LayerNormed) -> bool:
-    """Return whether a layer norm is over the axis that tells a value from its negative."""
-    return any(part[0] == SIGN for axis in normal.axes for part in layout[axis])
-
-
-def _refused(normal: LayerNormed, reason: str, op: mil.Op) -> Refusal:
-    return Refusal(reason, op, "lowered", root=normal.root if normal.root is not None else normal.value.op)
+    return without_half(normal, row)
 
 
 def _layer_norm(op: mil.Op) -> LayerNormed | None:
-    """Return the layer norm that a ``layer_norm`` or ``instance_norm`` op computes, if it has no beta."""
+    """Return the layer norm that a ``layer_norm`` or ``instance_norm`` op computes, if its gamma is constant."""
     rank = op.x.rank
     gamma, beta = (None if var is None else mil.floats(var) for var in (op.gamma, op.beta))
-    if (op.gamma is not None and gamma is None) or (op.beta is not None and (beta is None or beta.any())):
+    if op.gamma is not None and gamma is None:
         return None
+    shifted = op.beta is not None and (beta is None or bool(beta.any()))
     epsilon = mil.scalar(op.epsilon)
     if op.op_type == "instance_norm":
         if epsilon is None or (gamma is not None and not is_uniform(gamma)):
             return None
-        return LayerNormed(op.outputs[0], op.x, tuple(range(2, rank)), epsilon, None, op.op_type)
+        return LayerNormed(op.outputs[0], op.x, tuple(range(2, rank)), epsilon, None, op.op_type, None, shifted)
     given = range(rank) if op.axes is None else np.atleast_1d(op.axes.val)
     axes = mil.positive_axes([int(axis) for axis in given], rank)
     form = "layer_norm" if gamma is None else "layer_norm_affine"
-    return None if epsilon is None else LayerNormed(op.outputs[0], op.x, axes, epsilon, gamma, form)
+    return None if epsilon is None else LayerNormed(op.outputs[0], op.x, axes, epsilon, gamma, form, None, shifted)
 
 
 def _primitives(op: mil.Op) -> LayerNormed | None:

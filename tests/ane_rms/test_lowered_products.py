@@ -63,6 +63,14 @@ def test_a_norm_of_which_no_half_is_taken_is_a_miss(name):
     assert miss.op_type == "layer_norm"
 
 
+def test_a_beta_is_a_miss():
+    def function(x, w):
+        return functional.layer_norm(doubled(x), (2 * D,), w.repeat(2), w.repeat(2), 1e-6)[..., :D]
+
+    (miss,) = ane_rms.report(package(function)).missed
+    assert "adds a beta" in miss.reason
+
+
 @pytest.mark.parametrize("name", [*PRODUCTS, *NO_HALVES, *EXACT, *INEXACT])
 def test_every_doubled_row_is_told_by_its_values(name):
     model = package((PRODUCTS | NO_HALVES | EXACT | INEXACT)[name])
