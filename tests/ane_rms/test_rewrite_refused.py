@@ -54,31 +54,45 @@ def _pipeline():
     return spec
 
 
-def test_an_interrupted_rewrite_leaves_nothing(package, tmp_path, monkeypatch):
+STAGES = {
+    "building a norm": ("ane_rms.package.norms.splice", {"lowering": "layer_norm_affine"}),
+    "writing a scaled weight": ("ane_rms.package.storage.Storage._append", {"rescale": 0.5}),
+    "loading the program": ("ane_rms.package.patch.load", {"rescale": 0.5}),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupted_rewrite_leaves_nothing(stage, package, tmp_path, monkeypatch):
     def interrupted(*_args, **_kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ane_rms.package.norms.splice", interrupted)
+    place, options = STAGES[stage]
+    monkeypatch.setattr(place, interrupted)
     with pytest.raises(KeyboardInterrupt):
-        ane_rms.rewrite(package, tmp_path / "out.mlpackage")
+        ane_rms.rewrite(package, tmp_path / "out.mlpackage", **options)
     assert list(tmp_path.iterdir()) == []
 
 
 KILLED = """
 import os, signal, sys
 import ane_rms
-from ane_rms.package import norms
-norms.splice = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-ane_rms.rewrite(sys.argv[1], sys.argv[2])
+from ane_rms.package import norms, storage
+def end(*_):
+    os.kill(os.getpid(), int(sys.argv[3]))
+norms.splice = storage.Storage._append = end
+ane_rms.rewrite(sys.argv[1], sys.argv[2], rescale=0.5 if sys.argv[4] == "rescale" else None)
 """
 
 
 @pytest.mark.slow
-def test_a_killed_rewrite_leaves_no_package_and_the_next_one_clears_up(package, tmp_path):
+@pytest.mark.parametrize("rescale", ["no rescale", "rescale"])
+@pytest.mark.parametrize("ended_by", [signal.SIGKILL, signal.SIGTERM], ids=lambda one: one.name)
+def test_a_killed_rewrite_leaves_no_package_and_the_next_one_clears_up(ended_by, rescale, package, tmp_path):
     before = digests(package)
     out = tmp_path / "out.mlpackage"
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(package), str(out)], check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED, str(package), str(out), str(int(ended_by)), rescale]
+    killed = subprocess.run(command, check=False, capture_output=True)
+    assert killed.returncode == -ended_by
     assert [one.suffix for one in tmp_path.iterdir() if not one.name.startswith(".")] == []
     ane_rms.rewrite(package, out, skip_model_load=True)
     assert [one.name for one in tmp_path.iterdir()] == ["out.mlpackage"]
@@ -101,15 +115,16 @@ def test_a_package_is_not_written_into_the_one_it_is_of(package):
     assert digests(package) == before
 
 
+@pytest.mark.parametrize("rescale", [None, 0.5])
 @pytest.mark.parametrize(("more", "said"), [(-1024, "File too large"), (512, "cannot be extended by a constant")])
-def test_a_full_disk_is_an_error_in_one_line_and_leaves_nothing(more, said, package, tmp_path):
+def test_a_full_disk_is_an_error_in_one_line_and_leaves_nothing(more, said, rescale, package, tmp_path):
     resource = pytest.importorskip("resource")
     largest = max(one.stat().st_size for one in package.rglob("*") if one.is_file())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest + more, hard))
     try:
         with pytest.raises(OSError, match=said):
-            ane_rms.rewrite(package, tmp_path / "out.mlpackage", lowering="layer_norm_affine")
+            ane_rms.rewrite(package, tmp_path / "out.mlpackage", lowering="layer_norm_affine", rescale=rescale)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
