@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -83,6 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection_finish() -> None:
     _freeze_garbage()
     _let_coremltools_collect_rarely()
+    gc.set_threshold(20_000, 20, 50)  # what a conversion leaves behind is small, and walked through a hundred times
+    _let_torch_list_its_ops_once()
 
 
 def pytest_runtest_logstart(nodeid: str, location: tuple[str, int | None, str]) -> None:
@@ -127,6 +130,14 @@ def _let_coremltools_collect_rarely() -> None:
     entry: Any = sys.modules.get("coremltools.converters._converters_entry")
     if entry is not None:
         entry.gc = _Rarely()
+
+
+def _let_torch_list_its_ops_once() -> None:
+    """Spare each ``torch.export`` the list of all ops for each of their namespaces, half of a small export's time."""
+    utils: Any = sys.modules.get("torch._export.utils")
+    if utils is not None:
+        list_ops = utils._collect_all_valid_cia_ops_for_namespace  # torch itself keeps the list of the largest one
+        utils._collect_all_valid_cia_ops_for_namespace = functools.cache(list_ops)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -22,12 +22,11 @@ import numpy as np
 from coremltools.converters.mil.mil import types
 
 from ane_rms.coremltools_patches.guard import Patch, replacing
-from ane_rms.coremltools_patches.lending import loans_to_frontend
+from ane_rms.coremltools_patches.lending import Loan, loans_to_frontend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ane_rms.coremltools_patches.guard import Replacement
 
 NUMBER = 15
 """TorchScript's number of bfloat16; that of float32 is 6."""
@@ -46,17 +45,18 @@ def reading_bfloat16() -> Iterator[None]:
         yield
 
 
-def _tables(torch: Any) -> list[Replacement]:
+def _tables(torch: Any) -> list[Loan]:
     from coremltools.converters.mil.frontend.torch import converter  # noqa: F401 - imports the tables
 
-    lent: dict[str, dict[Any, Any]] = {
-        "NUM_TO_TORCH_DTYPE": {NUMBER: torch.float32},
-        "NUM_TO_NUMPY_DTYPE": {NUMBER: np.float32},
-        "NUM_TO_DTYPE_STRING": {NUMBER: "fp32"},
-        "TORCH_DTYPE_TO_NUM": {torch.bfloat16: FLOAT32_NUMBER},
-        "TORCH_DTYPE_TO_MIL_DTYPE": {torch.bfloat16: types.fp32},
-    }
-    return [loan for table, entries in lent.items() for loan in loans_to_frontend(table, entries)]
+    return loans_to_frontend(
+        {
+            "NUM_TO_TORCH_DTYPE": {NUMBER: torch.float32},
+            "NUM_TO_NUMPY_DTYPE": {NUMBER: np.float32},
+            "NUM_TO_DTYPE_STRING": {NUMBER: "fp32"},
+            "TORCH_DTYPE_TO_NUM": {torch.bfloat16: FLOAT32_NUMBER},
+            "TORCH_DTYPE_TO_MIL_DTYPE": {torch.bfloat16: types.fp32},
+        }
+    )
 
 
 def patches() -> list[Patch]:

@@ -70,17 +70,21 @@ class Loan:
         return {**(outer or {}), **self.entries}
 
 
-def loans_to_frontend(table: str, entries: Mapping[Any, Any]) -> list[Loan]:
-    """Return loans to a table of coremltools' torch frontend, one for each module that has imported it.
+def loans_to_frontend(tables: Mapping[str, Mapping[Any, Any]]) -> list[Loan]:
+    """Return loans to tables of coremltools' torch frontend, one for each module that has imported the table.
 
     Parameters
     ----------
-    table: the name of a dictionary of ``coremltools.converters.mil.frontend.torch.utils``.
-    entries: the entries to lend; a key that coremltools already has keeps its value.
+    tables: the entries to lend, by the name of a dictionary of ``coremltools.converters.mil.frontend.torch.utils``; a
+        key that coremltools already has keeps its value.
     """
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith(TORCH_FRONTEND)]
+    return [loan for table, entries in tables.items() for loan in _loans(modules, table, entries)]
+
+
+def _loans(modules: list[Any], table: str, entries: Mapping[Any, Any]) -> list[Loan]:
     original = getattr(sys.modules[f"{TORCH_FRONTEND}.utils"], table, {})
     lacking = {key: value for key, value in entries.items() if key not in original or _is_lent(original, key)}
-    modules = [module for name, module in list(sys.modules.items()) if name.startswith(TORCH_FRONTEND)]
     return [Loan(module, table, lacking) for module in modules if lacking and table in vars(module)]
 
 

@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 HANDLERS = Path(__file__).parent / "workers"
 DRIVER = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "import harness.run.jobs; harness.run.jobs.HANDLER = 'handlers:' + sys.argv.pop(1); "
+    "from harness.run import jobs; jobs.HANDLER = 'handlers:' + sys.argv.pop(1); "
+    "jobs.MODULES = jobs.MODULES if jobs.HANDLER == 'handlers:faulty' else (); "  # the others need no library
     "from harness.cli.main import main; main(sys.argv[1:])"
 )
 """The command line, with models that are played by a handler of `tests/harness/workers/handlers.py`. It heeds Ctrl-C

@@ -67,7 +67,7 @@ def registered() -> Iterator[None]:
     known = torch_ops().name_to_func_mapping
     lacking = {name: translation for name, translation in _OPS.items() if name not in known}
     mends = {name: functools.partial(function, known[name]) for name, function in _MENDS.items()}
-    with replacing([loan_of_torch_ops(lacking | mends), *loans_to_frontend("TORCH_DTYPE_TO_NUM", _COMPLEX64)]):
+    with replacing([loan_of_torch_ops(lacking | mends), *loans_to_frontend({"TORCH_DTYPE_TO_NUM": _COMPLEX64})]):
         yield
 
 
