@@ -1,4 +1,4 @@
-"""Track a row that is repeated twice, by broadcasting, by ``tile`` or by a join with another value of its shape.
+"""Track a row that is repeated twice, by broadcasting, ``tile``, ``gather`` or a join with another value of its shape.
 
 The axis that tells the two apart is :data:`~ane_rms.grammar.layout.SIGN` in the layout of the result.
 """
@@ -109,16 +109,32 @@ def _broadcast(value: mil.Var, shape: tuple[int | str, ...]) -> Copy | None:
 
 
 def _repeated(value: mil.Var) -> Copy | None:
-    """Return how a value is repeated by a ``tile`` of 2 along one axis, or by a join with itself."""
+    """Return how a value is repeated by a ``tile`` of 2 along one axis, a ``gather``, or a join with itself."""
     value, path = before(value)
-    op = mil.producer(mil.base(value), "tile", "concat", "stack")
+    op = mil.producer(mil.base(value), "tile", "gather", "concat", "stack")
     if op is None:
         return None
-    made: Copy | None = _tiled(op) if op.op_type == "tile" else _joined_with_itself(op)
+    made: Copy | None = {"tile": _tiled, "gather": _gathered}.get(op.op_type, _joined_with_itself)(op)
     if made is None:
         return None
     source, into = made
     return source, lambda layout: through(into(layout), path)
+
+
+def _gathered(op: mil.Op) -> Copy | None:
+    """Return how a ``gather`` takes each position of an axis twice, all one after the other or each in turn."""
+    along, taken = mil.scalar(op.axis), mil.const_value(op.indices)
+    batch = getattr(op, "batch_dims", None)
+    if along is None or taken is None or taken.ndim != 1 or (batch is not None and mil.scalar(batch) != 0):
+        return None
+    axis, positions = int(along) % op.x.rank, np.arange(len(taken))
+    if mil.shape(op.x)[axis] * 2 != len(taken):
+        return None
+    if np.array_equal(taken, positions % (len(taken) // 2)):
+        return op.x, lambda layout: (*layout[:axis], (SIGNS, *layout[axis]), *layout[axis + 1 :])
+    if np.array_equal(taken, positions // 2):
+        return op.x, lambda layout: (*layout[:axis], (*layout[axis], SIGNS), *layout[axis + 1 :])
+    return None
 
 
 def _tiled(op: mil.Op) -> Copy | None:

@@ -101,13 +101,22 @@ def _linear(op: mil.Op) -> Parts | None:
 
 
 def _matmul(op: mil.Op) -> Parts | None:
-    right, left = mil.const_value(op.y), mil.const_value(op.x)
+    right, left = _matrix(op.y), _matrix(op.x)
     across_x, across_y = bool(op.transpose_x.val), bool(op.transpose_y.val)
-    if right is not None and right.ndim == 2 and op.x.rank > 1:
+    if right is not None and op.x.rank >= max(2, op.y.rank):
         return op.x, -1, right if across_y else right.T, across_x
-    if left is not None and left.ndim == 2 and op.y.rank > 1:
+    if left is not None and op.y.rank >= max(2, op.x.rank):
         return op.y, -2, left.T if across_x else left, across_y
     return None
+
+
+def _matrix(var: mil.Var) -> Matrix | None:
+    """Return the matrix that a constant is, or that each of its matrices equals."""
+    given = mil.const_value(var)
+    if given is None or given.ndim < 2 or not given.size:
+        return None
+    one = given[(0,) * (given.ndim - 2)]
+    return one if given.ndim == 2 or (given == one).all() else None
 
 
 def _conv(op: mil.Op) -> Parts | None:

@@ -113,6 +113,13 @@ EXACT = {
     "unsqueezed halves": lambda x, w: normal(torch.cat([x[..., None, :], -x[..., None, :]], -2), (2, D))[..., 0, :] * w,
     "variance": lambda x, w: by_variance(doubled(x))[..., :D] * w,
     "unbiased variance": lambda x, w: by_variance(doubled(x), unbiased=True)[..., :D] * w,
+    "taken twice, times signs": lambda x, w: (
+        normal(x.index_select(-1, torch.arange(D).repeat(2)) * half_ones())[..., :D] * w
+    ),
+    "each taken twice, times signs": lambda x, w: (
+        normal(x.index_select(-1, torch.arange(D).repeat_interleave(2)) * signs().repeat(D))[..., ::2] * w
+    ),
+    "a matrix for each of a batch": lambda x, w: normal(x @ matrix().T.expand(2, -1, -1).clone())[..., :D] * w,
     "a matrix": lambda x, w: normal(x @ matrix().T)[..., :D] * w,
     "a linear, the negative first": lambda x, w: normal(functional.linear(x, matrix(-1.0)))[..., D:] * w,
     "a linear, the negated half": lambda x, w: normal(functional.linear(x, matrix(-1.0)))[..., :D] * -w,
