@@ -103,8 +103,8 @@ class ane_rms_norm(Operation):  # noqa: N801 - MIL names an op by its class
         epsilon=TensorInputType(const=True, optional=True, type_domain="U"),
         axes=TensorInputType(const=True, optional=True, type_domain=types.int32),
     )
-    site: str = ""
-    """The name of the value that the fusion replaced by this op; empty for an op that the program's author wrote."""
+    site: Any = None
+    """The record of this op's site in the report of the fusion; None if no fusion has processed the program."""
 
     type_domains = {"T": (types.fp16, types.fp32), "U": (types.fp16, types.fp32)}  # noqa: RUF012 - MIL's convention
 

@@ -204,10 +204,8 @@ def _rescaled(spec: Any, opened: Opened, storage: Storage, options: _Options) ->
 def _report(found: Scan, outcome: Outcome, lowering: str, spec: Any) -> FusionReport:
     """Return the report of a rewrite."""
     rewritten = {id(one.value) for one in outcome.built}
-    failed = {miss.name for miss in outcome.missed}
     again = {id(one.value) for norm in found.lowered for one in norm.also}
-    built = [one for one in outcome.built if one.value.name not in failed and id(one.value) not in again]
-    norms = [one.norm for one in built]
+    norms = [one.norm for one in outcome.built if id(one.value) not in again]
     left = [norm for norm in found.lowered if id(norm.value) not in rewritten]
     report = fusion_report(
         replace(found, norms=norms, lowered=left),

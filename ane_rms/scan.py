@@ -48,14 +48,22 @@ class Scan:
     refusals: list[Refusal] = field(default_factory=list)
     standing: list[mil.Op] = field(default_factory=list)
     lowered: list[LoweredNorm] = field(default_factory=list)
+    _sites: dict[int, Site] = field(default_factory=dict)
+
+    def site(self, found: RmsNorm | mil.Op) -> Site:
+        """Return the record of a norm or of an existing op in the report: one object, however often it is asked for."""
+        record = self._sites.get(id(found))
+        if record is None:
+            record = self._sites[id(found)] = site_of(found) if isinstance(found, RmsNorm) else standing_site(found)
+        return record
 
     def report(self) -> FusionReport:
         """Return the sites as a report."""
         flexible = [op for op in self.standing if not mil.has_fixed_axes(op)]
         return FusionReport(
             fused=(
-                *(site_of(norm) for norm in self.norms),
-                *(standing_site(op) for op in self.standing if op not in flexible),
+                *map(self.site, self.norms),
+                *(self.site(op) for op in self.standing if op not in flexible),
             ),
             missed=(
                 *(miss_of(one) for one in self.refusals),

@@ -20,6 +20,7 @@ from ane_rms.package.writer import Writer
 from ane_rms.passes.fuse import fused
 from ane_rms.passes.lower import lower_ane_rms_norm_to_layer_norm
 from ane_rms.report import FusionReport, keep_report, kept_report
+from ane_rms.scan import site_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,7 +136,8 @@ def _built(one: Wanted, given: dict[str, mil.Var]) -> mil.Var:
     if one.permutation is not None:
         x = mb.transpose(x=x, perm=list(one.permutation))
     others = tuple((given[var.name], power) for var, power in one.norm.others)
-    return fused(replace(one.norm, op=SimpleNamespace(outputs=[one.value]), x=x, others=others))
+    norm = replace(one.norm, op=SimpleNamespace(outputs=[one.value]), x=x, others=others)
+    return fused(norm, replace(site_of(one.norm), name=one.value.name))
 
 
 def _ops_behind(result: mil.Var) -> list[mil.Op]:

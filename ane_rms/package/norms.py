@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Outcome:
-    """The norms that a rewrite has rebuilt, and remarks on those that stay as they are."""
+    """The norms that a rewrite has lowered, and remarks on the others."""
 
     built: list[Wanted] = field(default_factory=list)
     missed: list[Miss] = field(default_factory=list)
@@ -43,7 +43,8 @@ def build(view: ProgramView, wanted: list[Wanted], lowering: str, storage: Stora
             if small is not None:
                 names = view.names[name]
                 splice(inner, small.wanted, emit(small, names=names, storage=storage), names)
-                outcome.built += small.wanted
+                expanded = {miss.name for miss in small.report.missed}
+                outcome.built += [one for one in small.wanted if one.value.name not in expanded]
                 outcome.missed += small.report.missed
                 outcome.warnings += small.report.warnings
     return outcome

@@ -90,10 +90,14 @@ class fuse_rms_norm(ContractPass):
             return False
         found = scan(prog, any_axes=check_axes(self.axes) == "any")
         by_op = {id(norm.op): norm for norm in found.norms}
-        failed = {
-            id(op): failure
-            for op, failure in attempt_each([norm.op for norm in found.norms], lambda op: fused(by_op[id(op)]))
-        }
+        for op in found.standing:
+            op.site = found.site(op)
+
+        def build(op: mil.Op) -> mil.Var:
+            norm = by_op[id(op)]
+            return fused(norm, found.site(norm))
+
+        failed = {id(op): failure for op, failure in attempt_each([norm.op for norm in found.norms], build)}
         missed = [_failed(norm, failed[id(norm.op)]) for norm in found.norms if id(norm.op) in failed]
         found.norms = [norm for norm in found.norms if id(norm.op) not in failed]
         report = fusion_report(
@@ -167,10 +171,15 @@ def form_of(site: Site, lowering: str, *, enumerated: bool) -> str:
     return choose(Norm(width, len(site.axes), site.axes[-1] == -1), enumerated=enumerated).lowering
 
 
-def fused(norm: RmsNorm) -> mil.Var:
+def fused(norm: RmsNorm, site: Site) -> mil.Var:
     """Build the ``ane_rms_norm`` of one match in x's type, and its later multiplications; cast to the result's type.
 
     A gamma that x's type does not hold, for example 80,000 beside a float16 x, multiplies after the cast.
+
+    Parameters
+    ----------
+    norm: the match.
+    site: its record in the report, which the op carries to the lowering.
     """
     result = norm.op.outputs[0]
     kind = mil.dtype(result)
@@ -185,7 +194,7 @@ def fused(norm: RmsNorm) -> mil.Var:
     given = parameters(norm.x, norm.epsilon, gamma)
     given |= {"axes": constant(np.array(norm.axes, np.int32)), "epsilon": constant(given["epsilon"])}
     value = mb.ane_rms_norm(x=norm.x, name=next(names), **given)
-    value.op.site = result.name
+    value.op.site = site
     for factor in early:
         value = mb.mul(x=value, y=mil.cast_like(norm.x, factor), name=next(names))
     if converts:

@@ -92,7 +92,7 @@ class lower_ane_rms_norm_to_layer_norm(ContractPass):
         enumerated, seen = has_enumerated_shapes(prog), self.row_norms or {}
 
         def build(op: mil.Op) -> mil.Var:
-            known = (seen[name] for name in (op.site, op.outputs[0].name, op.x.name) if name in seen)
+            known = (seen[name] for name in (_name_of(op), op.outputs[0].name, op.x.name) if name in seen)
             chosen = choose(norm_of(op, next(known, None)), self.family, enumerated=enumerated)
             return STRATEGIES[chosen.lowering].build(op)
 
@@ -111,14 +111,19 @@ def _lowered(op: mil.Op, build: Callable[[mil.Op], mil.Var]) -> mil.Var | Failur
     return attempt(built)
 
 
+def _name_of(op: mil.Op) -> str:
+    """Return the name of an op's site; that of its value if no fusion has processed the program."""
+    return str(op.outputs[0].name if op.site is None else op.site.name)
+
+
 def _without(report: FusionReport, op: mil.Op, why: Failure | Unlowerable, lowering: str) -> FusionReport:
     """Return the report with one site expanded: a warning if the lowering does not support it, else a miss."""
     if isinstance(why, Unlowerable):
         reason = f"lowering={lowering!r} {why}: it is expanded into primitives"
-        return replace(report, warnings=(*report.warnings, Caution(op.site, reason)))
+        return replace(report, warnings=(*report.warnings, Caution(_name_of(op), reason)))
     value = op.outputs[0]
     miss = Miss(
-        name=op.site or value.name,
+        name=_name_of(op),
         op_type=op.op_type,
         reason=f"lowering={lowering!r} failed with {why.text}",
         shape=mil.shape(value),
@@ -127,7 +132,7 @@ def _without(report: FusionReport, op: mil.Op, why: Failure | Unlowerable, lower
         broken_by=value.name,
         broken_by_type=op.op_type,
     )
-    kept = tuple(site for site in report.fused if site.name != miss.name)
+    kept = tuple(site for site in report.fused if site is not op.site)  # another function may have one of this name
     return replace(report, fused=kept, missed=(*report.missed, miss))
 
 

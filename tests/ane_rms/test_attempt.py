@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import coremltools as ct
 import numpy as np
 import pytest
@@ -53,7 +55,7 @@ def failing_once(function, name):
 
     def wrapped(one, *args, **kwargs):
         op = getattr(one, "op", one)
-        if name in (getattr(op, "site", ""), op.outputs[0].name):
+        if name in (getattr(getattr(op, "site", None), "name", ""), op.outputs[0].name):
             raise ZeroDivisionError("no such site")
         return function(one, *args, **kwargs)
 
@@ -69,10 +71,7 @@ def test_a_failure_at_one_site_is_a_miss_and_the_other_fuses(where, monkeypatch)
         monkeypatch.setattr(fuse, "fused", failing_once(fuse.fused, "first"))
     else:
         chosen = STRATEGIES["layer_norm"]
-        failing = type(chosen)(
-            failing_once(chosen.build, "first"),
-            *(getattr(chosen, name) for name in list(type(chosen).__dataclass_fields__)[1:]),
-        )
+        failing = replace(chosen, build=failing_once(chosen.build, "first"))
         monkeypatch.setitem(STRATEGIES._entries, "layer_norm", failing)
     monkeypatch.setenv("ANE_RMS_CHECK_PASSES", "")
     model = ane_rms.convert(two_norms(), **KEPT)
@@ -83,6 +82,35 @@ def test_a_failure_at_one_site_is_a_miss_and_the_other_fuses(where, monkeypatch)
     (actual,) = ReferenceModel(model, "fp32").predict({"x": X}).values()
     once = rms_norm64(X, None, 1e-3)
     np.testing.assert_allclose(actual, rms_norm64(once, None, 1e-3), rtol=3e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("written", ["in primitives", "as the op"])
+def test_a_failure_in_one_function_leaves_the_site_of_the_same_name_in_another(written, monkeypatch):
+    def function(epsilon):
+        @mb.function(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS18)
+        def made(x):
+            if written == "as the op":
+                return mb.ane_rms_norm(x=x, epsilon=epsilon, name="normed")
+            mean = mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=True)
+            return mb.mul(x=x, y=mb.rsqrt(x=mb.add(x=mean, y=epsilon), epsilon=np.float32(1e-30)), name="normed")
+
+        return made
+
+    program = ct.converters.mil.mil.Program()
+    for name, epsilon in (("prefill", 1e-3), ("decode", 1e-4)):
+        program.add_function(name, function(np.float32(epsilon)))
+    chosen = STRATEGIES["layer_norm"]
+
+    def failing_in_decode(op):
+        if op.epsilon.val < 5e-4:
+            raise ZeroDivisionError("no such site")
+        return chosen.build(op)
+
+    monkeypatch.setitem(STRATEGIES._entries, "layer_norm", replace(chosen, build=failing_in_decode))
+    monkeypatch.setenv("ANE_RMS_CHECK_PASSES", "")
+    report = ane_rms.report(ane_rms.convert(program, **{**KEPT, "minimum_deployment_target": ct.target.iOS18}))
+    assert [(site.name, site.epsilon) for site in report.fused] == [("normed", pytest.approx(1e-3))]
+    assert [miss.name for miss in report.missed] == ["normed"]
 
 
 def test_looking_for_a_lowered_norm_that_raises_makes_a_miss_of_it(monkeypatch):

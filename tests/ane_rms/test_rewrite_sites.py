@@ -88,10 +88,10 @@ def test_building_that_raises_at_one_norm_leaves_it_as_it_was(monkeypatch):
 
     build = emit.fused
 
-    def raises(norm):
+    def raises(norm, site):
         if norm.epsilon > 2.5e-5:
             raise MemoryError("of this norm")
-        return build(norm)
+        return build(norm, site)
 
     monkeypatch.setattr(emit, "fused", raises)
     model = package(three)
