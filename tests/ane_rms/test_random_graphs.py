@@ -21,7 +21,7 @@ import ane_rms
 from ane_rms import mil
 from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.scan import scan
-from harness.interpreter import ReferenceModel
+from tests.ane_rms.bounds import FLOAT32, FLOAT64, check_float16, check_values, evaluate
 from tests.ane_rms.random_graphs import KINDS, programs
 from tests.ane_rms.root_census import uncovered_roots
 from tests.mil_tools import NE
@@ -29,15 +29,8 @@ from tests.mil_tools import NE
 EXACT = ("layer_norm", "layer_norm_affine", "l2_norm", "none")
 """Lowerings that round no constant when widths are powers of 4."""
 
-FLOAT16 = 2.0**-11
-FLOAT64, FLOAT32 = 2.0**-40, 2.0**-22
-"""What float64 (2**-53) and a constant rounded to float32 (2**-24) may come to over a graph of some fifty ops."""
-
 FLOORED = ("reduce_l2_norm", "layer_norm_prescaled")
 """Lowerings with epsilon as elements of the row: their squares sum to float16's smallest number, 2**-24, or more."""
-
-AMPLIFICATION = 64
-"""How much more than a change of its input by one rounding a graph may make of the roundings inside it."""
 
 
 def run_passes(program, lowering, axes):
@@ -67,68 +60,10 @@ def rows(shape, seed=0):
     return x
 
 
-def evaluate(program, x):
-    results = ReferenceModel(program, "fp64").evaluate({"x": x})
-    return {name: value.double().numpy() for name, value in results.items()}
-
-
 def has_folded(program):
     """Return whether the value of an op is known: its constant is float32 wherever a gamma takes it up."""
     ops = (op for block in mil.blocks(program) for op in block.operations if op.op_type != "const")
     return any(value.val is not None for op in ops for value in op.outputs)
-
-
-def check_values(before, after, unit, moved):
-    """Hold the values after to those before; what is not finite before, by an epsilon of 0, is left out.
-
-    ``moved`` gives the values of inputs that are a rounding away, for a graph that makes more of its roundings.
-    """
-    assert list(after) == list(before)
-    for name, expected in before.items():
-        defined = np.isfinite(expected)
-        size = max(1.0, float(np.abs(expected[defined]).max(initial=0.0)))
-        difference = np.abs(after[name][defined] - expected[defined])
-        if not np.all(difference <= 64 * unit * size):
-            own = max(float(np.nanmax(np.abs(one[name] - expected)[defined], initial=0.0)) for one in moved())
-            assert np.all(difference <= 64 * unit * size + AMPLIFICATION * own), f"{name}: {difference.max()}"
-
-
-def in_float16(program, x):
-    """Return the values of a program that is cast to float16 throughout, sums in float32."""
-    narrow = copy.deepcopy(program)
-    PASS_REGISTRY["common::add_fp16_cast"](narrow)
-    results = ReferenceModel(narrow, "fp16").evaluate({"x": x})
-    return [value.double().numpy() for value in results.values()]
-
-
-def neighbours(x, count=4):
-    """Yield inputs whose elements are one rounding to float16 away from x's, up or down."""
-    generator = np.random.default_rng(0)
-    for _ in range(count):
-        yield x * (1 + FLOAT16 * generator.choice([-1, 1], x.shape)).astype(x.dtype)
-
-
-def check_float16(exact, plain, fused, x):
-    """Hold the error in float16 to that of the plain program and four roundings, of the size of the values.
-
-    The plain program's roundings may cancel out by chance: its error is also taken for inputs one rounding
-    away from x. Values that float16 does not hold are left out: the plain program may give a number. Where the plain
-    program gives NaN, an overflow has reached a norm: the NaN's error has no bound, nor has that of the row around it.
-    """
-    found = zip(exact, in_float16(plain, x), in_float16(fused, x), strict=True)
-    for index, (expected, before, after) in enumerate(found):
-        defined = np.abs(expected) <= np.finfo(np.float16).max
-        lost = np.isnan(before[np.isfinite(expected)]).any() or not np.isfinite(before[defined]).all()
-        if lost:  # the plain program overflows: its own error has no bound
-            continue
-        assert np.isfinite(after[defined]).all()
-        size = max(1.0, float(np.abs(expected[defined]).max(initial=0.0)))
-        own = float(np.abs(before - expected)[defined].max(initial=0.0))
-        error = float(np.abs(after - expected)[defined].max(initial=0.0))
-        if error > own + 4 * FLOAT16 * size:
-            others = [in_float16(plain, one)[index] for one in neighbours(x)]
-            own = max(float(np.abs(other - expected)[defined].max(initial=0.0)) for other in others)
-        assert error <= own + 4 * FLOAT16 * size, f"{error} in float16, {own} without fusing"
 
 
 def check(drawn, lowering, axes):
@@ -156,16 +91,16 @@ def check(drawn, lowering, axes):
         if any(math.isqrt(n) ** 2 != n for n in widths):
             unit = FLOAT32  # the root of a width is a constant of some lowerings
         unit = max(unit, *(site.deviation_bound for site in found.fused), 0.0)
-        moved = [x * np.float64(1 + sign * unit) for sign in (-1, 1)]
+        sites = {site.name for site in found.fused}
         after = evaluate(program, x)
         if lowering in FLOORED and any(
             0 < site.epsilon * n < 2.0**-24 for site, n in zip(found.fused, widths, strict=True)
         ):
             assert all(np.isfinite(after[name][np.isfinite(one)]).all() for name, one in before.items())
         else:
-            check_values(before, after, unit, lambda: [evaluate(plain, one) for one in moved])
+            check_values(before, after, unit, plain, x, sites)
         if lowering in ("layer_norm", "layer_norm_affine"):
-            check_float16(before.values(), plain, program, x)
+            check_float16(before.values(), plain, program, x, sites)
 
     if lowering in ("layer_norm", "layer_norm_affine"):  # others leave primitives, which would fuse again
         again = str(program)
