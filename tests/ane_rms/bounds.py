@@ -34,8 +34,26 @@ AMPLIFICATION = 16
 
 
 def evaluate(program, x):
-    results = ReferenceModel(program, "fp64").evaluate({"x": x})
+    results = ReferenceModel(folded(program), "fp64").evaluate({"x": x})
     return {name: value.double().numpy() for name, value in results.items()}
+
+
+def has_known_values(program):
+    """Return whether the value of an op is known: its constant is float32 wherever a gamma takes it up."""
+    ops = (op for block in mil.blocks(program) for op in block.operations if op.op_type != "const")
+    return any(value.val is not None for op in ops for value in op.outputs)
+
+
+def folded(program):
+    """Return a program whose known values are constants, as after coremltools' own folding, before and after a pass.
+
+    Such a value has the roundings of the types that the program declares, where float64 would leave out a cast to
+    float16 on the way to it.
+    """
+    if has_known_values(program):
+        program = copy.deepcopy(program)
+        PASS_REGISTRY["common::const_elimination"](program)
+    return program
 
 
 def moved(program, x, sites, unit, policy="fp64") -> Iterator[list[np.ndarray]]:
@@ -73,7 +91,7 @@ def check_values(before, after, unit, plain, x, sites):
         size = max(1.0, float(np.abs(expected[defined]).max(initial=0.0)))
         difference = np.abs(after[name][defined] - expected[defined])
         if not np.all(difference <= 64 * unit * size):
-            others = [one[index] for one in moved(plain, x, sites, unit)]
+            others = [one[index] for one in moved(folded(plain), x, sites, unit)]
             own = max(float(np.nanmax(np.abs(one - expected)[defined], initial=0.0)) for one in others)
             assert np.all(difference <= 64 * unit * size + AMPLIFICATION * own), f"{name}: {difference.max()} {own}"
 

@@ -21,7 +21,7 @@ import ane_rms
 from ane_rms import mil
 from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.scan import scan
-from tests.ane_rms.bounds import FLOAT32, FLOAT64, check_float16, check_values, evaluate
+from tests.ane_rms.bounds import FLOAT32, FLOAT64, check_float16, check_values, evaluate, has_known_values
 from tests.ane_rms.random_graphs import KINDS, programs
 from tests.ane_rms.root_census import uncovered_roots
 from tests.mil_tools import NE
@@ -60,17 +60,11 @@ def rows(shape, seed=0):
     return x
 
 
-def has_folded(program):
-    """Return whether the value of an op is known: its constant is float32 wherever a gamma takes it up."""
-    ops = (op for block in mil.blocks(program) for op in block.operations if op.op_type != "const")
-    return any(value.val is not None for op in ops for value in op.outputs)
-
-
 def check(drawn, lowering, axes):
     program, d = drawn
     PASS_REGISTRY["common::dead_code_elimination"](program)  # as in a conversion: no site is counted that nobody reads
     x = rows(d.shape)
-    unit = FLOAT64 if lowering in EXACT and d.exact and not has_folded(program) else FLOAT32
+    unit = FLOAT64 if lowering in EXACT and d.exact and not has_known_values(program) else FLOAT32
     text = str(program)
     with np.errstate(invalid="ignore"):
         before = evaluate(program, x)
