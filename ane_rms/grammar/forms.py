@@ -17,6 +17,8 @@ from ane_rms import mil
 from ane_rms.grammar.values import same
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 SMALLEST_FP16 = 2.0**-24
@@ -166,23 +168,31 @@ def times_number(op: mil.Op) -> tuple[mil.Var, float] | None:
 
 def without_numbers(var: mil.Var) -> tuple[mil.Var, float]:
     """Return (value, factor) with ``var = factor * value``, where factor combines all numbers that scale the value."""
-    return _scaled(var)[-1]
+    return _scaled(var, mil.base)[-1]
 
 
 def common_value(a: mil.Var, b: mil.Var) -> tuple[mil.Var, float, float] | None:
     """Return (value, m, n) with ``a = m * value`` and ``b = n * value``; None if they are numbers times no one value.
 
     The value is the nearest to ``a``. A value further back may be a part of another norm, which would be needed twice
-    if it were read from here: once in that norm, once as it was written.
+    if it were read from here: once in that norm, once as it was written. A value and its rounding are two values.
     """
-    pairs = ((one, m, n) for one, m in _scaled(a) for other, n in _scaled(b) if same(one, other))
+    multiples = _scaled(b, mil.widened)
+    pairs = ((one, m, n) for one, m in _scaled(a, mil.widened) for other, n in multiples if same(one, other))
     return next(pairs, None)
 
 
-def _scaled(var: mil.Var) -> list[tuple[mil.Var, float]]:
-    """Return (value, factor) with ``var = factor * value``, from ``var`` itself on back."""
+def _scaled(var: mil.Var, before: Callable[[mil.Var], mil.Var]) -> list[tuple[mil.Var, float]]:
+    """Return (value, factor) with ``var = factor * value``, from ``var`` itself on back.
+
+    Parameters
+    ----------
+    var: the value to begin at.
+    before: returns a value before its casts: ``mil.base`` before all of them, ``mil.widened`` before those that do not
+        round.
+    """
     found = [(var, 1.0)]
-    while (op := mil.float_producer(found[-1][0], "mul", "real_div")) is not None:
+    while (op := mil.producer(before(found[-1][0]), "mul", "real_div")) is not None and mil.is_float_arithmetic(op):
         scaled = times_number(op)
         if scaled is None:
             break

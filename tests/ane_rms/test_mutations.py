@@ -240,6 +240,22 @@ def test_a_value_and_its_rounding_to_float16_are_two_values(stage):
     assert np.all(apart <= (2.0**-20 if stage in ("x", "scaled") else 1.5 * FLOAT16) * np.abs(exact[held]))
 
 
+@pytest.mark.parametrize("rounded", ["squared", "factor of the square", "scaled"])
+def test_a_multiple_and_its_rounding_to_float16_are_two_values(rounded):
+    @mb.program(input_specs=[mb.TensorSpec(shape=SHAPE)], opset_version=ct.target.iOS17)
+    def made(x):
+        multiple = mb.mul(x=x, y=np.float32(3))
+        half = mb.cast(x=mb.cast(x=multiple, dtype="fp16"), dtype="fp32")
+        squared = half if rounded == "squared" else multiple
+        square = mb.mul(x=squared, y=half if rounded == "factor of the square" else squared)
+        mean = mb.reduce_mean(x=square, axes=[-1], keep_dims=True)
+        inverse = mb.rsqrt(x=mb.add(x=mean, y=EPSILON), epsilon=np.float32(1e-30))
+        return mb.mul(x=half if rounded == "scaled" else multiple, y=inverse)
+
+    found = scan(made, any_axes=True)
+    assert (len(found.norms), len(found.refusals)) == (0, 1)
+
+
 def as_declared(made):
     """Return the value where each value of a program is stored in the type that the program declares."""
     declared = Precision(store="program", compute="fp64", accumulate="fp64")
