@@ -21,6 +21,7 @@ from ane_rms.report import METADATA_KEY, kept_report
 from ane_rms.several_functions import exporting_every_function
 from ane_rms.symbols import with_own_symbols
 from ane_rms.tracing import traced
+from ane_rms.undoing import setting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -146,18 +147,15 @@ def convert_through(
     float16 = arguments.get("compute_precision") != ct.precision.FLOAT32
     chosen = extended(base, asked, float16=float16)
     reading = reading_rms_norm(any_axes=asked.axes == "any") if FUSE in chosen.passes else nullcontext()
-    token = _handed_over.set(chosen)
-    try:
-        with (
-            isolated(model, lambda given: given is chosen or FUSE in getattr(given, "passes", ())),
-            reading_bfloat16(),
-            reading,
-            leaner() if lean else nullcontext(),
-            exporting_every_function(model),
-        ):
-            converted = function(model, pass_pipeline=chosen, **arguments)
-    finally:
-        _handed_over.reset(token)
+    with (
+        setting(_handed_over, chosen),
+        isolated(model, lambda given: given is chosen or FUSE in getattr(given, "passes", ())),
+        reading_bfloat16(),
+        reading,
+        leaner() if lean else nullcontext(),
+        exporting_every_function(model),
+    ):
+        converted = function(model, pass_pipeline=chosen, **arguments)
     if not isinstance(converted, ct.models.MLModel):
         if lean and isinstance(converted, ct.converters.mil.mil.Program):
             converted.validate()  # a lean conversion does not validate after the last pass

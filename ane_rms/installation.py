@@ -22,6 +22,7 @@ from coremltools import converters
 from ane_rms.conversion import convert_through, is_handed_over, plain_convert
 from ane_rms.coremltools_patches import guard
 from ane_rms.coremltools_patches.removals import NotedRemovals
+from ane_rms.undoing import setting, undoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,8 +42,8 @@ _everywhere: list[dict[str, Any]] = []
 _held: list[StandIn] = []
 """The stand-ins that :func:`install` has put in place."""
 
-_removals: list[Any] = []
-"""The replacement of :mod:`ane_rms.coremltools_patches.removals` that :func:`install` has installed."""
+_removals = guard.Holder()
+"""The holder of the replacement of :mod:`ane_rms.coremltools_patches.removals` under :func:`install`."""
 
 
 class StandIn:
@@ -52,7 +53,7 @@ class StandIn:
         self.place = place
         self.replaced: Callable[..., Any] = place.convert
         self.function = self._function()
-        self.holders = 0
+        self.holders: set[object] = set()
 
     def _function(self) -> Callable[..., Any]:
         replaced = self.replaced
@@ -89,24 +90,19 @@ def _current(place: Any) -> StandIn | None:
     return found if isinstance(found, StandIn) and found.function is place.convert else None
 
 
-def _hold() -> list[StandIn]:
-    """Install a stand-in wherever there is none, and count a holder of each."""
-    found = []
+def _hold(held: list[StandIn], holder: object) -> None:
+    """Install a stand-in wherever there is none, note each in ``held``, and count the holder once."""
     for place in PLACES:
-        standing = _current(place)
-        if standing is None:
-            standing = StandIn(place)
-            place.convert = standing.function
-        standing.holders += 1
-        found.append(standing)
-    return found
+        standing = _current(place) or StandIn(place)
+        held.append(standing)
+        standing.holders.add(holder)
+        place.convert = standing.function
 
 
-def _release(held: list[StandIn]) -> None:
+def _release(held: list[StandIn], holder: object) -> None:
     """Release stand-ins, and restore the functions replaced by those without a holder."""
-    for one in reversed(held):
-        one.holders -= 1
-    held.clear()
+    for one in held:
+        one.holders.discard(holder)
     for place in PLACES:
         while (standing := _current(place)) is not None and not standing.holders:
             place.convert = standing.replaced
@@ -125,9 +121,8 @@ def install(*, for_ane: bool = False) -> None:
     """
     with _lock:
         if not _everywhere or any(_current(place) is None for place in PLACES):
-            _held.extend(_hold())
-        if not _removals:
-            _removals.append(guard.hold(NotedRemovals()))
+            _hold(_held, _removals)
+        _removals.hold(NotedRemovals())
         _everywhere[:] = [{"for_ane": for_ane}]
     _tell_of_uncovered()
 
@@ -145,9 +140,9 @@ def uninstall() -> None:
                 "coremltools.convert was replaced by something else after ane_rms.install(); undo that first"
             )
         _everywhere.clear()
-        _release(_held)
-        while _removals:
-            guard.release(_removals.pop())
+        _release(_held, _removals)
+        _held.clear()
+        _removals.release()
 
 
 def _is_elses(place: Any) -> bool:
@@ -166,18 +161,18 @@ def installed(*, for_ane: bool = False) -> Iterator[None]:
     ----------
     for_ane: whether to fuse and lower for every compute unit, not for ``CPU_AND_NE`` alone.
     """
-    held: list[StandIn] = []
-    token = _here.set({"for_ane": for_ane})
-    try:
+    held, holder = list[StandIn](), object()
+
+    def undo() -> None:
         with _lock:
-            held += _hold()
+            _release(held, holder)
+
+    with undoing(undo), setting(_here, {"for_ane": for_ane}):
+        with _lock:
+            _hold(held, holder)
         _tell_of_uncovered()
         with guard.replacing([NotedRemovals()]):
             yield
-    finally:
-        _here.reset(token)
-        with _lock:
-            _release(held)
 
 
 def _tell_of_uncovered() -> None:

@@ -17,6 +17,8 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from ane_rms.undoing import setting
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import IO
@@ -31,7 +33,8 @@ CHUNK_ELEMENTS = 1 << 20
 SMALLEST_ELEMENTS = 1 << 16
 """Smaller arrays stay in memory, because a mapping for each would cost more than it saves."""
 
-_in_files: ContextVar[bool] = ContextVar("_in_files", default=False)
+_in_files: ContextVar[object | None] = ContextVar("_in_files", default=None)
+"""An object of the block of :func:`in_files`; None outside."""
 _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
 """The mappings made by this module, by id; their pages may be released."""
 
@@ -39,11 +42,8 @@ _maps: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
 @contextmanager
 def in_files() -> Iterator[None]:
     """Make :func:`made` and :func:`gathered` use files inside a ``with`` block, in this thread."""
-    token = _in_files.set(True)
-    try:
+    with setting(_in_files, object()):
         yield
-    finally:
-        _in_files.reset(token)
 
 
 def made(array: Array, change: Callable[[Array], Array]) -> Array:
@@ -54,7 +54,7 @@ def made(array: Array, change: Callable[[Array], Array]) -> Array:
     array: the source, which is not changed.
     change: an elementwise function; it is called with pieces of the array.
     """
-    if not _in_files.get() or array.size < SMALLEST_ELEMENTS:
+    if _in_files.get() is None or array.size < SMALLEST_ELEMENTS:
         return change(array)
     return gathered((change(chunk) for chunk in chunks(array)), array.dtype, array.shape)
 
@@ -62,7 +62,7 @@ def made(array: Array, change: Callable[[Array], Array]) -> Array:
 def gathered(parts: Iterable[Array], dtype: npt.DTypeLike, shape: tuple[int, ...]) -> Array:
     """Return the array of a type and a shape whose elements, in C order, are those of ``parts``."""
     size = math.prod(shape)
-    if not _in_files.get() or size < SMALLEST_ELEMENTS:
+    if _in_files.get() is None or size < SMALLEST_ELEMENTS:
         return np.concatenate([part.reshape(-1) for part in parts] or [np.zeros(0, dtype)]).view(dtype).reshape(shape)
     with tempfile.TemporaryFile(prefix="ane_rms_mapped_") as file:
         for part in parts:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from coremltools.converters.mil.mil import Program
 
+from ane_rms.undoing import undoing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,10 +26,12 @@ def exporting_every_function(model: Any) -> Iterator[None]:
         yield
         return
     before = model.default_function_name
-    model.export_as_multifunction = True
-    if before not in model.functions:
-        model.default_function_name = next(iter(model.functions))
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         model.export_as_multifunction, model.default_function_name = False, before
+
+    with undoing(undo):
+        model.export_as_multifunction = True
+        if before not in model.functions:
+            model.default_function_name = next(iter(model.functions))
+        yield

@@ -33,7 +33,7 @@ def undoing(undo: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def setting(variable: ContextVar[Any], value: Any) -> Iterator[None]:
-    """Set a context variable inside a ``with`` block, in this thread; ``value`` must be an object of the block's own."""
+    """Set a context variable inside a ``with`` block, in this thread, to an object of the block's own."""
     before = variable.get(None)
 
     def undo() -> None:

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from coremltools import _logger as logger
 
+from ane_rms.undoing import setting, undoing
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -61,11 +63,8 @@ def switched_on(key: Key) -> Any:
 @contextmanager
 def switched_off() -> Iterator[None]:
     """Run a ``with`` block, in this thread, as if no replacement were switched on."""
-    token = _switched_on.set({})
-    try:
+    with setting(_switched_on, {}):
         yield
-    finally:
-        _switched_on.reset(token)
 
 
 class Replacement(Protocol):
@@ -135,7 +134,7 @@ class Patch:
         return self.make(getattr(original, "__func__", original))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Standing:
     """An installed inert half."""
 
@@ -144,97 +143,94 @@ class _Standing:
     inert: Any
     inherited: bool
     """Whether the owner inherited the original from a base class."""
-    holders: int = 0
+    holders: set[Holder] = field(default_factory=set)
 
 
-def _hold(replacement: Replacement, said: set[str]) -> _Standing | None:
-    """Install the inert half unless it is installed, and count the holder; return None if it must not be replaced.
+@dataclass(slots=True, eq=False)
+class Holder:
+    """The replacements that one block or installation has installed, for every thread."""
 
-    The reason is then logged, unless it is among those already ``said``.
-    """
-    owner, attribute = replacement.owner, replacement.attribute
-    key = (id(owner), attribute)
-    standing = _standing.get(key)
-    current = inspect.getattr_static(owner, attribute, None)
-    if standing is None or current is not standing.inert:
-        objection = replacement.objection(current)
-        if objection:
-            if objection not in said:
-                said.add(objection)
-                logger.warning(f"ane_rms: {objection}")
-            return None
-        standing = _Standing(replacement, current, replacement.inert(current, key), attribute not in vars(owner))
-        _standing[key] = standing
-        setattr(owner, attribute, standing.inert)
-    standing.holders += 1
-    return standing
+    standing: list[_Standing] = field(default_factory=list)
+    said: set[str] = field(default_factory=set)
+    """The objections that were logged."""
+
+    def hold(self, replacement: Replacement) -> _Standing | None:
+        """Install the inert half unless it is installed; return None, and log why, if it must not be replaced.
+
+        After an interruption at any point :meth:`release` undoes what was done.
+        """
+        with _lock:
+            key = (id(replacement.owner), replacement.attribute)
+            current = inspect.getattr_static(*_place(replacement), None)
+            standing = _standing.get(key)
+            if standing is None or current is not standing.inert:
+                objection = replacement.objection(current)
+                if objection:
+                    self._say(objection)
+                    return None
+                inherited = replacement.attribute not in vars(replacement.owner)
+                standing = _Standing(replacement, current, replacement.inert(current, key), inherited)
+            self.standing.append(standing)
+            standing.holders.add(self)
+            _standing[key] = standing
+            setattr(*_place(replacement), standing.inert)
+            return standing
+
+    def _say(self, objection: str) -> None:
+        if objection not in self.said:
+            self.said.add(objection)
+            logger.warning(f"ane_rms: {objection}")
+
+    def release(self) -> None:
+        """Restore every original that no other holder needs replaced, unless other code has replaced ours since."""
+        with _lock:
+            for standing in reversed(self.standing):
+                standing.holders.discard(self)
+                if not standing.holders:
+                    _restore(standing)
+            self.standing.clear()
+            self.said.clear()
 
 
-def _release(standing: _Standing) -> None:
-    """Release one holder. After the last one, restore the original unless other code has replaced ours since."""
-    standing.holders -= 1
-    if standing.holders:
-        return
-    owner, attribute = standing.replacement.owner, standing.replacement.attribute
-    key = (id(owner), attribute)
+def _place(replacement: Replacement) -> tuple[Any, str]:
+    return replacement.owner, replacement.attribute
+
+
+def _restore(standing: _Standing) -> None:
+    owner, attribute = _place(standing.replacement)
     if vars(owner).get(attribute) is standing.inert:
         if standing.inherited:
             delattr(owner, attribute)
         else:
             is_counter = isinstance(standing.original, int)  # goes on from where it is
             setattr(owner, attribute, int(standing.inert) if is_counter else standing.original)
-    if _standing.get(key) is standing:
-        del _standing[key]
+    if _standing.get((id(owner), attribute)) is standing:
+        del _standing[id(owner), attribute]
 
 
 def objection_to(replacement: Replacement) -> str:
     """Return why a replacement would not be installed; "" if it would be, or is."""
     standing = _standing.get((id(replacement.owner), replacement.attribute))
-    current = inspect.getattr_static(replacement.owner, replacement.attribute, None)
+    current = inspect.getattr_static(*_place(replacement), None)
     return "" if standing is not None and current is standing.inert else replacement.objection(current)
-
-
-def hold(replacement: Replacement) -> Any:
-    """Install the inert half of a replacement for every thread, until :func:`release` gets the result."""
-    with _lock:
-        return _hold(replacement, set())
-
-
-def release(held: Any) -> None:
-    """Release the result of :func:`hold`, which is None if coremltools was not changed."""
-    if held is not None:
-        with _lock:
-            _release(held)
-
-
-@dataclass(slots=True)
-class _Held:
-    """The replacements that one ``with`` block has installed."""
-
-    standing: list[_Standing] = field(default_factory=list)
-    entries: dict[Key, Any] = field(default_factory=dict)
 
 
 @contextmanager
 def replacing(replacements: Iterable[Replacement]) -> Iterator[None]:
     """Activate replacements inside a ``with`` block, in this thread only; afterwards coremltools is restored."""
     outer = _switched_on.get(None) or {}
-    held = _Held(entries=dict(outer))
-    token, said = None, set[str]()
-    try:
+    holder, entries = Holder(), dict(outer)
+
+    def undo() -> None:
+        entries.clear()  # those in copies of this context have no effect any more
+        holder.release()
+
+    with undoing(undo):
         with _lock:
             for replacement in replacements:
-                standing = _hold(replacement, said)
+                standing = holder.hold(replacement)
                 if standing is not None:
-                    held.standing.append(standing)
                     key = (id(replacement.owner), replacement.attribute)
-                    held.entries[key] = replacement.active(standing.original, outer.get(key))
-        token = _switched_on.set(held.entries)
-        yield
-    finally:
-        if token is not None:
-            _switched_on.reset(token)
-        held.entries.clear()  # entries in copies of this context have no effect any more
-        with _lock:
-            for standing in reversed(held.standing):
-                _release(standing)
+                    entries[key] = replacement.active(standing.original, outer.get(key))
+        with setting(_switched_on, entries):
+            yield

@@ -29,6 +29,7 @@ from coremltools.converters.mil.mil import Block, Builder, Program, block, build
 from ane_rms.coremltools_patches.guard import Patch, objection_to, replacing, switched_off, switched_on
 from ane_rms.coremltools_patches.symbol_numbers import SymbolNumbers
 from ane_rms.coremltools_patches.thread_state import OwnContainer
+from ane_rms.undoing import undoing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, MutableMapping
@@ -41,8 +42,8 @@ IDENTITY = re.compile(r"hread 0x([0-9a-f]+)")
 CONVERTING = f" in {converter.mil_convert_to_proto.__name__}\n"
 """A thread's identity, and the call of a conversion, in the text of a thread's calls."""
 
-_converting: dict[int, int] = {}
-"""Number of ``ane_rms`` conversions that each thread is in, by the thread's identity."""
+_converting: dict[object, int] = {}
+"""The identity of the thread of each ``ane_rms`` conversion."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +93,17 @@ def isolated(model: Any = None, is_own: Callable[[Any], bool] = lambda _: False)
     the block gets a state of its own, and converts as if it stood outside.
     """
     numbers: defaultdict[str, int] = defaultdict(int, Builder.name_count if isinstance(model, Program) else {})
-    thread = threading.get_ident()
-    _converting[thread] = _converting.get(thread, 0) + 1
-    try:
+    conversion = object()
+
+    def undo() -> None:
+        _converting.pop(conversion, None)
+        if not _converting and Builder.name_count and not _converts_plainly():
+            Builder.name_count.clear()  # as coremltools does after each conversion
+
+    with undoing(undo):
+        _converting[conversion] = threading.get_ident()
         with replacing([*_functions(), SymbolNumbers(), *_containers(numbers), Entry(is_own)]):
             yield
-    finally:
-        _converting[thread] -= 1
-        if not _converting[thread]:
-            del _converting[thread]
-            if not _converting and Builder.name_count and not _converts_plainly():
-                Builder.name_count.clear()  # as coremltools does after each conversion
 
 
 def _containers(numbers: MutableMapping[str, int]) -> list[Replacement]:
@@ -170,5 +171,6 @@ def _converts_plainly() -> bool:
         faulthandler.dump_traceback(file, all_threads=True)
         file.seek(0)
         threads = file.read().decode(errors="replace").split("\n\n")
-    others = (calls for calls in threads if not _converting.keys() & {int(one, 16) for one in IDENTITY.findall(calls)})
+    ours = set(_converting.values())
+    others = (calls for calls in threads if not ours & {int(one, 16) for one in IDENTITY.findall(calls)})
     return any(CONVERTING in calls for calls in others)

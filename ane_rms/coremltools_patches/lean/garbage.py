@@ -13,28 +13,38 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ane_rms.undoing import undoing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_lock = threading.Lock()
-_running = 0
+_lock = threading.RLock()
+_running: set[object] = set()
 _frozen = False
 
 
 @contextmanager
 def frozen_garbage() -> Iterator[None]:
     """Freeze existing objects during a ``with`` block, unless other code has frozen objects already."""
-    global _running, _frozen  # noqa: PLW0603 - a process has one collector
-    with _lock:
-        _running += 1
-        if _running == 1 and gc.get_freeze_count() == 0:
-            gc.freeze()
-            _frozen = True
-    try:
+    conversion = object()
+    with undoing(lambda: _end(conversion)):
+        _begin(conversion)
         yield
-    finally:
-        with _lock:
-            _running -= 1
-            if _running == 0 and _frozen:
-                _frozen = False
-                gc.unfreeze()
+
+
+def _begin(conversion: object) -> None:
+    global _frozen  # noqa: PLW0603 - a process has one collector
+    with _lock:
+        _running.add(conversion)
+        if len(_running) == 1 and gc.get_freeze_count() == 0:
+            _frozen = True
+            gc.freeze()
+
+
+def _end(conversion: object) -> None:
+    global _frozen  # noqa: PLW0603 - as above
+    with _lock:
+        _running.discard(conversion)
+        if not _running and _frozen:
+            gc.unfreeze()
+            _frozen = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +115,13 @@ def _move_weights(written: set[str], original: Any) -> Any:
     def create_mlpackage(proto_spec: Any, weights_dir: str | None = None, package_path: str | None = None) -> Any:
         if weights_dir not in written:  # a user's own folder, which is copied
             return original(proto_spec, weights_dir, package_path)
-        folder = Path(weights_dir)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as aside:
-            files = [shutil.move(path, aside) for path in sorted(folder.iterdir())]
-            created = original(proto_spec, weights_dir, package_path)  # copies a folder without files
-            into = ct.libmodelpackage.ModelPackage(created).findItemByNameAuthor(WEIGHTS_DIR_NAME, AUTHOR).path()
-            for path in files:
-                shutil.move(path, into)
+        files = sorted(Path(weights_dir).iterdir())
+        empty = Path(weights_dir, "empty")  # inside, so that it is removed with the folder, whatever interrupts
+        empty.mkdir()
+        created = original(proto_spec, str(empty), package_path)
+        into = ct.libmodelpackage.ModelPackage(created).findItemByNameAuthor(WEIGHTS_DIR_NAME, AUTHOR).path()
+        for path in files:
+            shutil.move(path, into)
         return created
 
     return create_mlpackage

@@ -40,15 +40,15 @@ CANDIDATE = """
 import logging, sys
 import coremltools as ct, torch
 import ane_rms
-from tests.ane_rms.coremltools_patches import test_threads as cases
+from tests.ane_rms.coremltools_patches import conversions
 
 assert ct.__file__.startswith(sys.argv[1]), ct.__file__
 said = []
 handler = logging.Handler()
 handler.emit = lambda record: said.append(record.getMessage())
 logging.getLogger("coremltools").addHandler(handler)
-lean = cases.lean(0)
-print("same" if cases.digest(lean) == cases.digest(cases.installed(0)) else "differs")
+lean = conversions.lean(0)
+print("same" if conversions.digest(lean) == conversions.digest(conversions.installed(0)) else "differs")
 print("fused", len(ane_rms.report(lean).fused))
 first = said[: next((i for i, line in enumerate(said) if line in said[:i]), len(said))]
 print(*[line for line in first if line.startswith("ane_rms: ")], sep="\\n")

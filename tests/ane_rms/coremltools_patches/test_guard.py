@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from ane_rms.coremltools_patches.guard import Patch, digest, hold, release, replacing
+from ane_rms.coremltools_patches.guard import Holder, Patch, digest, replacing
 from ane_rms.coremltools_patches.lending import Lent, Loan
 
 
@@ -139,11 +139,12 @@ def test_a_copy_of_the_context_does_nothing_afterwards():
 
     with replacing([patch()]):
         copied = copy_context()
-    held = hold(patch())
+    holder = Holder()
+    holder.hold(patch())
     try:
         assert copied.run(Owner().answer) == "original"
     finally:
-        release(held)
+        holder.release()
 
 
 def test_a_loan_leaves_the_table_as_it_is():

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import copy
-import gc
-import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import coremltools as ct
 import numpy as np
 import pytest
-import torch
 from coremltools.converters.mil.mil import Builder, block, get_new_symbol, scope
 from coremltools.converters.mil.mil import program as mil_program
 from coremltools.converters.mil.mil.passes.graph_pass import AbstractGraphPass
@@ -32,63 +27,20 @@ from ane_rms.coremltools_patches import guard
 from ane_rms.coremltools_patches.isolation import isolated
 from ane_rms.passes.strategies import STRATEGIES
 from ane_rms.replacing import constant, rewrite_each
+from tests.ane_rms.coremltools_patches.conversions import (
+    SHAPE,
+    built,
+    digest,
+    installed,
+    lean,
+    left,
+    of_mil,
+    ours,
+    plain,
+    program,
+)
 from tests.ane_rms.random_graphs import programs
-from tests.mil_tools import NE, UNITS, inputs, options
-
-SHAPE = (2, 64)
-DATE = "com.github.apple.coremltools.conversion_date"
-
-
-@cache
-def program(seed):
-    torch.manual_seed(seed)
-    width = 64 + 8 * seed
-    net = torch.nn.Sequential(
-        torch.nn.Linear(64, width), torch.nn.GELU(), torch.nn.Linear(width, 64), torch.nn.RMSNorm(64, eps=1e-6)
-    )
-    return torch.jit.trace(net.eval(), torch.zeros(SHAPE))
-
-
-def plain(seed):
-    return ct.convert(program(seed), inputs=inputs(SHAPE), **options(NE))
-
-
-def ours(seed):
-    return ane_rms.convert(program(seed), inputs=inputs(SHAPE), **options(UNITS[seed % len(UNITS)]))
-
-
-def lean(seed):
-    return ane_rms.convert(program(seed), inputs=inputs(SHAPE), lean=True, **options(NE))
-
-
-def installed(seed):
-    with ane_rms.installed():
-        return ct.convert(program(seed), inputs=inputs(SHAPE), **options(NE))
-
-
-def built(width, count):
-    """Return a MIL program of several norms, one in the branch of a cond, with a size unknown until run time."""
-
-    @Builder.program(input_specs=[Builder.TensorSpec(shape=(get_new_symbol(), width))], opset_version=ct.target.iOS17)
-    def made(x):
-        def norm(value, epsilon):
-            mean = Builder.reduce_mean(x=Builder.square(x=value), axes=[-1], keep_dims=True)
-            return Builder.mul(x=value, y=Builder.rsqrt(x=Builder.add(x=mean, y=np.float32(epsilon))))
-
-        for i in range(count):
-            x = norm(Builder.tanh(x=x), (i + 1) * 1e-5)
-        positive = Builder.greater(x=Builder.reduce_max(x=x, keep_dims=False), y=np.float32(0))
-        return Builder.cond(pred=positive, _true_fn=lambda: norm(x, 1e-3), _false_fn=lambda: Builder.relu(x=x))
-
-    return made
-
-
-def of_mil(seed):
-    with isolated():  # coremltools alone does not build in two threads at once
-        made = built(16 + 8 * seed, 3 + seed)
-    lowering = sorted(STRATEGIES)[seed % len(STRATEGIES)]
-    arguments = options(NE, minimum_deployment_target=ct.target.iOS17)
-    return ane_rms.convert(made, lowering=lowering, axes="any", lean=bool(seed % 2), **arguments)
+from tests.mil_tools import NE, inputs, options
 
 
 def failing(seed):
@@ -96,43 +48,8 @@ def failing(seed):
         ane_rms.convert(program(seed), inputs=3, lean=bool(seed % 2), **options(NE))
 
 
-def digest(model):
-    """Return a digest of everything in a package but the day it was made."""
-    if model is None:
-        return ""
-    spec = model.get_spec()
-    spec.description.metadata.userDefined.pop(DATE, None)
-    found = hashlib.sha256(spec.SerializeToString(deterministic=True))
-    for path in sorted(Path(model.weights_dir).iterdir()):
-        found.update(path.read_bytes())
-    return found.hexdigest()
-
-
-def left(folder):
-    """Return what is in a temporary folder beside the models' packages, which coremltools removes at exit."""
-    gc.collect()
-    return [path.name for path in folder.iterdir() if path.suffix != ".mlpackage"]
-
-
 WAYS = (ours, lean, installed, of_mil, failing)
 SEEDS = range(3)
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A temporary folder that nobody else uses."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    yield tmp_path
-    gc.collect()
-
-
-@pytest.fixture
-def _many_switches():
-    """Let threads take turns far more often than Python's default of 5 ms, as they would over hours."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 def check(jobs, threads):
@@ -183,8 +100,8 @@ def test_drawn_programs_at_once(drawn):
 FRESH = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.ane_rms.coremltools_patches import test_threads as cases
-print(*[cases.digest(cases.plain(seed)) for seed in cases.SEEDS])
+from tests.ane_rms.coremltools_patches import conversions
+print(*[conversions.digest(conversions.plain(int(seed))) for seed in sys.argv[2:]])
 """
 
 
@@ -198,9 +115,8 @@ def test_two_hundred_at_once_leave_what_a_fresh_process_has(folder):
     assert_coremltools_is_what_it_was(before)
     root = Path(__file__).parents[3]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(
-        [sys.executable, "-c", FRESH, str(root)], capture_output=True, text=True, check=True, env=environment
-    )
+    command = [sys.executable, "-c", FRESH, str(root), *map(str, SEEDS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert [digest(plain(seed)) for seed in SEEDS] == done.stdout.split()
     assert left(folder) == []
 
