@@ -172,7 +172,7 @@ def name_of(way):
 
 
 def test_at_moments_around_a_conversion(folder):
-    check(enter_and_leave, 100, folder)
+    check(enter_and_leave, 60, folder)
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def test_at_each_line_around_a_conversion(folder):
 
 @pytest.mark.parametrize("way", [lean, installed], ids=name_of)
 def test_at_moments_of_a_conversion(way, folder):
-    check_conversions(way, 8, folder)
+    check_conversions(way, 6, folder)
 
 
 @pytest.mark.slow
