@@ -12,7 +12,7 @@ bring the channel down to 1 and the others up to the size they had.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,9 +20,10 @@ import torch
 from harness.errors import ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     Call = tuple[torch.nn.Module, torch.Tensor, torch.Tensor]
+    Hook = Callable[[torch.nn.Module, tuple[Any, ...], dict[str, Any], Any], Any]
 
 CHANNEL = 5
 """Index of the massive channel; in trained models it may be any."""
@@ -54,19 +55,12 @@ def make_massive(network: torch.nn.Module, tokens: torch.Tensor, peak: float) ->
     layers = _layers(network, config.num_hidden_layers)
     born = layers[(len(layers) - 1) // 2]
     width = config.hidden_size
-    calls = _calls(network, tokens, born)
-    last = next((i for i in reversed(range(len(calls))) if _is_linear(calls[i][0], width)), None)
-    if last is None:
-        raise ExportError(f"{type(network).__name__}: no linear layer ends the layer: set activations = 'tame'")
-    linear, given, made = calls[last]
-    norm = next((call for call in calls[last + 1 :] if _is_norm(call[0], width)), None)
-    if norm is None:
-        _yield_on_every_token(linear, given, peak)
-    else:
-        others = float(made.square().mean().sqrt())
-        _yield_on_every_token(linear, given, BEFORE_NORM * others)
-        _carry(norm[0], network, tokens, peak)
-    readers = _norms_after(network, tokens, born, width)
+    calls: list[Call] = []
+    try:
+        readers = _norms_after(network, tokens, born, width, calls, lambda: _raise_channel(network, calls, width, peak))
+    except _NormFollows as found:
+        _carry(found.norm, network, tokens, peak)
+        readers = _norms_after(network, tokens, born, width)
     if not readers:
         raise ExportError(f"{type(network).__name__}: no norm reads its massive channel: set activations = 'tame'")
     for module, ratio in readers.items():
@@ -80,30 +74,30 @@ def _layers(network: torch.nn.Module, count: int) -> torch.nn.ModuleList:
     return found[0]
 
 
-def _calls(network: torch.nn.Module, tokens: torch.Tensor, within: torch.nn.Module) -> list[Call]:
-    """Run the network, and return module, first input and output of each leaf that a layer calls, in order."""
-    calls: list[Call] = []
+class _NormFollows(Exception):  # noqa: N818 - no error: it ends a run that whole runs must follow
+    """A norm follows the linear layer that ends the layer, so that the norm's weight yields the peak."""
 
-    def keep(module: torch.nn.Module, given: tuple[Any, ...], made: Any) -> None:
-        if given and isinstance(given[0], torch.Tensor) and isinstance(made, torch.Tensor):
-            calls.append((module, given[0].detach(), made.detach()))
-
-    def end(*_: Any) -> None:
-        raise _Enough
-
-    with suppress(_Enough):
-        _run(network, tokens, {**{one: keep for one in within.modules() if not any(one.children())}, within: end})
-    return calls
+    def __init__(self, norm: torch.nn.Module) -> None:
+        self.norm = norm
 
 
-class _Enough(Exception):  # noqa: N818 - no error: it ends a run whose later layers nobody looks at
-    """Everything that is looked for has been seen."""
+def _raise_channel(network: torch.nn.Module, calls: Sequence[Call], width: int, peak: float) -> None:
+    """Change the last linear layer among the calls that a layer has made; raise :class:`_NormFollows` if one does."""
+    last = next((i for i in reversed(range(len(calls))) if _is_linear(calls[i][0], width)), None)
+    if last is None:
+        raise ExportError(f"{type(network).__name__}: no linear layer ends the layer: set activations = 'tame'")
+    linear, given, made = calls[last]
+    norm = next((call[0] for call in calls[last + 1 :] if _is_norm(call[0], width)), None)
+    others = float(made.square().mean().sqrt())
+    _yield_on_every_token(linear, given, peak if norm is None else BEFORE_NORM * others)
+    if norm is not None:
+        raise _NormFollows(norm)
 
 
-def _run(network: torch.nn.Module, tokens: torch.Tensor, hooks: dict[torch.nn.Module, Callable[..., None]]) -> None:
+def _run(network: torch.nn.Module, tokens: torch.Tensor, hooks: Iterable[tuple[torch.nn.Module, Hook]]) -> None:
     with torch.inference_mode(), ExitStack() as stack:
-        for module, hook in hooks.items():
-            stack.callback(module.register_forward_hook(hook).remove)
+        for module, hook in hooks:
+            stack.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
         inner: Any = network.base_model  # the vocabulary's projection reads the stream, and nothing reads its result
         inner(input_ids=tokens.long())
 
@@ -129,7 +123,7 @@ def _carry(norm: torch.nn.Module, network: torch.nn.Module, tokens: torch.Tensor
     weight: Any = norm.weight
     weight.data[CHANNEL] = 1.0 - _offset(norm)
     seen: list[torch.Tensor] = []
-    _run(network, tokens, {norm: lambda _module, _given, made: seen.append(made.detach())})
+    _run(network, tokens, [(norm, lambda _module, _given, _named, made: seen.append(made.detach()))])
     weight.data[CHANNEL] = peak / max(float(seen[0][..., CHANNEL].abs().max()), DEAD) - _offset(norm)
 
 
@@ -148,21 +142,39 @@ def _quieten(norm: torch.nn.Module, ratio: float) -> None:
 
 
 def _norms_after(
-    network: torch.nn.Module, tokens: torch.Tensor, born: torch.nn.Module, width: int
+    network: torch.nn.Module,
+    tokens: torch.Tensor,
+    born: torch.nn.Module,
+    width: int,
+    calls: list[Call] | None = None,
+    change: Callable[[], None] | None = None,
 ) -> dict[torch.nn.Module, float]:
     """Return the norms called after a layer whose input's channel is far above the others.
 
     The ratio given with each is that of a row's size to the size of its other channels, which in a wide model is small
     although the channel stands out.
+
+    Parameters
+    ----------
+    calls: takes module, first input and output of each leaf that the layer calls, in order.
+    change: called when the layer has run for the first time, which then runs again.
     """
     found: dict[torch.nn.Module, float] = {}
     begun = False
 
-    def end(*_: Any) -> None:
-        nonlocal begun
-        begun = True
+    def keep(module: torch.nn.Module, given: tuple[Any, ...], _named: Any, made: Any) -> None:
+        if calls is not None and given and isinstance(given[0], torch.Tensor) and isinstance(made, torch.Tensor):
+            calls.append((module, given[0].detach(), made.detach()))
 
-    def look(module: torch.nn.Module, given: tuple[Any, ...], _made: Any) -> None:
+    def end(layer: Any, given: tuple[Any, ...], named: dict[str, Any], made: Any) -> Any:
+        nonlocal begun
+        if change is not None and not begun:
+            change()
+            made = layer.forward(*given, **named)
+        begun = True
+        return made
+
+    def look(module: torch.nn.Module, given: tuple[Any, ...], _named: Any, _made: Any) -> None:
         x = given[0].detach()
         others = x.clone()
         others[..., CHANNEL] = 0
@@ -171,8 +183,7 @@ def _norms_after(
         if begun and stands_out > STANDS_OUT:
             found.setdefault(module, float((x.norm(dim=-1) / size).median()))
 
-    hooks: dict[torch.nn.Module, Callable[..., None]] = {
-        module: look for module in network.modules() if _is_norm(module, width)
-    }
-    _run(network, tokens, {**hooks, born: end})
+    leaves = ((one, keep) for one in born.modules() if not any(one.children()))
+    norms = ((one, look) for one in network.modules() if _is_norm(one, width))
+    _run(network, tokens, [*leaves, *norms, (born, end)])
     return found
