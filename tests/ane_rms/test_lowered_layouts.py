@@ -5,6 +5,8 @@ Each function is an exact RMSNorm of x with gamma w and epsilon 1e-6.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import coremltools as ct
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ import torch
 from torch.nn import functional
 
 import ane_rms
+from ane_rms.package.files import open_model
+from ane_rms.package.weights import Weights
+from ane_rms.reading import of_opened
 from tests.ane_rms.finished import plain, rel_l2, run
 from tests.mil_tools import Norm, rms_norm64
 
@@ -144,6 +149,26 @@ def test_a_norm_lowered_in_another_layout_is_counted_once(package):
     report = ane_rms.report(package)
     assert (report.fused, report.missed) == ((), ())
     assert [site.epsilon for site in report.lowered] == [pytest.approx(EPSILON, rel=1e-3)]
+
+
+OMITTED = {"concat": "interleave", "conv": "groups", "gather": "batch_dims", "matmul": "transpose_y"}
+"""Inputs of ops that other tools omit where they have MIL's default."""
+
+
+def test_omitted_inputs_have_their_defaults(package):
+    opened = open_model(package)
+    spec = type(opened.spec)()
+    spec.CopyFrom(opened.spec)
+    (main,) = spec.mlProgram.functions.values()
+    (block,) = main.block_specializations.values()
+    values = {op.outputs[0].name: op.attributes["val"] for op in block.operations if op.type == "const"}
+    for op in block.operations:
+        name = OMITTED.get(op.type, "")
+        bound = op.inputs[name].arguments[0].name if name in op.inputs else ""
+        if bound and Weights(opened.folder, "").value(values[bound]) == (op.type == "conv"):
+            del op.inputs[name]
+    report = of_opened(replace(opened, spec=spec), None)
+    assert (len(report.lowered), report.missed) == (1, ())
 
 
 def test_a_norm_lowered_in_another_layout_keeps_its_values_in_another_lowering(package):
