@@ -27,11 +27,12 @@ def main() -> None:
     """Import the modules and fork until the parent closes its end."""
     log_noise.hush()
     control = socket.socket(fileno=int(sys.argv[1]))
+    gc.disable()  # what is imported stays
     for name in sys.argv[2:]:
         with contextlib.suppress(ImportError):  # the child that needs it says so
             importlib.import_module(name)
-    gc.collect()
     gc.freeze()  # no collection of a child copies the pages of what is imported
+    gc.enable()
     ended, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
