@@ -7,6 +7,7 @@ import mmap
 import coremltools as ct
 import numpy as np
 import pytest
+from coremltools.converters.mil.frontend.milproto import load as loader
 from coremltools.converters.mil.frontend.milproto.load import load
 from coremltools.optimize import coreml as cto
 
@@ -102,3 +103,19 @@ def test_what_another_loads_meanwhile_is_read_by_coremltools():
         loaded(opened.spec, opened)
     found = constants(load(other.spec, other.spec.specificationVersion, str(other.folder / "weights")))
     assert not any(isinstance(backing(one), mmap.mmap) for one in found)
+
+
+def test_another_text_of_coremltools_loads_by_itself(monkeypatch):
+    original = loader._load_value
+
+    def altered(context, value):
+        return original(context, value)
+
+    monkeypatch.setattr(loader, "_load_value", altered)
+    opened = open_model(plain(target=ct.target.iOS16))
+    with mapped_arrays.in_files():
+        ours = constants(loaded(opened.spec, opened))
+    theirs = constants(load(opened.spec, opened.spec.specificationVersion, str(opened.folder / "weights")))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert not isinstance(backing(one), mmap.mmap)
