@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import logging
 import os
-import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -64,8 +63,9 @@ def _let_children_save_their_coverage() -> None:
         if self._process is not None and self._process.poll() is None and not self.busy:
             with open(os.devnull, "wb") as nothing:  # noqa: PTH123 - for its descriptor
                 os.dup2(nothing.fileno(), self._requests)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(10)
+            deadline = time.monotonic() + 10
+            while self._process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
         kill(self)
 
     Child._stop = stop
