@@ -13,6 +13,7 @@ import sys
 import traceback
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -192,6 +193,14 @@ def test_at_many_moments_of_a_conversion(way, folder):
     check_conversions(way, 250, folder)
 
 
+def release_tqdm():
+    """Release tqdm's locks if this thread was interrupted inside tqdm: the other threads would wait for them."""
+    for lock in tqdm.get_lock().locks:
+        with suppress(RuntimeError, AssertionError):  # this thread does not hold it
+            while True:
+                lock.release()
+
+
 def interrupted_at_once(count, seed, folder):
     """Interrupt conversions in four threads at moments of their own, while a fifth converts undisturbed."""
     before, frozen = replaced(), gc.get_freeze_count() > 0
@@ -202,6 +211,7 @@ def interrupted_at_once(count, seed, folder):
         way, moments = job
         for moment in moments:
             interrupt(lambda: way(1), moment)
+            release_tqdm()
         return [variable.name for variable in VARIABLES if variable.get(None)]
 
     with ThreadPoolExecutor(5) as pool:
