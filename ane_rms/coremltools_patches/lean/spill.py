@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ class Spill:
             base.madvise(mmap.MADV_DONTNEED)
 
     def _write(self, array: np.ndarray, elements: int | None = None) -> np.ndarray:
-        file = self._free.pop() if self._free else self._new_file()
+        file = self._free_file()
         file.end += -file.end % mmap.ALLOCATIONGRANULARITY  # a mapping begins at a page
         file.stream.seek(file.end)
         for chunk in chunks(array, elements):  # the cast has checked that overflows represent infinities
@@ -133,7 +134,9 @@ class Spill:
         self._maps[id(mapped)] = mapped
         return np.frombuffer(mapped, np.float16).reshape(array.shape)
 
-    def _new_file(self) -> _File:
+    def _free_file(self) -> _File:
+        with suppress(IndexError):  # another thread may take the last one between a look and this
+            return self._free.pop()
         stream = tempfile.TemporaryFile(prefix="ane_rms_lean_")  # noqa: SIM115 - closed by close
         weakref.finalize(self, stream.close)
         self._files.append(stream)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 
 import numpy as np
 import pytest
@@ -149,4 +150,16 @@ def test_an_array_that_is_not_asked_for_is_not_cast_after_the_conversion():
     assert len(store._maps) < len(weights)
     assert store.float16(weights[0]) is first
     assert store.float16(weights[-1])[0] == 1.0
+    store.close()
+
+
+def test_a_file_that_another_thread_takes_first_is_replaced_by_a_new_one():
+    class Contended(deque):
+        def __len__(self):
+            return 1  # as it was when this thread looked
+
+    store = Spill()
+    store._free = Contended()
+    array = ARRAYS["a vector"]
+    assert store.float16(array).tobytes() == array.astype(np.float16).tobytes()
     store.close()
