@@ -27,6 +27,7 @@ def fuse(program):
 @pytest.mark.parametrize("factor", [np.float32(0.8125), np.linspace(0.5, 1.5, D, dtype=np.float32)])
 def test_a_norm_ends_at_the_value_that_another_norm_reads(factor):
     """Were it to end after its factor, the value before that would be needed once more, as it was written."""
+
     def normed(x, read):
         mean = mb.reduce_mean(x=mb.square(x=x), axes=[-1], keep_dims=True)
         return mb.mul(x=mb.rsqrt(x=mb.add(x=mean, y=np.float32(1e-5)), epsilon=np.float32(1e-30)), y=read)
