@@ -130,15 +130,17 @@ def traces(before, frozen):
 def traces_of_others(files, folder):
     """Return temporary files that are left, and tqdm's locks, and remove them; none may be left by a function of ours.
 
-    coremltools keeps its weights in a temporary folder, and tqdm its locks, in functions written in Python: an
-    interruption inside these functions leaves what it leaves with a plain ``ct.convert``.
+    coremltools keeps its weights in a temporary folder, a specification in a temporary file, and tqdm its locks, in
+    functions written in Python: an interruption inside these functions leaves what it leaves with a plain
+    ``ct.convert``.
     """
     held = [one for one in tqdm.get_lock().locks if not is_free(one)]
     found = ["a lock of tqdm"] * len(held) + (names := left(folder))
     for one in held:
         one.release()
     for name in names:
-        shutil.rmtree(folder / name)
+        path = folder / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     return [] if is_elses(files) else found
 
 
