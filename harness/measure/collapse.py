@@ -123,10 +123,11 @@ def _stopped(
 def _place(executors: Mapping[str, ReferenceExecutor], op: Op, sites: Sequence[SiteRecord]) -> str:
     """Return the op's place and its fault, with the norm that it belongs to if it makes the norm's squares."""
     site = _norm_of(executors, op, sites) if _squares(op) else None
-    if site is None or not site.module:
+    if site is None:
         return f"{op.op_type} {op.name}: its value overflows float16"
     layer = next((f"layer {part}, " for part in site.module.split(".") if part.isdecimal()), "")
-    return f"{layer}{site.module} ({op.op_type} {op.name}): the norm's sum of squares overflows float16"
+    norm = site.module or f"norm {site.name}"  # torch.export names no modules
+    return f"{layer}{norm} ({op.op_type} {op.name}): the norm's sum of squares overflows float16"
 
 
 def _squares(op: Op) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import torch
 
@@ -52,6 +53,14 @@ def test_the_norm_whose_squares_overflow_is_named_with_its_layer_and_peak(policy
     assert "the norm's sum of squares overflows float16" in sentence
     reached = float(sentence.rpartition("reaches ")[2].rstrip(")").replace(",", ""))
     assert reached == pytest.approx(PEAK**2, rel=0.02)
+
+
+def test_a_norm_of_a_program_that_names_no_modules_is_named_by_its_result():
+    model, trial = converted(PEAK)
+    site = msgspec.structs.replace(last_norm(model), module="")
+    sentence = collapse_sentence(trial, model, "fp16", [site])
+    assert f"collapses first at norm {site.name} (mul " in sentence
+    assert "the norm's sum of squares overflows float16" in sentence
 
 
 def test_a_package_gives_the_sentence_of_the_model_that_it_was_saved_from(tmp_path):
