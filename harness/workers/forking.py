@@ -60,7 +60,10 @@ def _report(control: socket.socket) -> None:
 
 
 def _fork(control: socket.socket, *pipe: int) -> None:
-    body, (requests, messages, log), _, _ = socket.recv_fds(control, MESSAGE_BYTES, 3)
+    body, ends, _, _ = socket.recv_fds(control, MESSAGE_BYTES, 3)
+    if not body:
+        raise SystemExit  # the parent has closed its end
+    requests, messages, log = ends
     order = msgspec.json.decode(body, type=Order)
     pid = os.fork()
     if pid == 0:
