@@ -18,6 +18,7 @@ from harness.export.build import quiet_transformers
 from harness.export.configuration import configuration
 from harness.export.dequantised import load_gguf
 from harness.system.text import plural, squeezed
+from harness.zoo.checkpoint import misfits
 from harness.zoo.checkpoint.file_names import INDEX
 from harness.zoo.checkpoint.quantised import FLOATS
 from harness.zoo.checkpoint.saved_folder import tensors_of
@@ -141,14 +142,10 @@ def _check_info(checkpoint: Checkpoint, info: dict[str, Any]) -> None:
     """Refuse weights of a different shape, and missing ones."""
     if mismatched := sorted(info["mismatched_keys"]):
         name, found, wanted = mismatched[0]
-        raise ExportError(
-            f"{checkpoint.source}: {name} has the shape {list(found)} in the file, {list(wanted)} in the model that "
-            f"config.json describes{_more(mismatched)}"
-        )
+        raise ExportError(f"{checkpoint.source}: {misfits.other_shape(name, found, wanted, len(mismatched))}")
     if missing := sorted(info["missing_keys"]):
-        text = f"lacks {plural(len(missing), 'weight')} of the model, among them {missing[0]}"
-        instead = f"; {min(info['unexpected_keys'])} is in it instead" if info["unexpected_keys"] else ""
-        raise ExportError(f"{checkpoint.source}: {text}{instead}")
+        instead = min(info["unexpected_keys"], default="")
+        raise ExportError(f"{checkpoint.source}: {misfits.lacking(missing, instead)}")
     if errors := info.get("error_msgs"):
         raise ExportError(f"{checkpoint.source}: cannot be loaded: {squeezed(errors[0])[:300]}")
 
@@ -158,20 +155,13 @@ def _unread(checkpoint: Checkpoint, network: torch.nn.Module, info: dict[str, An
     unread = sorted(info["unexpected_keys"])
     parts = {name for name, _ in network.named_children()}
     if own := [name for name in unread if name.partition(".")[0] in parts]:
-        raise ExportError(
-            f"{checkpoint.source}: {own[0]} is in the file, but not in the model that config.json describes, so that "
-            f"nothing would read it{_more(own)}"
-        )
+        raise ExportError(f"{checkpoint.source}: {misfits.unread(own)}")
     return _mark(unread)
 
 
 def _mark(unread: Sequence[str]) -> tuple[str, ...]:
     """Return a mark on unused weights, given their names."""
     return (f"{plural(len(unread), 'weight')} that the model does not read, among them {unread[0]}",) if unread else ()
-
-
-def _more(names: Sequence[Any]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
 @contextlib.contextmanager

@@ -10,11 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from harness.system.text import plural
+from harness.zoo.checkpoint import misfits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from collections.abc import Set as AbstractSet
 
     from harness.zoo.checkpoint.headers import Tensor
 
@@ -81,32 +80,18 @@ def shape_problem(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> s
         if isinstance(value := config.get(name), (bool, float, str)):
             return f"config.json: {name}: expected an integer, got {value!r}"
     expected = dict(_expected(config))
+    needed = sorted(expected.keys() - {HEAD})  # the head may be the embedding
     if EMBEDDING not in tensors:
-        wrapper = next((prefix for prefix in WRAPPERS if prefix + EMBEDDING in tensors), None)
-        return _missing(expected.keys() - {HEAD}, f"; {wrapper}{EMBEDDING} is in it instead") if wrapper else ""
+        wrapped = next((prefix + EMBEDDING for prefix in WRAPPERS if prefix + EMBEDDING in tensors), "")
+        return misfits.lacking(needed, wrapped) if wrapped and needed else ""
     mismatched = sorted(name for name in expected.keys() & tensors.keys() if tensors[name].shape != expected[name])
     if mismatched:
         name = mismatched[0]
-        return (
-            f"{name} has the shape {list(tensors[name].shape)} in the file, {list(expected[name])} in the model that "
-            f"config.json describes{_more(mismatched)}"
-        )
-    if missing := expected.keys() - tensors.keys() - {HEAD}:  # the head may be the embedding
-        return _missing(missing)
-    if unread := sorted(name for name in tensors if _is_unread(config, name)):
-        return (
-            f"{unread[0]} is in the file, but not in the model that config.json describes, so that nothing would read "
-            f"it{_more(unread)}"
-        )
-    return ""
-
-
-def _missing(names: AbstractSet[str], instead: str = "") -> str:
-    return f"lacks {plural(len(names), 'weight')} of the model, among them {min(names)}{instead}" if names else ""
-
-
-def _more(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more)" if names[1:] else ""
+        return misfits.other_shape(name, tensors[name].shape, expected[name], len(mismatched))
+    if missing := [name for name in needed if name not in tensors]:
+        return misfits.lacking(missing)
+    unread = sorted(name for name in tensors if _is_unread(config, name))
+    return misfits.unread(unread) if unread else ""
 
 
 def _is_unread(config: Mapping[str, Any], name: str) -> bool:
